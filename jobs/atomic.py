@@ -1,0 +1,62 @@
+"""The dangerous primitives, in one place: a file is either there and whole, or not there."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def fsync_dir(folder: Path) -> None:
+    """Make renames inside ``folder`` durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Move an already fsynced file into place, durably; folders may differ, the file system may not."""
+    os.replace(source, target)
+    fsync_dir(target.parent)
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write ``data`` so that a reader sees the old file or the whole new one, also after a power cut."""
+    temporary = target.with_name(f".{target.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """``write_bytes`` of ``value`` as indented JSON; NaN and infinity are refused (they are not JSON)."""
+    write_bytes(target, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def byte_lock(path: Path, byte: int) -> Iterator[None]:
+    """Hold one byte of a lock file exclusively; the kernel drops it when the process dies.
+
+    One file serves any number of independent locks. A file system without locks (some parallel ones)
+    goes without: every user of the lock stays correct then, as long as both sides write the same bytes.
+    """
+    with open(path, "ab") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX, 1, byte)
+            held = True
+        except OSError:
+            held = False
+        try:
+            yield
+        finally:
+            if held:
+                fcntl.lockf(file, fcntl.LOCK_UN, 1, byte)

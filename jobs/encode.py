@@ -1,0 +1,66 @@
+"""Pictures and metadata as bytes. Byte-deterministic: the same picture and settings give the same file."""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jobs.plan import Sample
+
+FORMATS = ("png", "jpg", "webp")
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """``name`` is one of ``FORMATS`` and the member's extension; ``quality`` (1-100) is for jpg and webp."""
+
+    name: str
+    quality: int
+
+    def encode(self, image: np.ndarray) -> bytes:
+        """uint8 RGB array (height, width, 3) -> file contents."""
+        picture = Image.fromarray(image)
+        sink = io.BytesIO()
+        if self.name == "png":
+            picture.save(sink, "PNG", compress_level=6)
+        elif self.name == "jpg":
+            picture.save(sink, "JPEG", quality=self.quality, subsampling=0, optimize=False)
+        else:
+            picture.save(sink, "WEBP", quality=self.quality, method=4)
+        return sink.getvalue()
+
+
+def sample_json(sample: Sample, common: dict[str, Any], shard: int, evaluated_steps: int) -> bytes:
+    """The sample's json: one fixed schema for the whole dataset, no nulls, floats always written as floats.
+
+    Args:
+        common: what all samples of the run share (model, revision, sampler, dtype, algo, versions).
+        evaluated_steps: denoising steps of this sample on which the network ran.
+    """
+    fields = {
+        "key": sample.key,
+        "prompt": sample.prompt,
+        "negative_prompt": sample.negative_prompt,
+        "id": sample.id,
+        "sample_index": sample.index,
+        "prompt_index": sample.prompt_index,
+        "repeat": sample.repeat,
+        "shard": shard,
+        "seed": sample.seed,
+        "height": sample.height,
+        "width": sample.width,
+        "num_inference_steps": sample.num_inference_steps,
+        "evaluated_steps": evaluated_steps,
+        "guidance_scale": float(sample.guidance_scale),
+        **common,
+        "metadata": sample.metadata,
+    }
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+
+
+def sample_members(sample: Sample, image: bytes, extension: str, info: bytes) -> dict[str, bytes]:
+    """Members of one sample, in the order they stand in the tar."""
+    return {extension: image, "txt": sample.prompt.encode(), "json": info}

@@ -1,0 +1,135 @@
+"""Everything between a composed config and the first model loaded: checks, plan, run directory, what is left."""
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from jobs.errors import BadInput
+from jobs.options import Options, identity, make_plan, read_options
+from jobs.plan import Plan, parse_shards
+from jobs.rundir import RunDir
+
+# Bytes a pixel of the smallest pictures each format commonly makes: refuse only what surely cannot fit.
+LEAST_BYTES = {"png": 0.05, "jpg": 0.03, "webp": 0.01}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that has passed every check and exists on disk."""
+
+    options: Options
+    plan: Plan
+    run: RunDir
+
+    def unfinished(self) -> list[int]:
+        """Shards this command is for: not done, and among ``shards=`` where that was given."""
+        left = self.run.unfinished(self.plan.num_shards)
+        if self.options.shards is not None:
+            asked = set(parse_shards(self.options.shards, self.plan.num_shards))
+            left = [shard for shard in left if shard in asked]
+        return left
+
+
+def prepare(cfg: DictConfig) -> Prepared:
+    """Check the config, plan the run and open its directory, without writing anything.
+
+    Raises:
+        BadInput: anything a user can mend, in one sentence.
+    """
+    options = read_options(cfg)
+    plan = make_plan(options)
+    run = RunDir(options.run_path)
+    prepared = Prepared(options, plan, run)
+    if run.exists():
+        run.check(identity(options, plan))
+    _check_writable(options)
+    left = len(prepared.unfinished())  # also refuses shards= out of range
+    _check_space(options, left * options.shard_size)
+    return prepared
+
+
+def create(prepared: Prepared, cfg: DictConfig) -> None:
+    """Write the run's records if this command is its first.
+
+    Raises:
+        BadInput: the directory cannot be made.
+    """
+    options, plan, run = prepared.options, prepared.plan, prepared.run
+    if run.exists():
+        return
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        cfg.pop("hydra", None)
+    record = {
+        "identity": identity(options, plan),
+        "samples": plan.num_samples,
+        "shards": plan.num_shards,
+        "shard_size": plan.shard_size,
+        "created": time.time(),
+    }
+    try:
+        run.create(record, OmegaConf.to_yaml(cfg, resolve=True))
+    except OSError as error:
+        raise BadInput(f"output_base_path: {run.path} cannot be made: {error.strerror}") from None
+
+
+def resolve_devices(options: Options) -> list[str]:
+    """The torch device of each of the ``ngpu`` workers of this machine.
+
+    Raises:
+        BadInput: more workers than GPUs (on a CPU: than cores), or a dtype the device cannot compute.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if options.device != "cpu" else 0
+    if options.device == "cuda" and not gpus:
+        raise BadInput(
+            "device=cuda, but no GPU is visible here: use device=cpu, or run on a machine with a GPU"
+        )
+    if gpus:
+        if options.ngpu > gpus:
+            raise BadInput(
+                f"ngpu={options.ngpu} is more than the {gpus} GPUs visible here: set ngpu={gpus} or less"
+            )
+        return [f"cuda:{number}" for number in range(options.ngpu)]
+    check_cpu_dtype(options)
+    cores = len(os.sched_getaffinity(0))
+    if options.ngpu > cores:
+        raise BadInput(f"ngpu={options.ngpu} is more than the {cores} cores here: set ngpu={cores} or less")
+    return ["cpu"] * options.ngpu
+
+
+def check_cpu_dtype(options: Options) -> None:
+    """Refuse float16 where it would be computed on a CPU."""
+    if options.model["dtype"] == "float16":
+        raise BadInput("model.dtype=float16 does not work on a CPU: use model.dtype=float32 or bfloat16")
+
+
+def _check_writable(options: Options) -> None:
+    folder = _nearest_existing(options)
+    if not folder.is_dir():
+        raise BadInput(
+            f"output_base_path: {folder} is a file, not a directory: choose another output_base_path"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInput(f"output_base_path: {folder} is not writable: choose another output_base_path")
+
+
+def _check_space(options: Options, samples: int) -> None:
+    free = shutil.disk_usage(_nearest_existing(options)).free
+    least = int(samples * options.height * options.width * LEAST_BYTES[options.image_format])
+    if free < least:
+        raise BadInput(
+            f"output_base_path: {options.run_path} needs at least {least / 1e9:.1f} GB for {samples} samples "
+            f"and has {free / 1e9:.1f} GB free: free some, or choose another output_base_path"
+        )
+
+
+def _nearest_existing(options: Options):
+    folder = options.run_path.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return folder

@@ -1,0 +1,63 @@
+"""What has to be asked of Slurm: how long an array may be, and which of our jobs still live."""
+
+import os
+import re
+import shutil
+import subprocess
+
+from jobs.errors import BadInput
+
+
+def _ask(*command: str) -> str | None:
+    """Output of a Slurm command; None when the controller does not answer."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout if answer.returncode == 0 else None
+
+
+def require() -> None:
+    """Refuse early where no job can be submitted.
+
+    Raises:
+        BadInput: Slurm's commands are missing, or its controller does not answer.
+    """
+    if not shutil.which("sbatch"):
+        raise BadInput(
+            "hydra/launcher=submitit_slurm needs Slurm's sbatch, which is not on PATH: "
+            "submit from a login node, or use hydra/launcher=submitit_local"
+        )
+    if _ask("scontrol", "ping") is None:
+        raise BadInput(
+            "Slurm's controller does not answer (scontrol ping): try again when it is up, or check SLURM_CONF"
+        )
+
+
+def array_limit() -> int:
+    """Most tasks one array may have: the least of MaxArraySize, MaxJobCount and the user's MaxSubmitJobs."""
+    config = _ask("scontrol", "show", "config") or ""
+    limits = [
+        int(number)
+        for number in re.findall(r"^(?:MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE)
+    ]
+    user = os.environ.get("USER") or str(os.getuid())
+    account = _ask("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=MaxSubmitJobs") or ""
+    limits += [int(line) for line in account.split() if line.isdecimal() and int(line)]
+    return min(limits, default=1001)
+
+
+def live_jobs() -> set[str] | None:
+    """Ids (``123_4`` for an array task) of this user's jobs that are pending, running or completing."""
+    listing = _ask("squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}")
+    return None if listing is None else set(listing.split())
+
+
+def drop_allocation_variables() -> None:
+    """Forget the ``SLURM_*`` of an interactive allocation, so that jobs submitted from inside it do not inherit them.
+
+    An inherited SLURM_CPU_BIND pins every task to the wrong cores. What names the cluster itself stays.
+    """
+    for name in list(os.environ):
+        if name.startswith("SLURM_") and name not in ("SLURM_CONF", "SLURM_CLUSTERS"):
+            del os.environ[name]

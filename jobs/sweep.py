@@ -1,0 +1,240 @@
+"""``-m``: plan every run the command line describes, and launch its unfinished shards as the tasks of one array."""
+
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
+from tqdm import tqdm
+
+from jobs import slurm
+from jobs.atomic import write_json
+from jobs.attempt import journals
+from jobs.errors import BadInput
+from jobs.options import read_options
+from jobs.plan import format_shards, parse_shards
+from jobs.prepare import Prepared, check_cpu_dtype, create, prepare
+from jobs.summary import conclude
+
+POLL = 3.0  # seconds between looks at the queue
+GONE = 3  # looks in a row at which none of our jobs is in the queue, before that is believed
+REQUEUES = 20  # how often a task that ran into its time limit is queued again (each time it resumes)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job of the array: some shards of one run, as Hydra overrides."""
+
+    run: Path
+    shards: list[int]
+    overrides: list[str]
+
+
+def fan_out(
+    context: HydraContext, task_function: TaskFunction, config: DictConfig, arguments: list[str]
+) -> None:
+    """Plan, launch, wait, summarise.
+
+    Raises:
+        BadInput: any run's config is refused; then nothing is launched.
+        SystemExit: with the command's exit code.
+    """
+    launcher_name = str(config.hydra.runtime.choices["hydra/launcher"])
+    on_slurm = launcher_name == "submitit_slurm"
+    if on_slurm:
+        slurm.require()
+        slurm.drop_allocation_variables()
+    runs = _compose_runs(context, config, arguments)
+    prepared = [prepare(cfg) for _, cfg in runs]
+    for one in prepared:
+        if one.options.device == "cpu" or (not on_slurm and one.options.device != "cuda"):
+            check_cpu_dtype(one.options)
+    live = slurm.live_jobs() if on_slurm else set()
+    left = [
+        [shard for shard in one.unfinished() if shard not in in_progress(one, live or set())]
+        for one in prepared
+    ]
+    tasks = _tasks(runs, prepared, left, launcher_name)
+    for one, (_, cfg) in zip(prepared, runs, strict=True):
+        create(one, cfg)
+    problems: list[str] = []
+    if tasks:
+        folder = _launch_folder(prepared, tasks)
+        launcher = _make_launcher(context, task_function, config, folder, prepared, on_slurm)
+        print(f"launching {len(tasks)} tasks for {sum(map(len, left))} shards; logs: {folder}", flush=True)
+        jobs = [task.overrides for task in tasks]
+        problems = _watch_slurm(launcher, jobs, folder, prepared) if on_slurm else _launch(launcher, jobs)
+    sys.exit(conclude(list(zip(prepared, left, strict=True)), problems))
+
+
+def _compose_runs(
+    context: HydraContext, config: DictConfig, arguments: list[str]
+) -> list[tuple[list[str], DictConfig]]:
+    """Expand sweep arguments; each combination is a run in a directory of its own."""
+    loader = context.config_loader
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    if "exp_name" in swept or "shards" in swept:
+        raise BadInput(
+            "exp_name and shards cannot be swept: -m gives each run its directory and each task its shards"
+        )
+    runs = []
+    for combination in BasicSweeper.split_arguments(overrides, None)[0]:
+        cfg = loader.load_sweep_config(config, combination)
+        if swept:
+            parts = [item for item in combination if item.partition("=")[0] in swept]
+            suffix = re.sub(r"[^\w.=,+-]", "_", ",".join(parts))
+            name = f"{read_options(cfg).run_path.name}--{suffix}"
+            combination = [
+                *(item for item in combination if not item.startswith("exp_name=")),
+                f"exp_name='{name}'",
+            ]
+            cfg = loader.load_sweep_config(config, combination)
+        runs.append((combination, cfg))
+    return runs
+
+
+def in_progress(prepared: Prepared, live: set[str]) -> set[int]:
+    """Shards somebody is already at: an attempt that lives, or a task of an earlier launch still in the queue."""
+    busy = {journal.header["shard"] for journal in journals(prepared.run) if journal.alive()}
+    own = prepared.run.path.absolute()
+    for home in (own, own.parent):  # a sweep's launches are logged beside its runs
+        for listing in home.glob("logs/launch-*/tasks.json"):
+            tasks = json.loads(listing.read_text())
+            for job in job_ids(listing.parent) & live:
+                task = tasks[int(job.rpartition("_")[2])]
+                if task["run"] == str(own):
+                    busy.update(parse_shards(task["shards"], sys.maxsize))
+    return busy
+
+
+def job_ids(folder: Path) -> set[str]:
+    """Ids of the array tasks submitted from a launch folder: submitit makes a folder for each."""
+    return {path.name for path in folder.iterdir() if re.fullmatch(r"\d+_\d+", path.name)}
+
+
+def _tasks(
+    runs: Sequence[tuple[list[str], DictConfig]],
+    prepared: list[Prepared],
+    left: list[list[int]],
+    launcher: str,
+) -> list[Task]:
+    """Cut each run's unfinished shards into tasks.
+
+    Raises:
+        BadInput: the shards_per_task asked for makes an array longer than the cluster takes.
+    """
+    total = sum(map(len, left))
+    limit = slurm.array_limit() if launcher == "submitit_slurm" else max(total, 1)
+    asked = prepared[0].options.shards_per_task
+    size = asked or (max(total, 1) if launcher == "basic" else 1)
+    while (count := sum(-(-len(shards) // size) for shards in left)) > limit:
+        if asked:
+            raise BadInput(
+                f"shards_per_task={asked} makes an array of {count} tasks where this cluster takes {limit}: "
+                f"use shards_per_task={-(-total // limit)} or more, or leave it out"
+            )
+        size += max(1, size * (count - limit) // (2 * limit))
+    return [
+        Task(
+            one.run.path,
+            chunk,
+            [*(item for item in overrides if not item.startswith("shards=")), _shards_override(chunk)],
+        )
+        for (overrides, _), one, shards in zip(runs, prepared, left, strict=True)
+        for chunk in (shards[start : start + size] for start in range(0, len(shards), size))
+    ]
+
+
+def _shards_override(shards: list[int]) -> str:
+    return f"shards='{format_shards(shards)}'"
+
+
+def _launch_folder(prepared: list[Prepared], tasks: list[Task]) -> Path:
+    """Make the folder of this launch's logs: in the run's own, or beside the runs of a sweep."""
+    own = prepared[0].run.path.absolute()
+    home = own if len(prepared) == 1 else own.parent
+    folder = home / "logs" / f"launch-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06d}"
+    folder.mkdir(parents=True)
+    listing = [{"run": str(task.run.absolute()), "shards": format_shards(task.shards)} for task in tasks]
+    write_json(folder / "tasks.json", listing)
+    return folder
+
+
+def _make_launcher(
+    context: HydraContext,
+    task_function: TaskFunction,
+    config: DictConfig,
+    folder: Path,
+    prepared: list[Prepared],
+    on_slurm: bool,
+) -> Any:
+    """Instantiate Hydra's launcher with what a long resumable job needs, unless the user said otherwise."""
+    given = OmegaConf.to_container(config.hydra.overrides.hydra)
+    wanted: dict[str, Any] = {"hydra.sweep.dir": str(folder)}
+    if "submitit_folder" in config.hydra.launcher:
+        wanted["hydra.launcher.submitit_folder"] = f"{folder}/%j"
+        wanted["hydra.launcher.name"] = re.sub(r"\W+", "-", prepared[0].run.path.name)
+    if on_slurm:
+        wanted["hydra.launcher.max_num_timeout"] = REQUEUES
+        if gpus := prepared[0].options.model["gpus"]:
+            wanted["hydra.launcher.gpus_per_node"] = gpus
+    with open_dict(config):
+        for name, value in wanted.items():
+            if not any(str(item).lstrip("+").startswith(f"{name}=") for item in given):
+                OmegaConf.update(config, name, value)
+        # tasks compose their config anew from these
+        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
+    return Plugins.instance().instantiate_launcher(
+        hydra_context=context, task_function=task_function, config=config
+    )
+
+
+def _launch(launcher: Any, jobs: list[list[str]]) -> list[str]:
+    """Launch and wait; what went wrong in a task is told from disk by the summary, the rest is returned."""
+    try:
+        launcher.launch(jobs, initial_job_idx=0)
+    except Exception as error:
+        return [f"the launcher stopped: {type(error).__name__}: {_first_line(error)}"]
+    return []
+
+
+def _watch_slurm(launcher: Any, jobs: list[list[str]], folder: Path, prepared: list[Prepared]) -> list[str]:
+    """Launch, and wait until none of the jobs is in the queue.
+
+    The launcher is left waiting in a thread and not relied on: it raises at the first killed job while the others go
+    on, learns of a job without a result only minutes later, and never where there is no accounting.
+    """
+    problems: list[str] = []
+    thread = threading.Thread(target=lambda: problems.extend(_launch(launcher, jobs)), daemon=True)
+    thread.start()
+    done_before = sum(len(one.run.done_shards()) for one in prepared)
+    misses = 0
+    with tqdm(total=sum(one.plan.num_shards for one in prepared), unit="shard", initial=done_before) as bar:
+        while misses < GONE:
+            time.sleep(POLL)
+            ids = job_ids(folder)
+            live = slurm.live_jobs()
+            if (
+                live is not None and not ids & live
+            ):  # no answer from the controller says nothing about our jobs
+                misses = GONE if not thread.is_alive() else misses + bool(ids)
+            elif live:
+                misses = 0
+            bar.update(sum(len(one.run.done_shards()) for one in prepared) - bar.n)
+            bar.set_postfix_str(f"{len(ids & (live or set()))} tasks in the queue")
+    return [] if job_ids(folder) else problems
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -1,0 +1,108 @@
+"""What Hydra runs: the whole job on this machine, or one task of a launched job."""
+
+import atexit
+import logging
+import os
+import sys
+import time
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from jobs.errors import Unfinished
+from jobs.local import run_local, start_logging
+from jobs.prepare import Prepared, create, prepare, resolve_devices
+
+log = logging.getLogger(__name__)
+
+TASK_FAILED = 75  # exit code of a cluster task that left work behind
+
+
+def run(cfg: DictConfig) -> None:
+    """Entry point of ``hydra.main``; see the module docstring.
+
+    Raises:
+        BadInput: before anything costly.
+        Unfinished: samples or shards are left over.
+        SystemExit: with the run's exit code, when it ran here.
+    """
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        _run_task(cfg)
+    else:
+        _run_here(cfg)
+
+
+def _run_here(cfg: DictConfig) -> None:
+    from jobs.summary import conclude
+
+    prepared = prepare(cfg)
+    devices = resolve_devices(prepared.options)
+    create(prepared, cfg)
+    shards = prepared.unfinished()
+    problems = run_local(prepared, shards, devices) if shards else []
+    sys.exit(conclude([(prepared, shards)], problems))
+
+
+def _run_task(cfg: DictConfig) -> None:
+    """Work this task's shards in this process, on its first GPU."""
+    from jobs.worker import work
+
+    try:
+        prepared = prepare(cfg)
+        log_path = _task_log(prepared)
+        problems: list[str] = []
+
+        def report(event: str, shard: int, detail: str) -> None:
+            if event != "sample":
+                log.info("shard %d %s %s", shard, event, detail)
+            if event in ("failed", "held"):
+                problems.append(f"shard {shard} {event} {detail}")
+
+        shards = prepared.unfinished()
+        log.info("working shards %s", shards)
+        device = resolve_devices(prepared.options)[0]
+        waited = work(
+            prepared.options,
+            prepared.plan,
+            prepared.run,
+            shards,
+            device=device,
+            log_path=log_path,
+            report=report,
+        )
+        log.info("the generator waited for encoding or writing %.2f %% of the time", 100 * waited)
+        if problems:
+            raise Unfinished("; ".join(problems))
+    except BaseException:
+        log.exception("this task left work behind")
+        _fail_truthfully()
+        raise
+
+
+def _task_log(prepared: Prepared) -> str:
+    """Where this task's log goes; a submitit job already has one."""
+    start_logging()
+    if "SUBMITIT_EXECUTOR" in os.environ:
+        import submitit
+
+        return str(submitit.JobEnvironment().paths.stderr)
+    path = str(prepared.run.logs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-task.log")
+    logging.getLogger().addHandler(logging.FileHandler(path))
+    return path
+
+
+def _fail_truthfully() -> None:
+    """Make a submitit job end with a non-zero code.
+
+    Hydra turns an exception into a result and submitit calls that a success. Leaving through ``os._exit`` at the very
+    end keeps the result file, which the launcher waits for, and gives Slurm the true state.
+    """
+    if "SUBMITIT_EXECUTOR" in os.environ:
+
+        def leave() -> None:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(TASK_FAILED)
+
+        atexit.register(leave)

@@ -1,0 +1,170 @@
+"""One process with one loaded model, working through shards. The generator's loop, and nothing else."""
+
+import hashlib
+import json
+import logging
+import time
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from jobs.attempt import Attempt
+from jobs.encode import ImageFormat
+from jobs.models import Generator, load, versions
+from jobs.options import Options
+from jobs.plan import Plan, Sample
+from jobs.rundir import RunDir
+from jobs.writer import Report, Writer
+
+log = logging.getLogger(__name__)
+
+
+def work(
+    options: Options,
+    plan: Plan,
+    run: RunDir,
+    shards: Iterable[int],
+    *,
+    device: str,
+    log_path: str,
+    report: Report,
+) -> float:
+    """Load the model once, then make and publish each shard.
+
+    Args:
+        shards: asked for one at a time, as late as possible.
+        device: torch device.
+        log_path: where this process logs, for ``jobs.status``.
+        report: see ``jobs.writer.Writer``.
+
+    Returns:
+        Share of the time that the generator waited for encoding or writing.
+
+    Raises:
+        Exception: the machine, the model or the disk failed; what was written so far is taken over next time.
+    """
+    import torch
+
+    torch.set_num_threads(options.cpu_threads)
+    generator = load(options.model, options.algo, device=device)
+    found = versions()
+    common = {
+        "model": options.model["name"],
+        "revision": options.model_revision,
+        "sampler": generator.sampler,
+        "dtype": options.model["dtype"],
+        "algo": options.algo,
+        "versions": found,
+    }
+    fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]
+    writer = Writer(
+        plan,
+        ImageFormat(options.image_format, options.image_quality),
+        common,
+        sample_attempts=options.sample_attempts,
+        in_flight=4 * options.batch_size + 4,
+        report=report,
+    )
+    start = time.perf_counter()
+    try:
+        for shard in shards:
+            if not run.is_done(shard):
+                attempt = Attempt(
+                    run, shard, fingerprint=fingerprint, device=_device_name(device), log=log_path
+                )
+                _make_shard(generator, plan, attempt, writer, options.sample_attempts)
+    finally:
+        writer.close()
+    return writer.waited / (time.perf_counter() - start)
+
+
+def _make_shard(
+    generator: Generator, plan: Plan, attempt: Attempt, writer: Writer, sample_attempts: int
+) -> None:
+    writer.start(attempt)
+    try:
+        for batch in plan.batches(attempt.shard):
+            held = {sample.index for sample in batch if attempt.held(sample.index)}
+            tried = {sample.index for sample in batch if attempt.strikes[sample.index] >= sample_attempts}
+            results: dict[int, np.ndarray | str] = {}
+            seconds = 0.0
+            if any(sample.index not in held | tried for sample in batch):
+                if attempt.run.is_done(attempt.shard):
+                    break  # another attempt was faster; finish() finds its done record
+                start = time.perf_counter()
+                results = generate_batch(generator, batch)
+                seconds = (time.perf_counter() - start) / len(batch)
+            evaluated = generator.evaluated_steps(batch[0].num_inference_steps)
+            for sample in batch:
+                result = results.get(sample.index)
+                if sample.index in held:
+                    writer.take_over(attempt, sample)
+                elif isinstance(result, np.ndarray):
+                    writer.add(attempt, sample, result, evaluated, seconds)
+                elif result is not None:
+                    writer.fail(attempt, sample, result)
+    except BaseException as error:
+        writer.abort(attempt, _reason(error))
+        raise
+    writer.finish(attempt)
+
+
+def generate_batch(generator: Any, batch: list[Sample]) -> dict[int, np.ndarray | str]:
+    """Generate a batch; when it fails, find which sample is to blame.
+
+    A failing batch is tried sample by sample. If some fail alone, they are the bad ones and the others' pictures from
+    their own calls are kept: which of the two it is depends on the prompts only, so a resumed shard gets the same
+    bytes. If none fails alone the failure was passing (or the batch is too large for the memory): the whole batch is
+    tried once more, because the bytes of a batch of one may differ from those of a batch of many.
+
+    Returns:
+        Sample index -> picture, or the reason why there is none.
+
+    Raises:
+        RuntimeError: the accelerator itself is broken; the process cannot go on.
+    """
+    results = _try(generator, batch)
+    if isinstance(results, dict):
+        return results
+    if len(batch) == 1:
+        return {batch[0].index: results}
+    alone: dict[int, np.ndarray | str] = {}
+    for sample in batch:
+        alone |= generate_batch(generator, [sample])
+    if any(isinstance(result, str) for result in alone.values()):
+        return alone
+    results = _try(generator, batch)
+    if isinstance(results, dict):
+        return results
+    reason = f"fails only as a batch of {len(batch)} (lower batch_size): {results}"
+    return {sample.index: reason for sample in batch}
+
+
+def _try(generator: Any, batch: list[Sample]) -> dict[int, np.ndarray | str] | str:
+    """Pictures by sample index, or the reason of the failure (text: a kept exception would keep its tensors)."""
+    import torch
+
+    try:
+        return dict(zip([sample.index for sample in batch], generator(batch), strict=True))
+    except Exception as error:
+        log.warning("batch of %d from %s failed: %s", len(batch), batch[0].key, traceback.format_exc())
+        no_memory = isinstance(error, torch.OutOfMemoryError)
+        if not no_memory and (isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)):
+            # every later call of this process fails too: no prompt is to blame
+            raise RuntimeError(f"the accelerator failed and this process cannot go on: {error}") from error
+        reason = _reason(error)
+    if no_memory:
+        torch.accelerator.empty_cache()
+    return reason
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

@@ -1,0 +1,160 @@
+"""Encoding, writing and publishing beside the generator (the GPU never waits for a disk).
+
+Pictures are encoded by a small pool of threads; one writer thread appends them in order, and publishes a shard
+while the next one is being generated. A bounded queue is the only brake: ``waited`` counts the seconds the generator
+stood at it.
+"""
+
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from jobs.attempt import HEARTBEAT, Attempt
+from jobs.encode import ImageFormat, sample_json, sample_members
+from jobs.plan import Plan, Sample
+from jobs.publish import finish
+from jobs.tar import sample_bytes
+
+Report = Callable[..., None]
+
+
+class Writer:
+    """Takes the generator's pictures off its hands.
+
+    Args:
+        plan: the run's plan.
+        image_format: how to encode.
+        common: json fields all samples share.
+        sample_attempts: see ``jobs.publish.finish``.
+        in_flight: samples that may wait here before the generator has to.
+        report: called from the writer thread as ``report(event, shard, detail)`` with event "sample", "failed",
+            "done" or "held".
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        image_format: ImageFormat,
+        common: dict[str, Any],
+        *,
+        sample_attempts: int,
+        in_flight: int,
+        report: Report,
+        encoders: int = 2,
+    ):
+        self._plan, self._format, self._common = plan, image_format, common
+        self._sample_attempts, self._report = sample_attempts, report
+        self._queue: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue(in_flight)
+        self._pool = ThreadPoolExecutor(encoders, thread_name_prefix="encode")
+        self._error: BaseException | None = None
+        self._open: set[Attempt] = set()
+        self._stopped = threading.Event()
+        self.waited = 0.0
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._thread.start()
+        self._heart.start()
+
+    def start(self, attempt: Attempt) -> None:
+        """From here until it is finished the attempt's heart beats."""
+        self._open.add(attempt)
+
+    def take_over(self, attempt: Attempt, sample: Sample) -> None:
+        """Copy a sample that an earlier attempt made."""
+        self._put(self._take_over, attempt, sample)
+
+    def add(
+        self, attempt: Attempt, sample: Sample, image: np.ndarray, evaluated_steps: int, seconds: float
+    ) -> None:
+        """Encode and append a new sample; ``image`` is uint8 (height, width, 3)."""
+        encoded = self._pool.submit(self._encode, sample, image, attempt.shard, evaluated_steps)
+        self._put(self._append, attempt, sample, encoded, seconds)
+
+    def fail(self, attempt: Attempt, sample: Sample, error: str) -> None:
+        """Record a sample that could not be made."""
+        self._put(self._fail, attempt, sample, error)
+
+    def finish(self, attempt: Attempt) -> None:
+        """Publish, or end the attempt, once everything before this is written."""
+        self._put(self._finish, attempt)
+
+    def abort(self, attempt: Attempt, error: str) -> None:
+        """End an attempt that cannot go on, after everything before this is written; never raises."""
+        self._enqueue((self._abort, (attempt, error)))
+
+    def close(self) -> None:
+        """Wait until everything is on the disk.
+
+        Raises:
+            BaseException: whatever went wrong on the way.
+        """
+        self._enqueue(None)
+        self._thread.join()
+        self._stopped.set()
+        self._pool.shutdown()
+        if self._error:
+            raise self._error
+
+    def _put(self, action: Callable[..., None], *arguments: Any) -> None:
+        if self._error:
+            raise self._error
+        self._enqueue((action, arguments))
+
+    def _enqueue(self, item: tuple[Callable[..., None], tuple[Any, ...]] | None) -> None:
+        start = time.perf_counter()
+        self._queue.put(item)
+        self.waited += time.perf_counter() - start
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if self._error:
+                continue  # drain, so that the generator is never stuck at a full queue
+            action, arguments = item
+            try:
+                action(*arguments)
+            except BaseException as error:
+                self._error = error
+                for attempt in list(self._open):
+                    self._abort(attempt, f"{type(error).__name__}: {error}")
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(HEARTBEAT):
+            for attempt in list(self._open):
+                attempt.beat()
+
+    def _abort(self, attempt: Attempt, error: str) -> None:
+        attempt.end("error", error)
+        self._open.discard(attempt)
+
+    def _take_over(self, attempt: Attempt, sample: Sample) -> None:
+        attempt.take_over(sample.index)
+        self._report("sample", attempt.shard, sample.key)
+
+    def _encode(
+        self, sample: Sample, image: np.ndarray, shard: int, evaluated: int
+    ) -> tuple[list[str], bytes, str]:
+        media = self._format.encode(image)
+        info = sample_json(sample, self._common, shard, evaluated)
+        members = sample_members(sample, media, self._format.name, info)
+        names = [f"{sample.key}.{extension}" for extension in members]
+        return names, sample_bytes(sample.key, members), hashlib.sha256(media).hexdigest()
+
+    def _append(self, attempt: Attempt, sample: Sample, encoded: Any, seconds: float) -> None:
+        names, data, media_sha256 = encoded.result()
+        attempt.append(sample.index, names, data, media_sha256=media_sha256, seconds=seconds)
+        self._report("sample", attempt.shard, sample.key)
+
+    def _fail(self, attempt: Attempt, sample: Sample, error: str) -> None:
+        attempt.fail(sample.index, error)
+        self._report("failed", attempt.shard, f"{sample.key}: {error}")
+
+    def _finish(self, attempt: Attempt) -> None:
+        outcome = finish(attempt, self._plan, self._sample_attempts)
+        self._open.discard(attempt)
+        self._report(outcome, attempt.shard, "")
