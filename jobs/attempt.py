@@ -10,6 +10,7 @@ instant, with no fsync on the way: a later attempt copies whatever still has the
 again. The journal's modification time is the attempt's heartbeat.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -85,9 +86,7 @@ def journals(run: RunDir, shard: int | None = None) -> Iterator[Journal]:
     """Journals of a shard's attempts (of all shards when None), oldest first."""
     prefix = "" if shard is None else f"{shard_name(shard)}."
     try:
-        names = sorted(
-            name for name in os.listdir(run.work) if name.startswith(prefix) and name.endswith(".jsonl")
-        )
+        names = sorted(name for name in os.listdir(run.work) if name.startswith(prefix) and name.endswith(".jsonl"))
     except FileNotFoundError:
         return
     for name in names:
@@ -161,10 +160,8 @@ class Attempt:
 
     def beat(self) -> None:
         """Show that this attempt is alive."""
-        try:
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
             os.utime(self._log.fileno())
-        except (OSError, ValueError):  # closed meanwhile
-            pass
 
     def held(self, index: int) -> bool:
         """Whether an earlier attempt left sample ``index`` whole (checked against its hash now)."""
@@ -193,9 +190,7 @@ class Attempt:
         data = self._donated(index)
         if data is None:
             raise OSError(f"sample {index} of shard {self.shard} vanished from an earlier attempt's partial")
-        self._append(
-            data, {name: value for name, value in row.items() if name not in ("start", "end", "sha256")}
-        )
+        self._append(data, {name: value for name, value in row.items() if name not in ("start", "end", "sha256")})
 
     def append(self, index: int, names: list[str], data: bytes, *, media_sha256: str, seconds: float) -> None:
         """Append a new sample.

@@ -56,7 +56,7 @@ def explain(error: Exception) -> str:
 
 
 def _option_names() -> list[str]:
-    names = []
+    names: list[str] = []
     for path in sorted((PROJECT / "conf").glob("**/*.yaml")):
         folder = path.parent.name
         keys = re.findall(r"^(\w+):", path.read_text(), re.MULTILINE)

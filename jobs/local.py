@@ -99,9 +99,7 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -
     elif event == "done":
         worker.published += 1
     elif event == "held":
-        problems.append(
-            f"shard {shard} waits for its failed samples; running the same command again retries them"
-        )
+        problems.append(f"shard {shard} waits for its failed samples; running the same command again retries them")
     elif event == "error":
         problems.append(f"worker {worker.device}: {detail}: see {worker.log_path}")
 
@@ -153,6 +151,4 @@ def redirect_output(log_path: str) -> None:
 
 def start_logging() -> None:
     """Log to standard error with times and levels."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)

@@ -36,14 +36,10 @@ def model_revision(path: str, revision: str | None) -> str:
     folder = Path(resolve_path(path))
     if not folder.is_dir():
         if path.startswith((".", "/", "~", EMBEDDED)):
-            raise BadInput(
-                f"model.path {path} is not a directory: give a diffusers pipeline's directory or a hub id"
-            )
+            raise BadInput(f"model.path {path} is not a directory: give a diffusers pipeline's directory or a hub id")
         return revision or "main"
     if not (folder / "model_index.json").is_file():
-        raise BadInput(
-            f"model.path {path} has no model_index.json: give the directory of a whole diffusers pipeline"
-        )
+        raise BadInput(f"model.path {path} has no model_index.json: give the directory of a whole diffusers pipeline")
     files = sorted(file for file in folder.rglob("*") if file.is_file())
     whole = sum(file.stat().st_size for file in files) <= HASHED_WHOLE
     digest = hashlib.sha256()
@@ -74,11 +70,7 @@ class Generator:
 
     def evaluated_steps(self, num_inference_steps: int) -> int:
         """Steps of a trajectory on which the network runs."""
-        return (
-            len(self.spectrum.plan_for(num_inference_steps).evaluated)
-            if self.spectrum
-            else num_inference_steps
-        )
+        return len(self.spectrum.plan_for(num_inference_steps).evaluated) if self.spectrum else num_inference_steps
 
     def __call__(self, batch: list[Sample]) -> list[np.ndarray]:
         """Generate one batch: samples that share size, steps and guidance.
@@ -92,7 +84,7 @@ class Generator:
         import torch
 
         first = batch[0]
-        guidance = {self.model["guidance_argument"]: first.guidance_scale}
+        guidance: dict[str, Any] = {self.model["guidance_argument"]: first.guidance_scale}
         if self.model["negative_prompts"]:
             guidance["negative_prompt"] = [sample.negative_prompt for sample in batch]
         output = self.pipeline(
@@ -106,9 +98,7 @@ class Generator:
             **self.model["call"],
         ).images
         if not np.isfinite(output).all():
-            raise SampleFailed(
-                "the model's output is not finite (NaN or infinity): lower the guidance, or use a wider dtype"
-            )
+            raise SampleFailed("the model's output is not finite: lower the guidance, or use a wider dtype")
         return list((output * 255).round().astype(np.uint8))
 
 

@@ -101,19 +101,13 @@ def make_plan(options: Options) -> Plan:
     """
     table = read_prompts(options.prompt_file, options.total_prompt_num)
     _check_table(table, options)
-    defaults = {
-        name: getattr(options, name) for name in ("height", "width", "num_inference_steps", "guidance_scale")
-    }
-    return Plan(
-        table, defaults, options.seed, options.samples_per_prompt, options.shard_size, options.batch_size
-    )
+    defaults = {name: getattr(options, name) for name in ("height", "width", "num_inference_steps", "guidance_scale")}
+    return Plan(table, defaults, options.seed, options.samples_per_prompt, options.shard_size, options.batch_size)
 
 
 def identity(options: Options, plan: Plan) -> dict[str, Any]:
     """What decides the bytes of a run's tars; the same directory is refused to any other."""
-    model = {
-        name: options.model[name] for name in ("name", "path", "dtype", "scheduler", "scheduler_args", "call")
-    }
+    model = {name: options.model[name] for name in ("name", "path", "dtype", "scheduler", "scheduler_args", "call")}
     return {
         "prompt_file": {
             "name": options.prompt_file.name,
@@ -157,9 +151,7 @@ def _check_model(model: dict[str, Any]) -> None:
     if model["scheduler"] is not None:
         import diffusers
 
-        if not hasattr(diffusers, str(model["scheduler"])) or not str(model["scheduler"]).endswith(
-            "Scheduler"
-        ):
+        if not hasattr(diffusers, str(model["scheduler"])) or not str(model["scheduler"]).endswith("Scheduler"):
             raise BadInput(
                 f"model.scheduler={model['scheduler']} is not a scheduler of diffusers: "
                 "give a class name such as FlowMatchEulerDiscreteScheduler, or null"
@@ -195,24 +187,14 @@ def _or(value: dict[str, Any], model: dict[str, Any], name: str) -> Any:
 def _whole(name: str, value: Any, low: int, high: int | None = None, optional: bool = False) -> Any:
     if optional and value is None:
         return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int)
-        or value < low
-        or (high is not None and value > high)
-    ):
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         upper = f" to {high}" if high is not None else " up"
         raise BadInput(f"{name} must be a whole number from {low}{upper}, not {value!r}")
     return value
 
 
 def _number(name: str, value: Any, low: float) -> float:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or value < low
-    ):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < low:
         raise BadInput(f"{name} must be a number of at least {low}, not {value!r}")
     return float(value)
 

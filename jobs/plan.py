@@ -86,10 +86,7 @@ class Plan:
             for name, values in self.table.settings.items()
             if values[prompt_index] is not None
         }
-        if "seed" in own:
-            seed = (own["seed"] + repeat) % 2**63
-        else:
-            seed = sample_seed(self.seed, prompt_index, repeat)
+        seed = own["seed"] + repeat if "seed" in own else sample_seed(self.seed, prompt_index, repeat)
         value = {**self.defaults, **own}
         return Sample(
             index=index,
@@ -98,7 +95,7 @@ class Plan:
             repeat=repeat,
             prompt=self.table.texts[prompt_index],
             negative_prompt=value.get("negative_prompt", ""),
-            seed=seed,
+            seed=seed % 2**63,
             height=value["height"],
             width=value["width"],
             num_inference_steps=value["num_inference_steps"],

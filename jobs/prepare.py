@@ -82,24 +82,38 @@ def resolve_devices(options: Options) -> list[str]:
     Raises:
         BadInput: more workers than GPUs (on a CPU: than cores), or a dtype the device cannot compute.
     """
-    import torch
-
-    gpus = torch.cuda.device_count() if options.device != "cpu" else 0
-    if options.device == "cuda" and not gpus:
-        raise BadInput(
-            "device=cuda, but no GPU is visible here: use device=cpu, or run on a machine with a GPU"
-        )
+    gpus = _visible_gpus(options)
     if gpus:
         if options.ngpu > gpus:
-            raise BadInput(
-                f"ngpu={options.ngpu} is more than the {gpus} GPUs visible here: set ngpu={gpus} or less"
-            )
+            raise BadInput(f"ngpu={options.ngpu} is more than the {gpus} GPUs visible here: set ngpu={gpus} or less")
         return [f"cuda:{number}" for number in range(options.ngpu)]
     check_cpu_dtype(options)
     cores = len(os.sched_getaffinity(0))
     if options.ngpu > cores:
         raise BadInput(f"ngpu={options.ngpu} is more than the {cores} cores here: set ngpu={cores} or less")
     return ["cpu"] * options.ngpu
+
+
+def task_device(options: Options, number: int) -> str:
+    """The torch device of launched task ``number``: Slurm shows a task its own GPU, other launchers show all.
+
+    Raises:
+        BadInput: as ``resolve_devices``.
+    """
+    gpus = _visible_gpus(options)
+    if gpus:
+        return f"cuda:{number % gpus}"
+    check_cpu_dtype(options)
+    return "cpu"
+
+
+def _visible_gpus(options: Options) -> int:
+    import torch
+
+    gpus = torch.cuda.device_count() if options.device != "cpu" else 0
+    if options.device == "cuda" and not gpus:
+        raise BadInput("device=cuda, but no GPU is visible here: use device=cpu, or run on a machine with a GPU")
+    return gpus
 
 
 def check_cpu_dtype(options: Options) -> None:
@@ -111,9 +125,7 @@ def check_cpu_dtype(options: Options) -> None:
 def _check_writable(options: Options) -> None:
     folder = _nearest_existing(options)
     if not folder.is_dir():
-        raise BadInput(
-            f"output_base_path: {folder} is a file, not a directory: choose another output_base_path"
-        )
+        raise BadInput(f"output_base_path: {folder} is a file, not a directory: choose another output_base_path")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BadInput(f"output_base_path: {folder} is not writable: choose another output_base_path")
 

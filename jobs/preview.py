@@ -51,9 +51,7 @@ def contact_sheet(samples: list[tuple[Image.Image, str]]) -> Image.Image:
     for number, (picture, prompt) in enumerate(samples):
         x, y = MARGIN + number % columns * step_x, MARGIN + number // columns * step_y
         scale = CELL / max(picture.size)
-        fitted = picture.resize(
-            [max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS
-        )
+        fitted = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS)
         sheet.paste(fitted, (x + (CELL - fitted.width) // 2, y + (CELL - fitted.height) // 2))
         draw.rectangle((x, y, x + CELL - 1, y + CELL - 1), outline="#cccccc")
         lines = textwrap.wrap(prompt, 32)

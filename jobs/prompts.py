@@ -138,9 +138,7 @@ def _read_jsonl(path: Path, data: bytes, sha256: str, limit: int | None) -> Prom
             try:
                 row = json.loads(line, parse_constant=_refuse_constant)
             except ValueError as error:
-                raise BadInput(
-                    f"{path} line {number} is not valid JSON ({error}): write one object a line"
-                ) from None
+                raise BadInput(f"{path} line {number} is not valid JSON ({error}): write one object a line") from None
             if not isinstance(row, dict):
                 raise BadInput(f'{path} line {number} is not an object: write {{"prompt": "..."}}')
             yield number, row
@@ -174,9 +172,7 @@ def _read_csv(path: Path, data: bytes, sha256: str, limit: int | None) -> Prompt
     try:
         return _from_rows(path, sha256, rows(), limit, parse_numbers=True)
     except csv.Error as error:
-        raise BadInput(
-            f"{path} line {reader.line_num} is not valid CSV ({error}): check its quotes"
-        ) from None
+        raise BadInput(f"{path} line {reader.line_num} is not valid CSV ({error}): check its quotes") from None
 
 
 def _read_parquet(path: Path, data: bytes, sha256: str, limit: int | None) -> PromptTable:
@@ -217,9 +213,7 @@ def _from_rows(
         lines.append(number)
     settings = {name: _setting(path, lines, name, columns.pop(name)) for name in SETTINGS if name in columns}
     _refuse_duplicate_ids(path, lines, settings.get("id", []))
-    metadata = {
-        name: _metadata(path, lines, name, values, parse_numbers) for name, values in sorted(columns.items())
-    }
+    metadata = {name: _metadata(path, lines, name, values, parse_numbers) for name, values in sorted(columns.items())}
     return PromptTable(path, sha256, texts, lines, settings, metadata)
 
 
@@ -240,9 +234,7 @@ def _refuse_duplicate_ids(path: Path, lines: list[int], ids: list[str | None]) -
         if not value:
             raise BadInput(f"{path} line {number} has no id: give every prompt an id, or none")
         if value in first:
-            raise BadInput(
-                f"{path} line {number} repeats the id '{value}' of line {first[value]}: ids must be unique"
-            )
+            raise BadInput(f"{path} line {number} repeats the id '{value}' of line {first[value]}: ids must be unique")
         first[value] = number
 
 
@@ -261,9 +253,7 @@ def _metadata(path: Path, lines: list[int], name: str, values: list[Any], parse_
                     f"{path} line {number} has no '{name}': give every line a value, or make the column text"
                 )
             if isinstance(value, float) and not math.isfinite(value):
-                raise BadInput(
-                    f"{path} line {number}: {name} is {value}, which JSON cannot hold: give a finite number"
-                )
+                raise BadInput(f"{path} line {number}: {name} is {value}, which JSON cannot hold: give a finite number")
             if isinstance(value, int) and not -(2**63) <= value < 2**63:
                 raise BadInput(f"{path} line {number}: {name} does not fit 64 bits: write it as text")
         return values

@@ -87,9 +87,7 @@ def _sidecar(attempt: Attempt, plan: Plan, given_up: Sequence[int]) -> bytes:
     import pyarrow.parquet as pq
 
     reasons = {row["failed"]: row for row in [*attempt.earlier_failures, *attempt.failures]}
-    rows: dict[int, dict[str, Any]] = {
-        row["sample"]: {**row, "status": "ok", "error": ""} for row in attempt.rows
-    }
+    rows: dict[int, dict[str, Any]] = {row["sample"]: {**row, "status": "ok", "error": ""} for row in attempt.rows}
     for index in given_up:
         rows[index] = {**reasons[index], "status": "failed", "media_sha256": "", "seconds": 0.0}
     samples = [plan.sample(index) for index in sorted(rows)]

@@ -76,9 +76,7 @@ class RunDir:
         except FileNotFoundError:
             raise BadInput(f"{self.path} is not a run: it has no run.json") from None
         except ValueError:
-            raise BadInput(
-                f"{self.path / 'run.json'} is not valid JSON: restore it, or use another exp_name"
-            ) from None
+            raise BadInput(f"{self.path / 'run.json'} is not valid JSON: restore it, or use another exp_name") from None
         if run.get("format") != FORMAT:
             raise BadInput(
                 f"{self.path} has format {run.get('format')}, this version reads {FORMAT}: use another exp_name"
@@ -114,9 +112,7 @@ def _numbers(folder: Path, suffix: str) -> set[int]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return set()
-    return {
-        int(stem) for name in names if name.endswith(suffix) and (stem := name[: -len(suffix)]).isdecimal()
-    }
+    return {int(stem) for name in names if name.endswith(suffix) and (stem := name[: -len(suffix)]).isdecimal()}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -37,10 +37,7 @@ def require() -> None:
 def array_limit() -> int:
     """Most tasks one array may have: the least of MaxArraySize, MaxJobCount and the user's MaxSubmitJobs."""
     config = _ask("scontrol", "show", "config") or ""
-    limits = [
-        int(number)
-        for number in re.findall(r"^(?:MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE)
-    ]
+    limits = [int(number) for number in re.findall(r"^(?:MaxArraySize|MaxJobCount)\s*=\s*(\d+)", config, re.MULTILINE)]
     user = os.environ.get("USER") or str(os.getuid())
     account = _ask("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=MaxSubmitJobs") or ""
     limits += [int(line) for line in account.split() if line.isdecimal() and int(line)]

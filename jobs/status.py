@@ -94,8 +94,7 @@ def _why(last: Journal) -> list[dict[str, Any]]:
     shard, log = last.header["shard"], last.header["log"]
     if last.failed:
         return [
-            {"shard": shard, "sample": str(row["failed"]), "reason": row["error"], "log": log}
-            for row in last.failed
+            {"shard": shard, "sample": str(row["failed"]), "reason": row["error"], "log": log} for row in last.failed
         ]
     if last.ended:
         reason = last.ended["error"] or "the attempt ended without publishing"
@@ -123,8 +122,10 @@ def _speed(status: Status, finished: list[tuple[float, int]], created: float, no
 def render(name: str, status: Status, most: int = 20) -> str:
     """The table a person reads; at most ``most`` failures."""
     lines = [
-        f"{name}: {status.samples_done:,} of {status.samples:,} samples, {status.done:,} of {status.shards:,} shards done",
-        f"  shards   done {status.done:,}   running {status.running:,}   failed {status.failed:,}   left {status.left:,}",
+        f"{name}: {status.samples_done:,} of {status.samples:,} samples, "
+        f"{status.done:,} of {status.shards:,} shards done",
+        f"  shards   done {status.done:,}   running {status.running:,}   "
+        f"failed {status.failed:,}   left {status.left:,}",
     ]
     if status.samples_failed:
         lines.append(f"  samples  given up {status.samples_failed:,}")
@@ -132,9 +133,7 @@ def render(name: str, status: Status, most: int = 20) -> str:
         eta = "" if status.eta_seconds is None else f"   about {duration(status.eta_seconds)} to go"
         lines.append(f"  speed    {status.samples_per_second:.2f} samples/s{eta}")
     for failure in status.failures[:most]:
-        what = f"shard {shard_name(failure['shard'])}" + (
-            f" sample {failure['sample']}" if failure["sample"] else ""
-        )
+        what = f"shard {shard_name(failure['shard'])}" + (f" sample {failure['sample']}" if failure["sample"] else "")
         lines.append(f"  failed   {what}: {failure['reason']} [{failure['log']}]")
     if len(status.failures) > most:
         lines.append(f"  failed   and {len(status.failures) - most:,} more (--json lists all)")

@@ -28,9 +28,7 @@ def conclude(runs: list[tuple[Prepared, list[int]]], problems: list[str]) -> int
         status = read_status(run)
         asked_left = prepared.unfinished()
         print(render(str(run.path), status))
-        whole &= not asked_left and not any(
-            json.loads(run.done_record(s).read_text())["failed"] for s in shards
-        )
+        whole &= not asked_left and not any(json.loads(run.done_record(s).read_text())["failed"] for s in shards)
         if asked_left:
             print("  the same command again does what is left")
         if status.done:

@@ -5,7 +5,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from jobs.errors import BadInput
 from jobs.options import read_options
 from jobs.plan import format_shards, parse_shards
 from jobs.prepare import Prepared, check_cpu_dtype, create, prepare
+from jobs.rundir import RunDir
 from jobs.summary import conclude
 
 POLL = 3.0  # seconds between looks at the queue
 GONE = 3  # looks in a row at which none of our jobs is in the queue, before that is believed
+AT_ONCE = ("basic", "joblib", "submitit_local")  # launchers with no queue: one task a worker, not one a shard
 REQUEUES = 20  # how often a task that ran into its time limit is queued again (each time it resumes)
 
 
@@ -40,9 +42,7 @@ class Task:
     overrides: list[str]
 
 
-def fan_out(
-    context: HydraContext, task_function: TaskFunction, config: DictConfig, arguments: list[str]
-) -> None:
+def fan_out(context: HydraContext, task_function: TaskFunction, config: DictConfig, arguments: list[str]) -> None:
     """Plan, launch, wait, summarise.
 
     Raises:
@@ -59,22 +59,36 @@ def fan_out(
     for one in prepared:
         if one.options.device == "cpu" or (not on_slurm and one.options.device != "cuda"):
             check_cpu_dtype(one.options)
-    live = slurm.live_jobs() if on_slurm else set()
-    left = [
-        [shard for shard in one.unfinished() if shard not in in_progress(one, live or set())]
-        for one in prepared
-    ]
+    live = (slurm.live_jobs() if on_slurm else None) or set()
+    queued = [queued_before(one.run, live) for one in prepared]
+    asked = [one.unfinished() for one in prepared]
+    left = [_not_begun(*each) for each in zip(prepared, asked, queued, strict=True)]
     tasks = _tasks(runs, prepared, left, launcher_name)
     for one, (_, cfg) in zip(prepared, runs, strict=True):
         create(one, cfg)
     problems: list[str] = []
+    earlier = {job for jobs in queued for job in jobs}
+    if earlier:
+        print(f"{len(earlier)} tasks of an earlier launch are still in the queue; waiting for them too", flush=True)
     if tasks:
         folder = _launch_folder(prepared, tasks)
         launcher = _make_launcher(context, task_function, config, folder, prepared, on_slurm)
         print(f"launching {len(tasks)} tasks for {sum(map(len, left))} shards; logs: {folder}", flush=True)
         jobs = [task.overrides for task in tasks]
-        problems = _watch_slurm(launcher, jobs, folder, prepared) if on_slurm else _launch(launcher, jobs)
-    sys.exit(conclude(list(zip(prepared, left, strict=True)), problems))
+        if on_slurm:
+            problems = _watch_slurm(prepared, earlier, folder, lambda: _launch(launcher, jobs))
+        else:
+            problems = _launch(launcher, jobs)
+    elif earlier:
+        _watch_slurm(prepared, earlier)
+    sys.exit(conclude(list(zip(prepared, asked, strict=True)), problems))
+
+
+def _not_begun(prepared: Prepared, asked: list[int], queued: dict[str, list[int]]) -> list[int]:
+    """Shards that neither a living attempt nor a task in the queue is for."""
+    busy = {journal.header["shard"] for journal in journals(prepared.run) if journal.alive()}
+    busy.update(shard for shards in queued.values() for shard in shards)
+    return [shard for shard in asked if shard not in busy]
 
 
 def _compose_runs(
@@ -85,9 +99,7 @@ def _compose_runs(
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
     if "exp_name" in swept or "shards" in swept:
-        raise BadInput(
-            "exp_name and shards cannot be swept: -m gives each run its directory and each task its shards"
-        )
+        raise BadInput("exp_name and shards cannot be swept: -m gives each run its directory and each task its shards")
     runs = []
     for combination in BasicSweeper.split_arguments(overrides, None)[0]:
         cfg = loader.load_sweep_config(config, combination)
@@ -104,18 +116,18 @@ def _compose_runs(
     return runs
 
 
-def in_progress(prepared: Prepared, live: set[str]) -> set[int]:
-    """Shards somebody is already at: an attempt that lives, or a task of an earlier launch still in the queue."""
-    busy = {journal.header["shard"] for journal in journals(prepared.run) if journal.alive()}
-    own = prepared.run.path.absolute()
+def queued_before(run: RunDir, live: set[str]) -> dict[str, list[int]]:
+    """Job id -> shards of the tasks of earlier launches of this run that are still in the queue."""
+    own = run.path.absolute()
+    queued = {}
     for home in (own, own.parent):  # a sweep's launches are logged beside its runs
         for listing in home.glob("logs/launch-*/tasks.json"):
             tasks = json.loads(listing.read_text())
             for job in job_ids(listing.parent) & live:
                 task = tasks[int(job.rpartition("_")[2])]
                 if task["run"] == str(own):
-                    busy.update(parse_shards(task["shards"], sys.maxsize))
-    return busy
+                    queued[job] = parse_shards(task["shards"], sys.maxsize)
+    return queued
 
 
 def job_ids(folder: Path) -> set[str]:
@@ -137,7 +149,10 @@ def _tasks(
     total = sum(map(len, left))
     limit = slurm.array_limit() if launcher == "submitit_slurm" else max(total, 1)
     asked = prepared[0].options.shards_per_task
-    size = asked or (max(total, 1) if launcher == "basic" else 1)
+    size = asked or 1
+    if not asked and launcher in AT_ONCE:
+        workers = 1 if launcher == "basic" else prepared[0].options.ngpu
+        size = max(1, -(-total // workers))
     while (count := sum(-(-len(shards) // size) for shards in left)) > limit:
         if asked:
             raise BadInput(
@@ -180,7 +195,7 @@ def _make_launcher(
     on_slurm: bool,
 ) -> Any:
     """Instantiate Hydra's launcher with what a long resumable job needs, unless the user said otherwise."""
-    given = OmegaConf.to_container(config.hydra.overrides.hydra)
+    given = list(config.hydra.overrides.hydra)
     wanted: dict[str, Any] = {"hydra.sweep.dir": str(folder)}
     if "submitit_folder" in config.hydra.launcher:
         wanted["hydra.launcher.submitit_folder"] = f"{folder}/%j"
@@ -195,9 +210,7 @@ def _make_launcher(
                 OmegaConf.update(config, name, value)
         # tasks compose their config anew from these
         config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
-    return Plugins.instance().instantiate_launcher(
-        hydra_context=context, task_function=task_function, config=config
-    )
+    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task_function, config=config)
 
 
 def _launch(launcher: Any, jobs: list[list[str]]) -> list[str]:
@@ -209,31 +222,33 @@ def _launch(launcher: Any, jobs: list[list[str]]) -> list[str]:
     return []
 
 
-def _watch_slurm(launcher: Any, jobs: list[list[str]], folder: Path, prepared: list[Prepared]) -> list[str]:
-    """Launch, and wait until none of the jobs is in the queue.
+def _watch_slurm(
+    prepared: list[Prepared],
+    earlier: set[str],
+    folder: Path | None = None,
+    launch: Callable[[], list[str]] = list,
+) -> list[str]:
+    """Launch, and wait until none of our jobs is in the queue.
 
     The launcher is left waiting in a thread and not relied on: it raises at the first killed job while the others go
     on, learns of a job without a result only minutes later, and never where there is no accounting.
     """
     problems: list[str] = []
-    thread = threading.Thread(target=lambda: problems.extend(_launch(launcher, jobs)), daemon=True)
+    thread = threading.Thread(target=lambda: problems.extend(launch()), daemon=True)
     thread.start()
-    done_before = sum(len(one.run.done_shards()) for one in prepared)
     misses = 0
-    with tqdm(total=sum(one.plan.num_shards for one in prepared), unit="shard", initial=done_before) as bar:
+    with tqdm(total=sum(one.plan.num_shards for one in prepared), unit="shard") as bar:
         while misses < GONE:
-            time.sleep(POLL)
-            ids = job_ids(folder)
+            thread.join(POLL)
+            ids = earlier | (job_ids(folder) if folder else set())
             live = slurm.live_jobs()
-            if (
-                live is not None and not ids & live
-            ):  # no answer from the controller says nothing about our jobs
-                misses = GONE if not thread.is_alive() else misses + bool(ids)
+            if live is not None and not ids & live:  # no answer from the controller says nothing about our jobs
+                misses = misses + bool(ids) if thread.is_alive() else GONE
             elif live:
                 misses = 0
             bar.update(sum(len(one.run.done_shards()) for one in prepared) - bar.n)
             bar.set_postfix_str(f"{len(ids & (live or set()))} tasks in the queue")
-    return [] if job_ids(folder) else problems
+    return [] if folder and job_ids(folder) else problems
 
 
 def _first_line(error: Exception) -> str:

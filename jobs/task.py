@@ -10,9 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from jobs.attempt import journals
 from jobs.errors import Unfinished
 from jobs.local import run_local, start_logging
-from jobs.prepare import Prepared, create, prepare, resolve_devices
+from jobs.prepare import Prepared, create, prepare, resolve_devices, task_device
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,19 @@ def _run_here(cfg: DictConfig) -> None:
     from jobs.summary import conclude
 
     prepared = prepare(cfg)
-    devices = resolve_devices(prepared.options)
-    create(prepared, cfg)
     shards = prepared.unfinished()
-    problems = run_local(prepared, shards, devices) if shards else []
+    problems = []
+    if shards:
+        devices = resolve_devices(prepared.options)
+        create(prepared, cfg)
+        problems = run_local(prepared, _others_last(prepared, shards), devices)
     sys.exit(conclude([(prepared, shards)], problems))
+
+
+def _others_last(prepared: Prepared, shards: list[int]) -> list[int]:
+    """Begin with what nobody is at; a shard another command is making is probably done when its turn comes."""
+    busy = {journal.header["shard"] for journal in journals(prepared.run) if journal.alive()}
+    return sorted(shards, key=lambda shard: shard in busy)
 
 
 def _run_task(cfg: DictConfig) -> None:
@@ -61,7 +70,7 @@ def _run_task(cfg: DictConfig) -> None:
 
         shards = prepared.unfinished()
         log.info("working shards %s", shards)
-        device = resolve_devices(prepared.options)[0]
+        device = task_device(prepared.options, HydraConfig.get().job.num)
         waited = work(
             prepared.options,
             prepared.plan,

@@ -71,18 +71,14 @@ def work(
     try:
         for shard in shards:
             if not run.is_done(shard):
-                attempt = Attempt(
-                    run, shard, fingerprint=fingerprint, device=_device_name(device), log=log_path
-                )
+                attempt = Attempt(run, shard, fingerprint=fingerprint, device=_device_name(device), log=log_path)
                 _make_shard(generator, plan, attempt, writer, options.sample_attempts)
     finally:
         writer.close()
     return writer.waited / (time.perf_counter() - start)
 
 
-def _make_shard(
-    generator: Generator, plan: Plan, attempt: Attempt, writer: Writer, sample_attempts: int
-) -> None:
+def _make_shard(generator: Generator, plan: Plan, attempt: Attempt, writer: Writer, sample_attempts: int) -> None:
     writer.start(attempt)
     try:
         for batch in plan.batches(attempt.shard):

@@ -69,9 +69,7 @@ class Writer:
         """Copy a sample that an earlier attempt made."""
         self._put(self._take_over, attempt, sample)
 
-    def add(
-        self, attempt: Attempt, sample: Sample, image: np.ndarray, evaluated_steps: int, seconds: float
-    ) -> None:
+    def add(self, attempt: Attempt, sample: Sample, image: np.ndarray, evaluated_steps: int, seconds: float) -> None:
         """Encode and append a new sample; ``image`` is uint8 (height, width, 3)."""
         encoded = self._pool.submit(self._encode, sample, image, attempt.shard, evaluated_steps)
         self._put(self._append, attempt, sample, encoded, seconds)
@@ -136,9 +134,7 @@ class Writer:
         attempt.take_over(sample.index)
         self._report("sample", attempt.shard, sample.key)
 
-    def _encode(
-        self, sample: Sample, image: np.ndarray, shard: int, evaluated: int
-    ) -> tuple[list[str], bytes, str]:
+    def _encode(self, sample: Sample, image: np.ndarray, shard: int, evaluated: int) -> tuple[list[str], bytes, str]:
         media = self._format.encode(image)
         info = sample_json(sample, self._common, shard, evaluated)
         members = sample_members(sample, media, self._format.name, info)
