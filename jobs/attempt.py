@@ -139,6 +139,7 @@ class Attempt:
         self.rows: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
         self.size = 0
+        self.digest = hashlib.sha256()  # of every byte written: what the disk must give back
         stem = run.work / f"{shard_name(shard)}.{self.name}"
         self.partial, self.journal = Path(f"{stem}.tar"), Path(f"{stem}.jsonl")
         self._tar = open(self.partial, "xb", buffering=0)  # noqa: SIM115 (lives as long as the attempt)
@@ -214,6 +215,7 @@ class Attempt:
 
     def write_tar(self, data: bytes) -> None:
         """Write all of ``data`` to the partial."""
+        self.digest.update(data)
         view = memoryview(data)
         while view:
             view = view[self._tar.write(view) :]

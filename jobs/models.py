@@ -33,7 +33,10 @@ def model_revision(path: str, revision: str | None) -> str:
     Raises:
         BadInput: a local path that holds no pipeline.
     """
-    folder = Path(resolve_path(path))
+    try:
+        folder = Path(resolve_path(path))
+    except ValueError as error:
+        raise BadInput(f"model.path {path}: {error}") from None
     if not folder.is_dir():
         if path.startswith((".", "/", "~", EMBEDDED)):
             raise BadInput(f"model.path {path} is not a directory: give a diffusers pipeline's directory or a hub id")
@@ -122,8 +125,8 @@ def load(model: dict[str, Any], algo: dict[str, Any], *, device: str) -> Generat
         )
     except OSError as error:
         raise BadInput(f"model.path {model['path']} could not be loaded: {_first_line(error)}") from error
-    if model["scheduler"]:
-        scheduler = getattr(diffusers, model["scheduler"])
+    if model["scheduler"] or model["scheduler_args"]:
+        scheduler = getattr(diffusers, model["scheduler"]) if model["scheduler"] else type(pipeline.scheduler)
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model["scheduler_args"])
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)

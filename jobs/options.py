@@ -1,7 +1,9 @@
 """From Hydra's config to checked options. Everything that can be refused without a model is refused here."""
 
+import difflib
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,17 @@ class Options:
     sample_attempts: int
 
 
+# What a config must hold, and nothing else: a misspelt key would otherwise do nothing, without a word.
+ROOT_KEYS = {field.name for field in fields(Options)} - {"model_revision", "run_path"} | {
+    *("output_base_path", "exp_name"),
+    *("warmup_steps", "window_size", "flex_window"),  # conf/algo/*.yaml refer to them
+}
+MODEL_KEYS = {
+    *("name", "path", "revision", "dtype", "scheduler", "scheduler_args", "height", "width", "size_multiple"),
+    *("num_inference_steps", "guidance_scale", "guidance_argument", "negative_prompts", "gpus", "call"),
+}
+
+
 def read_options(cfg: DictConfig) -> Options:
     """Check a composed config.
 
@@ -55,7 +68,10 @@ def read_options(cfg: DictConfig) -> Options:
     try:
         value: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise BadInput(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+        raise BadInput(
+            f"{error.full_key}: {str(error).splitlines()[0]}: give a value, or refer to something that exists"
+        ) from None
+    _check_keys(value.keys() - {"hydra"}, ROOT_KEYS, "conf/generate.yaml")
     model, algo = value["model"], value["algo"]
     if not isinstance(model, dict) or not isinstance(algo, dict):
         raise BadInput("model and algo must each name one of the files in conf/model and conf/algo")
@@ -145,13 +161,38 @@ def check_size(axis: str, pixels: int, model: dict[str, Any], where: str = "") -
         )
 
 
+def no_such_option(name: str, known: Iterable[str]) -> str:
+    """A sentence about an option that does not exist, with the nearest one that does."""
+    close = difflib.get_close_matches(name, known, 1, cutoff=0.7)
+    hint = f"did you mean {close[0]}?" if close else "python -m jobs.generate --help lists the options"
+    return f"there is no option '{name}': {hint}"
+
+
+def _check_keys(given: Iterable[str], wanted: set[str], file: str, prefix: str = "") -> None:
+    for name in sorted(wanted.difference(given)):
+        raise BadInput(f"{prefix}{name} is missing: give it a value, as {file} does")
+    for name in sorted(set(given) - wanted):
+        raise BadInput(no_such_option(f"{prefix}{name}", [f"{prefix}{known}" for known in wanted]))
+
+
 def _check_model(model: dict[str, Any]) -> None:
+    _check_keys(model, MODEL_KEYS, "conf/model/demo.yaml", "model.")
     _one_of("model.dtype", model["dtype"], DTYPES)
-    _text("model.path", model["path"])
+    for name in ("name", "path", "guidance_argument"):
+        _text(f"model.{name}", model[name])
+    if model["revision"] is not None:
+        _text("model.revision", model["revision"])
+    _whole("model.size_multiple", model["size_multiple"], 1)
+    _whole("model.gpus", model["gpus"], 0)
+    if not isinstance(model["negative_prompts"], bool):
+        raise BadInput(f"model.negative_prompts must be true or false, not {_shown(model['negative_prompts'])}")
+    for name in ("scheduler_args", "call"):
+        if not isinstance(model[name], dict):
+            raise BadInput(f"model.{name} must be a mapping like {{name: value}}, not {_shown(model[name])}")
     if model["scheduler"] is not None:
         import diffusers
 
-        if not hasattr(diffusers, str(model["scheduler"])) or not str(model["scheduler"]).endswith("Scheduler"):
+        if not str(model["scheduler"]).endswith("Scheduler") or not hasattr(diffusers, str(model["scheduler"])):
             raise BadInput(
                 f"model.scheduler={model['scheduler']} is not a scheduler of diffusers: "
                 "give a class name such as FlowMatchEulerDiscreteScheduler, or null"
@@ -159,13 +200,19 @@ def _check_model(model: dict[str, Any]) -> None:
 
 
 def _check_algo(algo: dict[str, Any]) -> None:
-    if algo["name"] == "spectrum":
-        import spectrum
+    _one_of("algo.name", algo.get("name"), ("nocache", "spectrum"))
+    if algo["name"] == "nocache":
+        _check_keys(algo, {"name"}, "conf/algo/nocache.yaml", "algo.")
+        return
+    import spectrum
 
-        try:
-            spectrum.SpectrumConfig(**{name: value for name, value in algo.items() if name != "name"})
-        except (ValueError, TypeError) as error:
-            raise BadInput(f"algo=spectrum: {error}") from None
+    config = spectrum.SpectrumConfig
+    _check_keys(algo, {"name", *(field.name for field in fields(config))}, "conf/algo/spectrum.yaml", "algo.")
+    try:
+        config(**{name: value for name, value in algo.items() if name != "name"})
+    except spectrum.SpectrumError as error:  # begins with the option's name and ends with a full stop
+        sentence = str(error).rstrip(".")
+        raise BadInput(sentence if sentence.split()[0] in ROOT_KEYS else f"algo.{sentence}") from None
 
 
 def _check_table(table: PromptTable, options: Options) -> None:
@@ -189,23 +236,30 @@ def _whole(name: str, value: Any, low: int, high: int | None = None, optional: b
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         upper = f" to {high}" if high is not None else " up"
-        raise BadInput(f"{name} must be a whole number from {low}{upper}, not {value!r}")
+        raise BadInput(f"{name} must be a whole number from {low}{upper}, not {_shown(value)}")
     return value
 
 
 def _number(name: str, value: Any, low: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < low:
-        raise BadInput(f"{name} must be a number of at least {low}, not {value!r}")
+        raise BadInput(f"{name} must be a number of at least {low}, not {_shown(value)}")
     return float(value)
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, (str, int, float)) or not str(value).strip():
-        raise BadInput(f"{name} must be text, not {value!r}")
+        raise BadInput(f"{name} must be text, not {_shown(value)}")
     return str(value)
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
-        raise BadInput(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        raise BadInput(f"{name} must be one of {', '.join(allowed)}, not {_shown(value)}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value, null, true and false as they are written on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)

@@ -133,9 +133,12 @@ def parse_shards(text: str, num_shards: int) -> list[int]:
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise BadInput(f"shards must look like '0-3,7', not '{text}'")
-        shards.extend(range(int(first), int(last if dash else first) + 1))
-    if not shards or max(shards) >= num_shards:
-        raise BadInput(f"shards={text} is outside this run's shards 0-{num_shards - 1}")
+        low, high = int(first), int(last if dash else first)
+        if high < low:
+            raise BadInput(f"shards={text} ends before it begins: write '{high}-{low}'")
+        if high >= num_shards:
+            raise BadInput(f"shards={text} must lie within this run's shards, which are 0-{num_shards - 1}")
+        shards.extend(range(low, high + 1))
     return sorted(set(shards))
 
 

@@ -11,12 +11,14 @@ a missing number or boolean is refused, because readers infer the schema from th
 import csv
 import hashlib
 import io
+import itertools
 import json
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 from jobs.errors import BadInput
@@ -51,8 +53,8 @@ def _text(value: Any) -> str:
 SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "seed": (_whole(0, 2**63), "a whole number from 0 to 2^63 - 1"),
     "negative_prompt": (_text, "text"),
-    "height": (_whole(1), "a whole number of pixels"),
-    "width": (_whole(1), "a whole number of pixels"),
+    "height": (_whole(1), "a whole number of pixels above 0"),
+    "width": (_whole(1), "a whole number of pixels above 0"),
     "num_inference_steps": (_whole(1), "a whole number of at least 1"),
     "guidance_scale": (_finite, "a number of at least 0"),
     "id": (_text, "text"),
@@ -84,7 +86,15 @@ class PromptTable:
 
     def where(self, index: int) -> str:
         """Human-readable place of prompt ``index``."""
-        return f"{self.path} line {self.lines[index]}"
+        return _at(self.path, self.lines[index])
+
+
+def _at(path: Path, number: int) -> str:
+    return f"{path} {_line_or_row(path)} {number}"
+
+
+def _line_or_row(path: Path) -> str:
+    return "row" if path.suffix.lower() == ".parquet" else "line"
 
 
 def read_prompts(path: Path, limit: int | None = None) -> PromptTable:
@@ -93,19 +103,21 @@ def read_prompts(path: Path, limit: int | None = None) -> PromptTable:
     Raises:
         BadInput: the file is missing, unreadable, empty or wrong; names the line.
     """
+    if path.is_dir():
+        raise BadInput(f"prompt_file {path} is a directory: give the path of a file in it")
     readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise BadInput(f"prompt_file {path} must end in one of {', '.join(readers)}, not '{path.suffix}'")
+        raise BadInput(f"prompt_file {path} must end in one of {', '.join(readers)}: rename or convert it")
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise BadInput(f"prompt_file {path} does not exist: give the path of a prompt file") from None
     except OSError as error:
-        raise BadInput(f"prompt_file {path} cannot be read: {error.strerror}") from None
+        raise BadInput(f"prompt_file {path} cannot be read ({error.strerror}): check its permissions") from None
     table = reader(path, data, hashlib.sha256(data).hexdigest(), limit)
     if not table.texts:
-        raise BadInput(f"prompt_file {path} holds no prompts: write one prompt a line")
+        raise BadInput(f"prompt_file {path} holds no prompts: write at least one into it")
     return table
 
 
@@ -124,8 +136,8 @@ def _decode(path: Path, data: bytes) -> str:
 def _read_txt(path: Path, data: bytes, sha256: str, limit: int | None) -> PromptTable:
     rows = [line.strip() for line in _decode(path, data).split("\n")]
     if all(rows[:-1]):  # the usual file: line numbers need no list of their own
-        texts = rows if rows[-1] else rows[:-1]
-        return PromptTable(path, sha256, texts[:limit], range(1, len(texts) + 1))
+        texts = (rows if rows[-1] else rows[:-1])[:limit]
+        return PromptTable(path, sha256, texts, range(1, len(texts) + 1))
     kept = [(number, row) for number, row in enumerate(rows, 1) if row][:limit]
     return PromptTable(path, sha256, [row for _, row in kept], [number for number, _ in kept])
 
@@ -137,13 +149,23 @@ def _read_jsonl(path: Path, data: bytes, sha256: str, limit: int | None) -> Prom
                 continue
             try:
                 row = json.loads(line, parse_constant=_refuse_constant)
-            except ValueError as error:
-                raise BadInput(f"{path} line {number} is not valid JSON ({error}): write one object a line") from None
+                if "\\ud" in line.lower():
+                    json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair could not be written as .txt
+            except (ValueError, RecursionError) as error:
+                raise BadInput(
+                    f"{_at(path, number)} is not valid JSON ({_json_problem(error)}): write one object a line"
+                ) from None
             if not isinstance(row, dict):
-                raise BadInput(f'{path} line {number} is not an object: write {{"prompt": "..."}}')
+                raise BadInput(f'{_at(path, number)} is not an object: write {{"prompt": "..."}}')
             yield number, row
 
     return _from_rows(path, sha256, rows(), limit)
+
+
+def _json_problem(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):  # its own text counts lines within our line
+        return f"{error.msg} at column {error.colno}"
+    return error.reason if isinstance(error, UnicodeEncodeError) else str(error)
 
 
 def _refuse_constant(name: str) -> None:
@@ -197,13 +219,11 @@ def _from_rows(
     texts: list[str] = []
     lines: list[int] = []
     columns: dict[str, list[Any]] = {}
-    for number, row in rows:
-        if len(texts) == limit:
-            break
+    for number, row in itertools.islice(rows, limit):
         prompt = row.pop("prompt", None)
         if not isinstance(prompt, str) or not prompt.strip():
-            problem = "no column 'prompt'" if prompt is None else "an empty prompt"
-            raise BadInput(f"{path} line {number} has {problem}: give every line the text of its prompt")
+            problem = "has no prompt" if prompt is None else f"has {brief(prompt)} as its prompt"
+            raise BadInput(f"{_at(path, number)} {problem}: write a text into its column 'prompt'")
         for name in row:
             if name not in columns:
                 columns[name] = [None] * len(texts)
@@ -224,7 +244,7 @@ def _setting(path: Path, lines: list[int], name: str, values: list[Any]) -> list
         try:
             converted.append(None if value is None else convert(value))
         except (ValueError, TypeError, OverflowError):
-            raise BadInput(f"{path} line {number}: {name} must be {wanted}, not {value!r}") from None
+            raise BadInput(f"{_at(path, number)}: {name} must be {wanted}, not {brief(value)}") from None
     return converted
 
 
@@ -232,9 +252,10 @@ def _refuse_duplicate_ids(path: Path, lines: list[int], ids: list[str | None]) -
     first: dict[str, int] = {}
     for number, value in zip(lines, ids, strict=False):
         if not value:
-            raise BadInput(f"{path} line {number} has no id: give every prompt an id, or none")
+            raise BadInput(f"{_at(path, number)} has no id: give every prompt one, or remove the column")
         if value in first:
-            raise BadInput(f"{path} line {number} repeats the id '{value}' of line {first[value]}: ids must be unique")
+            earlier = f"{_line_or_row(path)} {first[value]}"
+            raise BadInput(f"{_at(path, number)} repeats the id '{value}' of {earlier}: ids must be unique")
         first[value] = number
 
 
@@ -249,18 +270,18 @@ def _metadata(path: Path, lines: list[int], name: str, values: list[Any], parse_
     if len(kinds) == 1 and kinds <= {int, float, bool}:
         for number, value in zip(lines, values, strict=True):
             if value is None:
-                raise BadInput(
-                    f"{path} line {number} has no '{name}': give every line a value, or make the column text"
-                )
+                raise BadInput(f"{_at(path, number)} has no '{name}': give every prompt one, or make the column text")
             if isinstance(value, float) and not math.isfinite(value):
-                raise BadInput(f"{path} line {number}: {name} is {value}, which JSON cannot hold: give a finite number")
+                raise BadInput(f"{_at(path, number)}: {name} is {value}, which JSON cannot hold: give a finite number")
             if isinstance(value, int) and not -(2**63) <= value < 2**63:
-                raise BadInput(f"{path} line {number}: {name} does not fit 64 bits: write it as text")
+                raise BadInput(f"{_at(path, number)}: {name} does not fit 64 bits: write it as text")
         return values
     return ["" if value is None else value if isinstance(value, str) else _as_text(value) for value in values]
 
 
 def _as_text(value: Any) -> str:
+    if not isinstance(value, (dict, list, int, float, bool)):  # parquet knows dates and the like
+        return str(value)
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from jobs.atomic import replace, write_bytes, write_json
 from jobs.attempt import Attempt
 from jobs.plan import Plan, shard_name
+from jobs.rundir import RunDir
 from jobs.tar import end_of_archive, verify
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def finish(attempt: Attempt, plan: Plan, sample_attempts: int) -> str:
         return HELD
     attempt.write_tar(end_of_archive(attempt.size))
     attempt.sync()
-    sha256 = verify(attempt.partial, [name for row in attempt.rows for name in row["names"]])
+    sha256 = attempt.digest.hexdigest()
+    verify(attempt.partial, [name for row in attempt.rows for name in row["names"]], sha256)
     _publish(attempt, plan, missing, sha256)
     return DONE
 
@@ -79,6 +81,15 @@ def _clear_work(attempt: Attempt) -> None:
     """Remove what all attempts at a done shard left; one that still runs finds the done record and stops."""
     for path in attempt.run.work.glob(f"{shard_name(attempt.shard)}.*"):
         path.unlink(missing_ok=True)
+
+
+def clear_leftovers(run: RunDir) -> None:
+    """Remove work files of done shards: what a kill between the done record and the clearing left."""
+    done = run.done_shards()
+    for path in run.work.glob("*.*"):
+        shard = path.name.partition(".")[0]
+        if shard.isdecimal() and int(shard) in done:
+            path.unlink(missing_ok=True)
 
 
 def _sidecar(attempt: Attempt, plan: Plan, given_up: Sequence[int]) -> bytes:

@@ -5,6 +5,7 @@ import logging
 
 from jobs.prepare import Prepared
 from jobs.preview import make_preview
+from jobs.publish import clear_leftovers
 from jobs.status import read_status, render
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ def conclude(runs: list[tuple[Prepared, list[int]]], problems: list[str]) -> int
         print(f"problem: {problem}")
     for prepared, shards in runs:
         run = prepared.run
+        clear_leftovers(run)
         status = read_status(run)
         asked_left = prepared.unfinished()
         print(render(str(run.path), status))

@@ -23,7 +23,7 @@ from jobs.attempt import journals
 from jobs.errors import BadInput
 from jobs.options import read_options
 from jobs.plan import format_shards, parse_shards
-from jobs.prepare import Prepared, check_cpu_dtype, create, prepare
+from jobs.prepare import Prepared, check_cpu_dtype, create, prepare, resolve_devices
 from jobs.rundir import RunDir
 from jobs.summary import conclude
 
@@ -57,7 +57,9 @@ def fan_out(context: HydraContext, task_function: TaskFunction, config: DictConf
     runs = _compose_runs(context, config, arguments)
     prepared = [prepare(cfg) for _, cfg in runs]
     for one in prepared:
-        if one.options.device == "cpu" or (not on_slurm and one.options.device != "cuda"):
+        if launcher_name in AT_ONCE:  # the tasks run on this machine
+            resolve_devices(one.options)
+        elif one.options.device == "cpu":
             check_cpu_dtype(one.options)
     live = (slurm.live_jobs() if on_slurm else None) or set()
     queued = [queued_before(one.run, live) for one in prepared]
@@ -99,7 +101,7 @@ def _compose_runs(
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
     if "exp_name" in swept or "shards" in swept:
-        raise BadInput("exp_name and shards cannot be swept: -m gives each run its directory and each task its shards")
+        raise BadInput("exp_name and shards cannot be swept, as -m chooses them for its runs and tasks: give one value")
     runs = []
     for combination in BasicSweeper.split_arguments(overrides, None)[0]:
         cfg = loader.load_sweep_config(config, combination)

@@ -29,13 +29,17 @@ def end_of_archive(size: int) -> bytes:
     return bytes(2 * BLOCK + -(size + 2 * BLOCK) % tarfile.RECORDSIZE)
 
 
-def verify(path: Path, names: list[str]) -> str:
-    """Read a finished tar back from its first byte to its last and return its sha256.
+def verify(path: Path, names: list[str], sha256: str) -> None:
+    """Read a finished tar back from its first byte to its last.
 
     The file's pages are dropped from the cache first, where the system can, so that the disk answers.
 
+    Args:
+        names: members it must have, in order.
+        sha256: hex digest of all bytes that were written.
+
     Raises:
-        OSError: members differ from ``names``, or the end of the archive is missing or torn.
+        OSError: members or bytes differ, or the end of the archive is missing or torn.
     """
     digest = hashlib.sha256()
     found: list[str] = []
@@ -63,4 +67,5 @@ def verify(path: Path, names: list[str]) -> str:
         raise OSError(f"{path} was read back with {len(found)} members where {len(names)} were written")
     if end != end_of_archive(offset):
         raise OSError(f"{path} was read back without a whole end of archive")
-    return digest.hexdigest()
+    if digest.hexdigest() != sha256:
+        raise OSError(f"{path} was read back with other bytes than were written")

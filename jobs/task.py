@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from jobs.attempt import journals
-from jobs.errors import Unfinished
+from jobs.errors import BadInput, Unfinished, refuse
 from jobs.local import run_local, start_logging
 from jobs.prepare import Prepared, create, prepare, resolve_devices, task_device
 
@@ -24,19 +24,23 @@ def run(cfg: DictConfig) -> None:
     """Entry point of ``hydra.main``; see the module docstring.
 
     Raises:
-        BadInput: before anything costly.
+        BadInput: before anything costly, in a launched task.
         Unfinished: samples or shards are left over.
-        SystemExit: with the run's exit code, when it ran here.
+        SystemExit: with the command's exit code, when it ran here.
     """
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         _run_task(cfg)
     else:
-        _run_here(cfg)
+        try:
+            _run_here(cfg)
+        except BadInput as error:  # not later: Hydra prints a line of its own above an exception on its way out
+            refuse(str(error))
 
 
 def _run_here(cfg: DictConfig) -> None:
     from jobs.summary import conclude
 
+    _refuse_idle_launcher()
     prepared = prepare(cfg)
     shards = prepared.unfinished()
     problems = []
@@ -45,6 +49,13 @@ def _run_here(cfg: DictConfig) -> None:
         create(prepared, cfg)
         problems = run_local(prepared, _others_last(prepared, shards), devices)
     sys.exit(conclude([(prepared, shards)], problems))
+
+
+def _refuse_idle_launcher() -> None:
+    """Whoever names a launcher means to launch: do not begin on, say, a login node because ``-m`` was forgotten."""
+    for override in HydraConfig.get().overrides.hydra:
+        if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
+            raise BadInput(f"{override} launches nothing without -m: add -m, or leave {override} out")
 
 
 def _others_last(prepared: Prepared, shards: list[int]) -> list[int]:

@@ -1,0 +1,42 @@
+"""A real Slurm for the tests of this directory; without Slurm's programs they are left out."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tools.slurm import INSTALL, Cluster, missing_programs
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves this directory's tests out, with the reason, where Slurm is not installed."""
+    missing = missing_programs()
+    if not missing:
+        return
+    here = Path(__file__).parent
+    reason = f"needs a real Slurm: run `{INSTALL}` (missing: {', '.join(missing)})"
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    """A cluster of two nodes with two pretended GPUs each, in its own directory."""
+    # Not pytest's own temporary directory: its path may be too long for a socket's.
+    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as directory:
+        cluster = Cluster(directory)
+        try:
+            cluster.up()
+            yield cluster
+        finally:
+            cluster.down()
+
+
+@pytest.fixture
+def slurm_env(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The same cluster, for code that finds Slurm by the environment."""
+    for name, value in slurm.env().items():
+        monkeypatch.setenv(name, value)
+    return slurm

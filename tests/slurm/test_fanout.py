@@ -1,0 +1,175 @@
+"""The whole way on a real Slurm: one array over two nodes, a prompt that fails, a killed task, the same command again."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+import webdataset as wds
+
+from jobs.attempt import journals
+from jobs.options import PROJECT
+from jobs.rundir import RunDir
+from tests.jobs.support import command, generate, tar_hashes
+from tools.slurm import Cluster
+
+SHARDS, SIZE, BAD = 12, 3, 16
+SETTINGS = ("num_inference_steps=20", f"shard_size={SIZE}", "batch_size=2", "algo.w=0.5", "exp_name=run")
+FANNED_OUT = ("-m", "hydra/launcher=submitit_slurm", "hydra.launcher.gpus_per_node=1", "hydra.launcher.cpus_per_task=1")
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """36 prompts; no. 16 asks for a guidance that overflows float32, so its sample can never be made."""
+    colours, shapes = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
+    rows = [
+        {"prompt": f"a {colours[i % 4]} {shapes[i % 3]} on a white background", "score": i / 10, "source": f"row {i}"}
+        for i in range(SHARDS * SIZE)
+    ]
+    rows[BAD]["guidance_scale"] = 1e300
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of a run in one process on this machine; its second command gives the failing sample up."""
+    folder = tmp_path_factory.mktemp("reference")
+    arguments = (f"prompt_file={prompts}", f"output_base_path={folder}", *SETTINGS)
+    codes = [generate(*arguments).returncode for _ in range(3)]
+    assert codes == [1, 1, 0]
+    return tar_hashes(folder / "run")
+
+
+def kill_a_task_in_mid_shard(run: RunDir, fanned_out: subprocess.Popen) -> str:
+    """SIGKILL a task that has written a sample and is not done; returns its Slurm job id."""
+    while fanned_out.poll() is None:
+        for journal in journals(run):
+            if journal.samples and journal.header["shard"] != BAD // SIZE and journal.alive():
+                os.kill(journal.header["process"]["pid"], signal.SIGKILL)
+                time.sleep(0.1)
+                if not run.is_done(journal.header["shard"]):
+                    return journal.header["slurm_job"]
+        time.sleep(0.01)
+    raise AssertionError("no task was caught in mid-shard")
+
+
+def states(jobs: set[str]) -> dict[str, str]:
+    """Job id -> 'STATE code:signal node', from sacct."""
+    deadline = time.monotonic() + 60
+    while True:
+        lines = subprocess.run(
+            ["sacct", "-X", "-nP", "--format=jobid,state,exitcode,nodelist"],
+            capture_output=True, text=True, check=True,
+        ).stdout.splitlines()  # fmt: skip
+        found = {job: f"{state} {code} {node}" for job, state, code, node in (line.split("|") for line in lines)}
+        settled = {job: found[job] for job in jobs & found.keys() if "RUNNING" not in found[job]}
+        if settled.keys() == jobs or time.monotonic() > deadline:
+            return settled
+        time.sleep(1)
+
+
+def launched(run: Path) -> list[set[str]]:
+    """Array task ids of each launch, oldest first."""
+    return [
+        {path.name for path in folder.iterdir() if "_" in path.name and path.is_dir()}
+        for folder in sorted(run.glob("logs/launch-*"))
+    ]
+
+
+@pytest.mark.timeout(1200)
+def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompts, reference, tmp_path) -> None:
+    arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={tmp_path}", *SETTINGS)
+    run = RunDir(tmp_path / "run")
+
+    with subprocess.Popen(
+        command(*arguments), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as first:
+        killed = kill_a_task_in_mid_shard(run, first)
+        output, errors = first.communicate(timeout=400)
+    assert first.returncode == 1, errors
+    assert "10 of 12 shards done" in output
+    assert "output is not finite" in output
+
+    jobs = launched(run.path)[0]
+    assert len(jobs) == SHARDS and len({job.partition("_")[0] for job in jobs}) == 1  # one array
+    seen = states(jobs)
+    failed = f"{killed.partition('_')[0]}_{BAD // SIZE}"
+    assert seen[failed].startswith("FAILED 75:0")
+    assert seen[killed].split()[0] in ("FAILED", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY"), seen[killed]
+    assert all(state.startswith("COMPLETED 0:0") for job, state in seen.items() if job not in (failed, killed))
+    assert {state.split()[-1] for state in seen.values()} == {"node1", "node2"}
+
+    status = subprocess.run(command(str(run.path), module="jobs.status"), cwd=PROJECT, capture_output=True, text=True)
+    assert status.returncode == 1
+    assert "done 10   running 0   failed 2   left 0" in status.stdout
+    assert "_log.err" in status.stdout  # every failure names its log
+
+    before = tar_hashes(run.path)
+    again = generate(*arguments, timeout=400)
+    assert again.returncode == 1  # the bad sample failed again and is given up now: the summary says so
+    assert "12 of 12 shards done" in again.stdout and "given up 1" in again.stdout
+    assert len(launched(run.path)[1]) == 2  # exactly what was left
+    assert tar_hashes(run.path).items() >= before.items()
+
+    once_more = generate(*arguments)
+    assert once_more.returncode == 0
+    assert len(launched(run.path)) == 2  # nothing was left to launch
+
+    assert tar_hashes(run.path) == reference
+    check_readers(run, tmp_path)
+
+
+def check_readers(run: RunDir, scratch: Path) -> None:
+    """Every sample but the impossible one is there once, for webdataset and for HF datasets."""
+    expected = [f"{i:08d}_0000" for i in range(SHARDS * SIZE) if i != BAD]
+    tars = sorted(map(str, run.data.glob("*.tar")))
+    rows = list(wds.WebDataset(tars, shardshuffle=False).decode("pil"))
+    assert [row["__key__"] for row in rows] == expected
+    assert all(row["png"].size == (64, 64) and row["json"]["prompt"] == row["txt"] for row in rows)
+    loaded = datasets.load_dataset("webdataset", data_files=tars, split="train", cache_dir=str(scratch / "cache"))
+    assert loaded["__key__"][:] == expected
+    assert {row["metadata"]["source"] for row in loaded["json"]} == {f"row {int(key[:8])}" for key in expected}
+    statuses = Counter(
+        status
+        for path in run.meta.iterdir()
+        for status in pq.read_table(path, columns=["status"])["status"].to_pylist()
+    )
+    assert statuses == {"ok": SHARDS * SIZE - 1, "failed": 1}
+
+
+@pytest.mark.timeout(600)
+def test_a_second_command_waits_for_the_tasks_of_one_that_died(slurm_env: Cluster, tmp_path) -> None:
+    arguments = (*FANNED_OUT, "total_prompt_num=4", f"output_base_path={tmp_path}", *SETTINGS, "shard_size=2")
+    run = RunDir(tmp_path / "run")
+    with subprocess.Popen(
+        command(*arguments), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as first:
+        while not launched(run.path) or len(launched(run.path)[0]) < 2:
+            assert first.poll() is None
+            time.sleep(0.05)
+        first.kill()
+    again = generate(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert "still in the queue" in again.stdout
+    assert len(launched(run.path)) == 1
+    assert sorted(tar_hashes(run.path)) == ["00000.tar", "00001.tar"]
+
+
+def test_an_array_the_cluster_does_not_take_is_refused_or_folded(slurm_env: Cluster, tmp_path) -> None:
+    prompts = tmp_path / "many.txt"
+    prompts.write_text("a red circle on a white background\n" * 1100)
+    arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={tmp_path / 'out'}", "shard_size=1")
+    refused = generate(*arguments, "shards_per_task=1")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(
+        "error: shards_per_task=1 makes an array of 1100 tasks where this cluster takes 1001"
+    )
+    assert not (tmp_path / "out").exists()
