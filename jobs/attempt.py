@@ -232,9 +232,10 @@ class Attempt:
         self._tar.close()
 
     def end(self, how: str, error: str = "") -> None:
-        """Close the files; the journal's last line says how it ended. Harmless when already ended."""
+        """Close the files; the journal's last line says how it ended. Harmless when already ended; never raises."""
         if not self._log.closed:
-            self._write_row({"ended": how, "error": error, "at": time.time()})
+            with contextlib.suppress(OSError):  # a full disk is a common reason to end
+                self._write_row({"ended": how, "error": error, "at": time.time()})
             self._log.close()
             self._tar.close()
 

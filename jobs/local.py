@@ -28,6 +28,7 @@ class _Worker:
     log_path: str
     shard: int | None = None
     published: int = 0
+    explained: bool = False
     open: bool = True
 
 
@@ -83,7 +84,7 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -
     except (EOFError, OSError):
         worker.open = False
         worker.process.join()
-        if worker.process.exitcode:
+        if worker.process.exitcode and not worker.explained:
             where = f" on shard {worker.shard}" if worker.shard is not None else ""
             code = worker.process.exitcode
             ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
@@ -101,6 +102,7 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -
     elif event == "held":
         problems.append(f"shard {shard} waits for its failed samples; running the same command again retries them")
     elif event == "error":
+        worker.explained = True
         problems.append(f"worker {worker.device}: {detail}: see {worker.log_path}")
 
 

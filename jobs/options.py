@@ -123,7 +123,11 @@ def make_plan(options: Options) -> Plan:
 
 def identity(options: Options, plan: Plan) -> dict[str, Any]:
     """What decides the bytes of a run's tars; the same directory is refused to any other."""
-    model = {name: options.model[name] for name in ("name", "path", "dtype", "scheduler", "scheduler_args", "call")}
+    deciding = (
+        *("name", "path", "dtype", "scheduler", "scheduler_args"),
+        *("guidance_argument", "negative_prompts", "call"),
+    )
+    model = {name: options.model[name] for name in deciding}
     return {
         "prompt_file": {
             "name": options.prompt_file.name,

@@ -123,5 +123,9 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         if isinstance(before, dict) and isinstance(after, dict):
             changed += differences(before, after, f"{prefix}{name}.")
         elif before != after:
-            changed.append(f"{prefix}{name} was {before}, is {after}")
+            changed.append(f"{prefix}{name} was {_shown(before)}, is {_shown(after)}")
     return changed
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,4 +1,4 @@
-"""The whole way on a real Slurm: one array over two nodes, a prompt that fails, a killed task, the same command again."""
+"""The whole way on a real Slurm: an array over two nodes, a prompt that fails, a killed task, and the same again."""
 
 import json
 import os

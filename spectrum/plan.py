@@ -1,0 +1,125 @@
+"""The plan of a trajectory: all that can be known before its first step."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from spectrum.schedule import evaluated_steps
+from spectrum.weights import ChebyshevRule, ForecastRule
+
+
+@dataclass(frozen=True)
+class SpectrumConfig:
+    """The options of the method, checked when made.
+
+    Attributes:
+        w: Share of the Chebyshev forecast in the mix with the linear one, from 0 to 1.
+        lam: Ridge penalty of the Chebyshev fit, above 0.
+        m: Degree of the Chebyshev fit.
+        horizon: H of the time map tau(i) = 2 i / H - 1; None takes the number of steps.
+        warmup_steps: Steps evaluated at the start.
+        window_size: First window: every floor(window_size)-th step after the warm-up is evaluated.
+        flex_window: Growth of the window at each evaluation after the warm-up.
+        force_last: Number of final steps that are always evaluated.
+
+    Raises:
+        SpectrumError: An option is out of range.
+    """
+
+    w: float = 1.0
+    lam: float = 0.1
+    m: int = 4
+    horizon: int | None = None
+    warmup_steps: int = 5
+    window_size: float = 2
+    flex_window: float = 0.75
+    force_last: int = 0
+
+    def __post_init__(self) -> None:
+        # The limits live where the options are used.
+        self.rule()
+        self.evaluated_steps(1)
+
+    def rule(self) -> ChebyshevRule:
+        """The rule for weights that these options stand for."""
+        return ChebyshevRule(w=self.w, lam=self.lam, m=self.m, horizon=self.horizon)
+
+    def evaluated_steps(self, num_steps: int) -> tuple[int, ...]:
+        """The evaluated steps of a trajectory of `num_steps` steps."""
+        return evaluated_steps(
+            num_steps,
+            warmup_steps=self.warmup_steps,
+            window_size=self.window_size,
+            flex_window=self.flex_window,
+            force_last=self.force_last,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens at each step of a trajectory of n steps.
+
+    It depends on n, the options and the rule, never on data: every process and every rank makes the same
+    plan.
+
+    Attributes:
+        num_steps: n.
+        evaluated: The evaluated steps, ascending.
+        rule: The description of the rule that gave the weights.
+        weights: For each forecast step, the weights of all evaluations before it, in float64.
+    """
+
+    num_steps: int
+    evaluated: tuple[int, ...]
+    rule: str
+    weights: dict[int, tuple[float, ...]] = field(repr=False)
+
+    @classmethod
+    def build(cls, num_steps: int, config: SpectrumConfig, rule: ForecastRule | None = None) -> "Plan":
+        """Makes the plan.
+
+        Args:
+            num_steps: Steps in the trajectory, at least 1.
+            config: The options.
+            rule: Gives the weights; None takes the Chebyshev rule with the numbers in `config`.
+        """
+        rule = config.rule() if rule is None else rule
+        evaluated = config.evaluated_steps(num_steps)
+        weights: dict[int, tuple[float, ...]] = {}
+        before: list[int] = []
+        for step in range(num_steps):
+            if step in evaluated:
+                before.append(step)
+            else:
+                weights[step] = tuple(rule.weights(before, step, num_steps).tolist())
+        return cls(num_steps=num_steps, evaluated=evaluated, rule=rule.describe(), weights=weights)
+
+    @property
+    def forecast(self) -> tuple[int, ...]:
+        """The forecast steps, ascending."""
+        return tuple(self.weights)
+
+    @cached_property
+    def rows(self) -> dict[int, int]:
+        """The history row of each evaluated step whose feature a later forecast uses.
+
+        An evaluation after the last forecast is in no row: nobody asks for its feature.
+        """
+        last_forecast = max(self.weights, default=0)
+        return {step: row for row, step in enumerate(self.evaluated) if step < last_forecast}
+
+    def history_bytes(self, feature_numel: int, dtype: torch.dtype) -> int:
+        """Bytes of history of one guidance branch, for `feature_numel` elements a feature in `dtype`."""
+        return len(self.rows) * feature_numel * dtype.itemsize
+
+    def digest(self) -> str:
+        """A name for the plan that is the same on every machine: 64 hexadecimal digits.
+
+        It covers what the weights are computed from, not the weights, whose last bits depend on the
+        processor.
+        """
+        content = {"num_steps": self.num_steps, "evaluated": self.evaluated, "rule": self.rule}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

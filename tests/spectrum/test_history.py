@@ -1,0 +1,93 @@
+"""The history: its forecasts against a float64 oracle that shares no code with the package."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spectrum import History, SpectrumError, forecast_weights, history
+from tests.spectrum.tiny import oracle
+
+STEPS = (0, 1, 2, 3, 4, 6, 8, 11)
+
+
+def filled(features: torch.Tensor, dtype: torch.dtype | None = None) -> History:
+    rows = History(len(features), dtype)
+    for row, feature in enumerate(features):
+        rows.store(row, feature)
+    return rows
+
+
+@pytest.mark.parametrize("w", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-13)])
+@pytest.mark.parametrize("chunk", [7, 64, 2**20])
+def test_forecast_equals_the_oracle(w, dtype, tolerance, chunk, monkeypatch):
+    monkeypatch.setattr(history, "_CHUNK_CPU", chunk)  # whole, ragged and exact chunks of 192 elements
+    torch.manual_seed(0)
+    features = torch.randn(len(STEPS), 2, 6, 16, dtype=dtype)
+    options = {"w": w, "lam": 0.1, "m": 4, "horizon": 28}
+    forecast = filled(features).forecast(forecast_weights(STEPS, 13, **options).tolist())
+    expected = oracle(features.double().flatten(1).numpy(), STEPS, 13, **options).reshape(2, 6, 16)
+    assert forecast.dtype == dtype and forecast.shape == (2, 6, 16)
+    assert np.linalg.norm(forecast.double().numpy() - expected) <= tolerance * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_rounded_once(dtype):
+    torch.manual_seed(0)
+    features = torch.randn(len(STEPS), 1000).to(dtype)
+    weights = forecast_weights(STEPS, 13, w=0.5, lam=0.1, m=4, horizon=28)
+    forecast = filled(features).forecast(weights.tolist())
+    exact = torch.from_numpy(weights @ features.double().numpy())
+    # As near as the dtype goes, but for float32 sums that fall on the other side of a tie.
+    assert forecast.dtype == dtype
+    assert (forecast != exact.to(dtype)).float().mean() < 1e-3
+
+
+def test_wide_features_can_be_stored_narrow_and_come_back_wide():
+    torch.manual_seed(0)
+    features = torch.randn(3, 50).bfloat16().float()
+    rows = filled(features, torch.bfloat16)
+    assert rows.nbytes == 3 * 50 * 2
+    expected = 0.25 * features[0] - 0.5 * features[1] + 1.25 * features[2]
+    torch.testing.assert_close(rows.forecast([0.25, -0.5, 1.25]), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_fewer_weights_use_the_first_rows():
+    assert filled(torch.tensor([[1.0], [10.0], [100.0]])).forecast([2.0, 3.0]).item() == 32.0
+
+
+def test_allocates_once_and_only_when_something_is_stored():
+    rows = History(4)
+    assert rows.nbytes == 0
+    rows.store(0, torch.zeros(5, 3))
+    storage: Any = rows._rows
+    for row in (1, 2, 3):
+        rows.store(row, torch.zeros(5, 3))
+    assert rows._rows is storage and rows.nbytes == 4 * 5 * 3 * 4
+
+
+def test_stores_a_copy_of_any_layout():
+    feature = torch.arange(12.0).reshape(3, 4).T
+    rows = History(1)
+    rows.store(0, feature)
+    expected = feature.clone()
+    feature.zero_()
+    assert torch.equal(rows.forecast([1.0]), expected)
+
+
+def test_misuse_is_refused():
+    rows = filled(torch.zeros(2, 3))
+    with pytest.raises(SpectrumError, match="not the next"):
+        rows.store(2, torch.zeros(3))
+    with pytest.raises(SpectrumError, match="not the next"):
+        rows.store(0, torch.zeros(3))
+    with pytest.raises(SpectrumError, match="needs as many rows"):
+        rows.forecast([1.0, 1.0, 1.0])
+    with pytest.raises(SpectrumError, match="needs as many rows"):
+        History(3).forecast([1.0])
+    short = History(2)
+    short.store(0, torch.zeros(3))
+    with pytest.raises(SpectrumError, match="keep batch and size"):
+        short.store(1, torch.zeros(1))
