@@ -56,8 +56,9 @@ def sample_json(sample: Sample, common: dict[str, Any], shard: int, evaluated_st
         "evaluated_steps": evaluated_steps,
         "guidance_scale": float(sample.guidance_scale),
         **common,
-        "metadata": sample.metadata,
     }
+    if sample.metadata:  # all samples of a dataset have the same columns, or none has any
+        fields["metadata"] = sample.metadata
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
 
 

@@ -83,6 +83,8 @@ def _explain_unknown(name: str) -> str:
     group, _, key = name.rpartition(".")
     if name in ("model", "algo"):
         return f"{name} takes the name of a file in conf/{name}: one part of it is set with {name}.KEY=value"
+    if name.startswith(("model.call.", "model.scheduler_args.")):  # what these may hold, the pipeline decides
+        return f"'{name}' is not there yet: add it with +{name}=value"
     if name in names and group:
         files = [path.stem for path in (PROJECT / "conf" / group).glob("*.yaml") if f"\n{key}:" in path.read_text()]
         return f"there is no option '{name}' with the {group} chosen: it belongs to {group}={' or '.join(files)}"

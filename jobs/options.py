@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def read_options(cfg: DictConfig) -> Options:
     if not isinstance(model, dict) or not isinstance(algo, dict):
         raise BadInput("model and algo must each name one of the files in conf/model and conf/algo")
     _check_model(model)
-    _check_algo(algo)
+    algo = _checked_algo(algo)
     prompt_file = find_prompt_file(_text("prompt_file", value["prompt_file"]))
     name = value["exp_name"]
     name = f"{model['name']}-{prompt_file.stem}" if name is None else _text("exp_name", name)
@@ -100,7 +100,7 @@ def read_options(cfg: DictConfig) -> Options:
         ngpu=_whole("ngpu", value["ngpu"], 1),
         device=_one_of("device", value["device"], ("auto", "cuda", "cpu")),
         cpu_threads=_whole("cpu_threads", value["cpu_threads"], 1),
-        shards=None if value["shards"] is None else str(value["shards"]),
+        shards=_shards(value["shards"]),
         shards_per_task=_whole("shards_per_task", value["shards_per_task"], 1, optional=True),
         sample_attempts=_whole("sample_attempts", value["sample_attempts"], 1),
     )
@@ -203,20 +203,23 @@ def _check_model(model: dict[str, Any]) -> None:
             )
 
 
-def _check_algo(algo: dict[str, Any]) -> None:
+def _checked_algo(algo: dict[str, Any]) -> dict[str, Any]:
+    """The algorithm's options in their own types, so that w=1 and w=1.0 are the same run."""
     _one_of("algo.name", algo.get("name"), ("nocache", "spectrum"))
     if algo["name"] == "nocache":
         _check_keys(algo, {"name"}, "conf/algo/nocache.yaml", "algo.")
-        return
+        return algo
     import spectrum
 
     config = spectrum.SpectrumConfig
     _check_keys(algo, {"name", *(field.name for field in fields(config))}, "conf/algo/spectrum.yaml", "algo.")
     try:
-        config(**{name: value for name, value in algo.items() if name != "name"})
+        checked = config(**{name: value for name, value in algo.items() if name != "name"})
     except spectrum.SpectrumError as error:  # begins with the option's name and ends with a full stop
         sentence = str(error).rstrip(".")
         raise BadInput(sentence if sentence.split()[0] in ROOT_KEYS else f"algo.{sentence}") from None
+    real = {field.name for field in fields(config) if field.type is float}
+    return {"name": "spectrum", **{name: float(x) if name in real else x for name, x in asdict(checked).items()}}
 
 
 def _check_table(table: PromptTable, options: Options) -> None:
@@ -229,6 +232,13 @@ def _check_table(table: PromptTable, options: Options) -> None:
         raise BadInput(
             f"{table.path} has negative prompts, which model {model['name']} does not take: remove the column"
         )
+
+
+def _shards(value: Any) -> str | None:
+    """``[0-3,7]`` (a list to Hydra) and ``0-3`` mean the same kind of thing."""
+    if value is None:
+        return None
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _or(value: dict[str, Any], model: dict[str, Any], name: str) -> Any:

@@ -132,7 +132,7 @@ def parse_shards(text: str, num_shards: int) -> list[int]:
     for part in str(text).replace(" ", "").split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise BadInput(f"shards must look like '0-3,7', not '{text}'")
+            raise BadInput(f"shards must look like [0-3,7], not '{text}'")
         low, high = int(first), int(last if dash else first)
         if high < low:
             raise BadInput(f"shards={text} ends before it begins: write '{high}-{low}'")

@@ -100,8 +100,10 @@ def _compose_runs(
     loader = context.config_loader
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
-    if "exp_name" in swept or "shards" in swept:
-        raise BadInput("exp_name and shards cannot be swept, as -m chooses them for its runs and tasks: give one value")
+    if "exp_name" in swept:
+        raise BadInput("exp_name cannot be swept, as -m names the run of each combination itself: give one value")
+    if "shards" in swept:
+        raise BadInput("shards cannot be swept, as -m gives each task its own: write one list, like shards=[0-3,7]")
     runs = []
     for combination in BasicSweeper.split_arguments(overrides, None)[0]:
         cfg = loader.load_sweep_config(config, combination)

@@ -55,7 +55,7 @@ def work(
         "revision": options.model_revision,
         "sampler": generator.sampler,
         "dtype": options.model["dtype"],
-        "algo": options.algo,
+        "algo": {name: value for name, value in options.algo.items() if value is not None},
         "versions": found,
     }
     fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]

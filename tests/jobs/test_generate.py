@@ -114,7 +114,7 @@ def test_status_from_the_files(made) -> None:
 def test_every_launcher_fans_out_to_the_same_bytes(made, prompts, launcher, tmp_path) -> None:
     run, _ = made
     arguments = (f"prompt_file={prompts}", f"output_base_path={tmp_path}", "samples_per_prompt=2", *SMALL)
-    first = generate("-m", *launcher, *arguments, "shards=1,3")
+    first = generate("-m", *launcher, *arguments, "shards=[1,3]")
     assert first.returncode == 0, first.stderr
     assert sorted(tar_hashes(tmp_path / "demo-shapes")) == ["00001.tar", "00003.tar"]
     rest = generate("-m", *launcher, *arguments)
