@@ -88,8 +88,8 @@ def test_an_encoder_that_fails_is_not_a_missing_sample(parts) -> None:
     prepared, attempt = parts
     writer = make_writer(prepared, ImageFormat("png", 95))
     writer.start(attempt)
-    writer.add(attempt, prepared.plan.sample(0), picture(0)[..., 0, 0], 1, 0.1)  # one row is no picture
-    with pytest.raises((TypeError, ValueError, IndexError)):
+    writer.add(attempt, prepared.plan.sample(0), picture(0) * 0.5, 1, 0.1)  # floats are no picture
+    with pytest.raises(TypeError):
         writer.finish(attempt)
         writer.close()
     assert not prepared.run.is_done(0)
