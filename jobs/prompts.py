@@ -8,6 +8,7 @@ column: whole numbers, numbers, booleans or text (anything nested becomes JSON t
 a missing number or boolean is refused, because readers infer the schema from the first samples.
 """
 
+import codecs
 import csv
 import hashlib
 import io
@@ -15,13 +16,17 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
 from jobs.errors import BadInput
+
+CHUNK = 1 << 20  # bytes
+SHARED = 4096  # how many texts of a table are looked at for being repeated
 
 
 def _whole(low: int, high: int | None = None) -> Callable[[Any], int]:
@@ -77,7 +82,7 @@ class PromptTable:
     path: Path
     sha256: str
     texts: list[str]
-    lines: "list[int] | range"
+    lines: Sequence[int]
     settings: dict[str, list[Any]] = field(default_factory=dict)
     metadata: dict[str, list[Any]] = field(default_factory=dict)
 
@@ -110,46 +115,64 @@ def read_prompts(path: Path, limit: int | None = None) -> PromptTable:
     if reader is None:
         raise BadInput(f"prompt_file {path} must end in one of {', '.join(readers)}: rename or convert it")
     try:
-        data = path.read_bytes()
+        source = io.BytesIO(path.read_bytes())
     except FileNotFoundError:
         raise BadInput(f"prompt_file {path} does not exist: give the path of a prompt file") from None
     except OSError as error:
         raise BadInput(f"prompt_file {path} cannot be read ({error.strerror}): check its permissions") from None
-    table = reader(path, data, hashlib.sha256(data).hexdigest(), limit)
+    table = reader(path, source, hashlib.sha256(source.getvalue()).hexdigest(), limit)
     if not table.texts:
         raise BadInput(f"prompt_file {path} holds no prompts: write at least one into it")
     return table
 
 
-def _decode(path: Path, data: bytes) -> str:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadInput(f"{path} line {line} is not UTF-8: save the prompt file as UTF-8") from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
+def _lines(path: Path, source: io.BytesIO, newline: str) -> Iterator[str]:
+    """The lines of a text file, decoded one by one: a million prompts need not be in memory several times over.
+
+    Args:
+        source: what the file holds; its memory is given back after the last line.
+        newline: what ends a line, as for ``open``; CRLF comes out as LF in any case.
+
+    Raises:
+        BadInput: not UTF-8 text, anywhere in the file; found before the first line is given out.
+    """
+    data = source.getvalue()  # no copy
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(data), CHUNK):
+        end = min(start + CHUNK, len(data))
+        try:
+            decoder.decode(data[start:end], final=end == len(data))
+        except UnicodeDecodeError as error:  # its object is this chunk, and before it a character the last one cut
+            line = data.count(b"\n", 0, end - len(error.object) + error.start) + 1
+            raise BadInput(f"{path} line {line} is not UTF-8: save the prompt file as UTF-8") from None
+    if (zero := data.find(b"\0")) >= 0:
+        line = data.count(b"\n", 0, zero) + 1
         raise BadInput(f"{path} line {line} holds a zero byte: save the prompt file as plain UTF-8 text")
-    return text.replace("\r\n", "\n")
+    del data
+    with io.TextIOWrapper(source, "utf-8-sig", newline=newline) as file:
+        for text in file:
+            yield text.replace("\r\n", "\n")
 
 
-def _read_txt(path: Path, data: bytes, sha256: str, limit: int | None) -> PromptTable:
-    rows = [line.strip() for line in _decode(path, data).split("\n")]
-    if all(rows[:-1]):  # the usual file: line numbers need no list of their own
-        texts = (rows if rows[-1] else rows[:-1])[:limit]
+def _read_txt(path: Path, source: io.BytesIO, sha256: str, limit: int | None) -> PromptTable:
+    rows = [line.strip() for line in _lines(path, source, "\n")]
+    if all(rows):  # the usual file: line numbers need no list of their own
+        texts = rows[:limit]
         return PromptTable(path, sha256, texts, range(1, len(texts) + 1))
     kept = [(number, row) for number, row in enumerate(rows, 1) if row][:limit]
     return PromptTable(path, sha256, [row for _, row in kept], [number for number, _ in kept])
 
 
-def _read_jsonl(path: Path, data: bytes, sha256: str, limit: int | None) -> PromptTable:
+def _read_jsonl(path: Path, source: io.BytesIO, sha256: str, limit: int | None) -> PromptTable:
+    decoder = json.JSONDecoder(parse_constant=_refuse_constant)  # json.loads would make one a line
+
     def rows() -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, line in enumerate(_decode(path, data).split("\n"), 1):
+        for number, line in enumerate(_lines(path, source, "\n"), 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line, parse_constant=_refuse_constant)
-                if "\\ud" in line.lower():
+                row = decoder.decode(line.rstrip("\n"))
+                if "\\u" in line and "\\ud" in line.lower():
                     json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair could not be written as .txt
             except (ValueError, RecursionError) as error:
                 raise BadInput(
@@ -172,8 +195,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _read_csv(path: Path, data: bytes, sha256: str, limit: int | None) -> PromptTable:
-    reader = csv.reader(io.StringIO(_decode(path, data), newline=""), strict=True)
+def _read_csv(path: Path, source: io.BytesIO, sha256: str, limit: int | None) -> PromptTable:
+    reader = csv.reader(_lines(path, source, ""), strict=True)
 
     def rows() -> Iterator[tuple[int, dict[str, Any]]]:
         header = [name.strip() for name in next(reader, [])]
@@ -197,12 +220,12 @@ def _read_csv(path: Path, data: bytes, sha256: str, limit: int | None) -> Prompt
         raise BadInput(f"{path} line {reader.line_num} is not valid CSV ({error}): check its quotes") from None
 
 
-def _read_parquet(path: Path, data: bytes, sha256: str, limit: int | None) -> PromptTable:
+def _read_parquet(path: Path, source: io.BytesIO, sha256: str, limit: int | None) -> PromptTable:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(pa.BufferReader(source.getvalue()))
     except (pa.ArrowException, OSError):
         raise BadInput(f"{path} is not a readable parquet file: write it again") from None
     rows = enumerate(table.slice(0, limit).to_pylist(), 1)
@@ -217,19 +240,24 @@ def _from_rows(
     parse_numbers: bool = False,
 ) -> PromptTable:
     texts: list[str] = []
-    lines: list[int] = []
+    lines = array("q")
     columns: dict[str, list[Any]] = {}
+    shared: dict[str, str] = {}
     for number, row in itertools.islice(rows, limit):
         prompt = row.pop("prompt", None)
-        if not isinstance(prompt, str) or not prompt.strip():
+        text = prompt.strip() if isinstance(prompt, str) else ""
+        if not text:
             problem = "has no prompt" if prompt is None else f"has {brief(prompt)} as its prompt"
             raise BadInput(f"{_at(path, number)} {problem}: write a text into its column 'prompt'")
         for name in row:
             if name not in columns:
                 columns[name] = [None] * len(texts)
         for name, values in columns.items():
-            values.append(row.get(name))
-        texts.append(prompt.strip())
+            value = row.get(name)
+            if type(value) is str:  # metadata is mostly categories: one string serves all the rows that hold it
+                value = shared.get(value, value) if len(shared) >= SHARED else shared.setdefault(value, value)
+            values.append(value)
+        texts.append(text)
         lines.append(number)
     settings = {name: _setting(path, lines, name, columns.pop(name)) for name in SETTINGS if name in columns}
     _refuse_duplicate_ids(path, lines, settings.get("id", []))
@@ -237,7 +265,7 @@ def _from_rows(
     return PromptTable(path, sha256, texts, lines, settings, metadata)
 
 
-def _setting(path: Path, lines: list[int], name: str, values: list[Any]) -> list[Any]:
+def _setting(path: Path, lines: Sequence[int], name: str, values: list[Any]) -> list[Any]:
     convert, wanted = SETTINGS[name]
     converted = []
     for number, value in zip(lines, values, strict=True):
@@ -248,7 +276,7 @@ def _setting(path: Path, lines: list[int], name: str, values: list[Any]) -> list
     return converted
 
 
-def _refuse_duplicate_ids(path: Path, lines: list[int], ids: list[str | None]) -> None:
+def _refuse_duplicate_ids(path: Path, lines: Sequence[int], ids: list[str | None]) -> None:
     first: dict[str, int] = {}
     for number, value in zip(lines, ids, strict=False):
         if not value:
@@ -259,7 +287,7 @@ def _refuse_duplicate_ids(path: Path, lines: list[int], ids: list[str | None]) -
         first[value] = number
 
 
-def _metadata(path: Path, lines: list[int], name: str, values: list[Any], parse_numbers: bool) -> list[Any]:
+def _metadata(path: Path, lines: Sequence[int], name: str, values: list[Any], parse_numbers: bool) -> list[Any]:
     """One type for the whole column, no None (module docstring)."""
     if parse_numbers:
         values = _parse_cells(values)
