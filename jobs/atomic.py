@@ -26,20 +26,43 @@ def replace(source: Path, target: Path) -> None:
 
 def write_bytes(target: Path, data: bytes) -> None:
     """Write ``data`` so that a reader sees the old file or the whole new one, also after a power cut."""
+    with _temporary(target, data) as temporary:
+        replace(temporary, target)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """``write_bytes`` of ``value`` as indented JSON; NaN and infinity are refused (they are not JSON)."""
+    write_bytes(target, _json(value))
+
+
+def create_json(target: Path, value: Any) -> None:
+    """As ``write_json``, but of several that try at once the first wins and the others change nothing."""
+    with _temporary(target, _json(value)) as temporary:
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            os.replace(temporary, target)
+        fsync_dir(target.parent)
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+@contextlib.contextmanager
+def _temporary(target: Path, data: bytes) -> Iterator[Path]:
+    """A durable file beside ``target`` that holds ``data``; removed at the end if it is still there."""
     temporary = target.with_name(f".{target.name}.{os.uname().nodename}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        replace(temporary, target)
+        yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def write_json(target: Path, value: Any) -> None:
-    """``write_bytes`` of ``value`` as indented JSON; NaN and infinity are refused (they are not JSON)."""
-    write_bytes(target, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 @contextlib.contextmanager

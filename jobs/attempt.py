@@ -16,7 +16,7 @@ import json
 import os
 import socket
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +134,7 @@ class Attempt:
         self.origin = {"attempt": self.name, "host": socket.gethostname(), "device": device}
         earlier = list(journals(run, shard))
         self.earlier_failures = [row for journal in earlier for row in journal.failed]
-        self.strikes = Counter(row["failed"] for row in self.earlier_failures)
+        self.strikes = Counter(row["failed"] for row in self.earlier_failures if row["strike"])
         self._donors = _donors(earlier, fingerprint, run.tar(shard))
         self.rows: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
@@ -166,19 +166,21 @@ class Attempt:
 
     def held(self, index: int) -> bool:
         """Whether an earlier attempt left sample ``index`` whole (checked against its hash now)."""
-        return index in self._donors and self._donated(index) is not None
+        return self._donated(index) is not None
 
     def _donated(self, index: int) -> bytes | None:
-        path, row = self._donors[index]
-        try:
-            with open(path, "rb") as file:
-                file.seek(row["start"])
-                data = file.read(row["end"] - row["start"])
-        except OSError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() == row["sha256"]:
-            return data
-        del self._donors[index]
+        copies = self._donors[index]
+        while copies:
+            path, row = copies[0]
+            try:
+                with open(path, "rb") as file:
+                    file.seek(row["start"])
+                    data = file.read(row["end"] - row["start"])
+            except OSError:
+                data = b""
+            if hashlib.sha256(data).hexdigest() == row["sha256"]:
+                return data
+            copies.pop(0)
         return None
 
     def take_over(self, index: int) -> None:
@@ -187,13 +189,21 @@ class Attempt:
         Raises:
             OSError: it was whole a moment ago and is not any more (another attempt published the shard).
         """
-        row = self._donors[index][1]
         data = self._donated(index)
         if data is None:
             raise OSError(f"sample {index} of shard {self.shard} vanished from an earlier attempt's partial")
-        self._append(data, {name: value for name, value in row.items() if name not in ("start", "end", "sha256")})
+        self._append(data, self._donors[index][0][1])
 
-    def append(self, index: int, names: list[str], data: bytes, *, media_sha256: str, seconds: float) -> None:
+    def append(
+        self,
+        index: int,
+        names: list[str],
+        data: bytes,
+        *,
+        media_sha256: str,
+        seconds: float,
+        sha256: str | None = None,
+    ) -> None:
         """Append a new sample.
 
         Args:
@@ -201,15 +211,16 @@ class Attempt:
             data: those members as bytes (``jobs.tar.sample_bytes``).
             media_sha256: of the picture or clip itself, for the sidecar.
             seconds: its share of the time its batch took to generate.
+            sha256: hex digest of ``data``, where the caller has it already.
         """
         row = {"sample": index, "names": names, "media_sha256": media_sha256, "seconds": seconds}
-        self._append(data, {**row, **self.origin, "at": time.time()})
+        row |= {**self.origin, "at": time.time(), "sha256": sha256 or hashlib.sha256(data).hexdigest()}
+        self._append(data, row)
 
     def _append(self, data: bytes, row: dict[str, Any]) -> None:
         start, self.size = self.size, self.size + len(data)
-        digest = hashlib.sha256(data).hexdigest()
         self.write_tar(data)
-        row = {**row, "start": start, "end": self.size, "sha256": digest}
+        row = {**row, "start": start, "end": self.size}
         self._write_row(row)
         self.rows.append(row)
 
@@ -220,9 +231,9 @@ class Attempt:
         while view:
             view = view[self._tar.write(view) :]
 
-    def fail(self, index: int, error: str) -> None:
-        """Record that sample ``index`` could not be made."""
-        row = {"failed": index, "error": error, **self.origin}
+    def fail(self, index: int, key: str, error: str, *, strike: bool = True) -> None:
+        """Record that sample ``index`` could not be made; a strike brings it nearer to being given up."""
+        row = {"failed": index, "key": key, "error": error, "strike": strike, **self.origin}
         self._write_row(row)
         self.failures.append(row)
 
@@ -236,21 +247,22 @@ class Attempt:
         if not self._log.closed:
             with contextlib.suppress(OSError):  # a full disk is a common reason to end
                 self._write_row({"ended": how, "error": error, "at": time.time()})
-            self._log.close()
-            self._tar.close()
+            for file in (self._log, self._tar):  # closing can find the disk full too
+                with contextlib.suppress(OSError):
+                    file.close()
 
 
-def _donors(earlier: list[Journal], fingerprint: str, tar: Path) -> dict[int, tuple[Path, dict[str, Any]]]:
-    """Sample index -> (file, journal row) of a sample somebody wrote; hashes are checked when it is used.
+def _donors(earlier: list[Journal], fingerprint: str, tar: Path) -> defaultdict[int, list[tuple[Path, dict[str, Any]]]]:
+    """Sample index -> (file, journal row) of each copy somebody wrote; hashes are checked when one is used.
 
     An attempt killed between moving its tar into place and writing the done record left its samples in ``tar``.
     """
-    found: dict[int, tuple[Path, dict[str, Any]]] = {}
+    found: defaultdict[int, list[tuple[Path, dict[str, Any]]]] = defaultdict(list)
     for journal in earlier:
         if journal.header.get("fingerprint") == fingerprint:
             path = journal.partial if journal.partial.exists() else tar
             for row in journal.samples:
-                found.setdefault(row["sample"], (path, row))
+                found[row["sample"]].append((path, row))
     return found
 
 

@@ -92,7 +92,12 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -
         return
     if event == "next":
         worker.shard = queue.popleft() if queue else None
-        worker.pipe.send(worker.shard)
+        try:
+            worker.pipe.send(worker.shard)
+        except OSError:  # it died while waiting; its end is the next message
+            if worker.shard is not None:
+                queue.appendleft(worker.shard)
+                worker.shard = None
     elif event == "sample":
         bar.update()
     elif event == "failed":

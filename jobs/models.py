@@ -1,6 +1,7 @@
 """Loads diffusers pipelines from a model config and calls them for one batch. Only this module knows diffusers."""
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def resolve_path(path: str) -> str:
         from jobs import demo
 
         return str(demo.path(path.removeprefix(EMBEDDED)))
-    return path
+    return os.path.expanduser(path)
 
 
 def model_revision(path: str, revision: str | None) -> str:
@@ -50,7 +51,17 @@ def model_revision(path: str, revision: str | None) -> str:
         digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
         if whole or file.suffix == ".json":
             digest.update(file.read_bytes())
+        else:
+            _hash_parts(file, digest)
     return digest.hexdigest()[:16]
+
+
+def _hash_parts(file: Path, digest: Any, parts: int = 8, size: int = 1 << 18) -> None:
+    """Of a large weight file take pieces spread evenly: other weights of the same size differ in every one."""
+    with open(file, "rb") as stream:
+        for part in range(parts):
+            stream.seek(part * max(file.stat().st_size - size, 0) // (parts - 1))
+            digest.update(stream.read(size))
 
 
 @dataclass

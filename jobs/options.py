@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jobs.encode import FORMATS
 from jobs.errors import BadInput
-from jobs.models import model_revision
+from jobs.models import model_revision, resolve_path
 from jobs.plan import Plan
 from jobs.prompts import PromptTable, read_prompts
 
@@ -128,9 +128,11 @@ def identity(options: Options, plan: Plan) -> dict[str, Any]:
         *("guidance_argument", "negative_prompts", "call"),
     )
     model = {name: options.model[name] for name in deciding}
+    if Path(resolve_path(model["path"])).is_dir():
+        del model["path"]  # the revision is a digest of the directory, wherever it lies
     return {
         "prompt_file": {
-            "name": options.prompt_file.name,
+            "format": options.prompt_file.suffix.lower(),
             "sha256": plan.table.sha256,
             "prompts": len(plan.table),
         },

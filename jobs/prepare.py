@@ -59,6 +59,7 @@ def create(prepared: Prepared, cfg: DictConfig) -> None:
     """
     options, plan, run = prepared.options, prepared.plan, prepared.run
     if run.exists():
+        run.check(identity(options, plan))
         return
     cfg = cfg.copy()
     with open_dict(cfg):
@@ -74,6 +75,7 @@ def create(prepared: Prepared, cfg: DictConfig) -> None:
         run.create(record, OmegaConf.to_yaml(cfg, resolve=True))
     except OSError as error:
         raise BadInput(f"output_base_path: {run.path} cannot be made: {error.strerror}") from None
+    run.check(identity(options, plan))  # another command may have been first
 
 
 def resolve_devices(options: Options) -> list[str]:
@@ -113,6 +115,10 @@ def _visible_gpus(options: Options) -> int:
     gpus = torch.cuda.device_count() if options.device != "cpu" else 0
     if options.device == "cuda" and not gpus:
         raise BadInput("device=cuda, but no GPU is visible here: use device=cpu, or run on a machine with a GPU")
+    if options.device == "auto" and options.model["gpus"] and not gpus:
+        raise BadInput(
+            f"model {options.model['name']} needs a GPU and none is visible here: device=cpu insists on a CPU"
+        )
     return gpus
 
 

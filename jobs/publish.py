@@ -3,6 +3,7 @@
 import io
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ def finish(attempt: Attempt, plan: Plan, sample_attempts: int) -> str:
     if attempt.run.is_done(attempt.shard):
         return _yield_to_publisher(attempt)
     made = {row["sample"] for row in attempt.rows}
-    strikes = attempt.strikes + type(attempt.strikes)(row["failed"] for row in attempt.failures)
+    strikes = attempt.strikes + Counter(row["failed"] for row in attempt.failures if row["strike"])
     missing = [index for index in plan.shard_range(attempt.shard) if index not in made]
     retry = [index for index in missing if strikes[index] < sample_attempts]
     if retry or not made:
@@ -84,11 +85,14 @@ def _clear_work(attempt: Attempt) -> None:
 
 
 def clear_leftovers(run: RunDir) -> None:
-    """Remove work files of done shards: what a kill between the done record and the clearing left."""
+    """Remove what work/ still says of done shards: files of a kill just after the done record, failures overcome."""
     done = run.done_shards()
     for path in run.work.glob("*.*"):
         shard = path.name.partition(".")[0]
         if shard.isdecimal() and int(shard) in done:
+            path.unlink(missing_ok=True)
+    for path, failure in run.task_failures().items():
+        if done.issuperset(failure["shards"]):
             path.unlink(missing_ok=True)
 
 

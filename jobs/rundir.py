@@ -11,10 +11,11 @@ config.yaml       the resolved configuration it was created with
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
-from jobs.atomic import byte_lock, write_bytes, write_json
+from jobs.atomic import byte_lock, create_json, write_bytes, write_json
 from jobs.errors import BadInput
 from jobs.plan import shard_name
 
@@ -65,6 +66,15 @@ class RunDir:
             )
         return [shard for shard in range(num_shards) if shard not in done]
 
+    def record_task_failure(self, shards: list[int], reason: str, log: str) -> None:
+        """Leave word of a task that ended before its shards: it may not have come to a first attempt."""
+        name = f"task-{time.time_ns():x}-{os.uname().nodename}-{os.getpid()}.json"
+        write_json(self.work / name, {"shards": shards, "reason": reason, "log": log})
+
+    def task_failures(self) -> dict[Path, dict[str, Any]]:
+        """Those words, by file, oldest first."""
+        return {path: json.loads(path.read_text()) for path in sorted(self.work.glob("task-*.json"))}
+
     def read(self) -> dict[str, Any]:
         """Contents of run.json.
 
@@ -104,7 +114,7 @@ class RunDir:
         for name in FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         write_bytes(self.path / "config.yaml", config.encode())
-        write_json(self.path / "run.json", {"format": FORMAT, **run})
+        create_json(self.path / "run.json", {"format": FORMAT, **run})
 
 
 def _numbers(folder: Path, suffix: str) -> set[int]:

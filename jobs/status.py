@@ -69,6 +69,11 @@ def read_status(run: RunDir) -> Status:
         else:
             status.failed += 1
             status.failures += _why(tries[-1])
+    for failure in run.task_failures().values():
+        for shard in set(failure["shards"]) - done - attempts.keys():
+            attempts[shard] = []  # counted
+            status.failed += 1
+            status.failures.append({"shard": shard, "sample": "", "reason": failure["reason"], "log": failure["log"]})
     status.left = status.shards - status.done - status.running - status.failed
     _speed(status, finished, record["created"], now)
     return status
@@ -93,9 +98,7 @@ def given_up(run: RunDir, shard: int) -> list[dict[str, Any]]:
 def _why(last: Journal) -> list[dict[str, Any]]:
     shard, log = last.header["shard"], last.header["log"]
     if last.failed:
-        return [
-            {"shard": shard, "sample": str(row["failed"]), "reason": row["error"], "log": log} for row in last.failed
-        ]
+        return [{"shard": shard, "sample": row["key"], "reason": row["error"], "log": log} for row in last.failed]
     if last.ended:
         reason = last.ended["error"] or "the attempt ended without publishing"
     else:

@@ -16,7 +16,7 @@ def conclude(runs: list[tuple[Prepared, list[int]]], problems: list[str]) -> int
 
     Args:
         runs: each run, and its shards that this command set out to make.
-        problems: what went wrong beyond what the files tell.
+        problems: what went wrong on the way, to be told; the exit code follows from the files.
 
     Returns:
         0 when all those shards are done and none of their samples failed, else 1.
@@ -24,6 +24,8 @@ def conclude(runs: list[tuple[Prepared, list[int]]], problems: list[str]) -> int
     whole = True
     for problem in problems[:20]:
         print(f"problem: {problem}")
+    if len(problems) > 20:
+        print(f"problem: and {len(problems) - 20} more")
     for prepared, shards in runs:
         run = prepared.run
         clear_leftovers(run)
@@ -35,4 +37,4 @@ def conclude(runs: list[tuple[Prepared, list[int]]], problems: list[str]) -> int
             print("  the same command again does what is left")
         if status.done:
             print(f"dataset: {run.data}/*.tar, first samples to look at: {make_preview(run)}")
-    return 0 if whole and not problems else 1
+    return 0 if whole else 1

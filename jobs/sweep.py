@@ -20,7 +20,7 @@ from tqdm import tqdm
 from jobs import slurm
 from jobs.atomic import write_json
 from jobs.attempt import journals
-from jobs.errors import BadInput
+from jobs.errors import BadInput, Unfinished
 from jobs.options import read_options
 from jobs.plan import format_shards, parse_shards
 from jobs.prepare import Prepared, check_cpu_dtype, create, prepare, resolve_devices
@@ -61,11 +61,16 @@ def fan_out(context: HydraContext, task_function: TaskFunction, config: DictConf
             resolve_devices(one.options)
         elif one.options.device == "cpu":
             check_cpu_dtype(one.options)
-    live = (slurm.live_jobs() if on_slurm else None) or set()
-    queued = [queued_before(one.run, live) for one in prepared]
+    live = slurm.live_jobs() if on_slurm else None
+    queued = [queued_before(one.run, live or set()) for one in prepared]
     asked = [one.unfinished() for one in prepared]
-    left = [_not_begun(*each) for each in zip(prepared, asked, queued, strict=True)]
+    left = [_not_begun(*each, live) for each in zip(prepared, asked, queued, strict=True)]
     tasks = _tasks(runs, prepared, left, launcher_name)
+    paths = [one.run.path for one in prepared]
+    if len(set(paths)) < len(paths):
+        raise BadInput(
+            "two combinations of this sweep would share a directory: sweep them apart, each with an exp_name"
+        )
     for one, (_, cfg) in zip(prepared, runs, strict=True):
         create(one, cfg)
     problems: list[str] = []
@@ -81,15 +86,20 @@ def fan_out(context: HydraContext, task_function: TaskFunction, config: DictConf
             problems = _watch_slurm(prepared, earlier, folder, lambda: _launch(launcher, jobs))
         else:
             problems = _launch(launcher, jobs)
+            _wait_for_living(prepared)
     elif earlier:
         _watch_slurm(prepared, earlier)
     sys.exit(conclude(list(zip(prepared, asked, strict=True)), problems))
 
 
-def _not_begun(prepared: Prepared, asked: list[int], queued: dict[str, list[int]]) -> list[int]:
-    """Shards that neither a living attempt nor a task in the queue is for."""
-    busy = {journal.header["shard"] for journal in journals(prepared.run) if journal.alive()}
-    busy.update(shard for shards in queued.values() for shard in shards)
+def _not_begun(prepared: Prepared, asked: list[int], queued: dict[str, list[int]], live: set[str] | None) -> list[int]:
+    """Shards that neither a living attempt nor a task in the queue is for; ``live`` is None where no queue answers."""
+    busy = {shard for shards in queued.values() for shard in shards}
+    for journal in journals(prepared.run):
+        job = journal.header["slurm_job"]
+        # The queue knows at once that a task was killed on another node; the heartbeat's age only later.
+        if journal.alive() and (not job or live is None or job in live):
+            busy.add(journal.header["shard"])
     return [shard for shard in asked if shard not in busy]
 
 
@@ -128,15 +138,19 @@ def queued_before(run: RunDir, live: set[str]) -> dict[str, list[int]]:
         for listing in home.glob("logs/launch-*/tasks.json"):
             tasks = json.loads(listing.read_text())
             for job in job_ids(listing.parent) & live:
-                task = tasks[int(job.rpartition("_")[2])]
+                task = tasks[int(job.partition("_")[2] or 0)]
                 if task["run"] == str(own):
                     queued[job] = parse_shards(task["shards"], sys.maxsize)
     return queued
 
 
 def job_ids(folder: Path) -> set[str]:
-    """Ids of the array tasks submitted from a launch folder: submitit makes a folder for each."""
-    return {path.name for path in folder.iterdir() if re.fullmatch(r"\d+_\d+", path.name)}
+    """Ids of the tasks submitted from a launch folder: submitit makes a folder for each.
+
+    ``12_0``, ``12_1``, ... of an array, ``12`` of a single job. An array's base id has a folder too, but squeue
+    never lists it.
+    """
+    return {path.name for path in folder.iterdir() if re.fullmatch(r"\d+(_\d+)?", path.name)}
 
 
 def _tasks(
@@ -153,6 +167,10 @@ def _tasks(
     total = sum(map(len, left))
     limit = slurm.array_limit() if launcher == "submitit_slurm" else max(total, 1)
     asked = prepared[0].options.shards_per_task
+    if (runs_left := sum(bool(shards) for shards in left)) > limit:
+        raise BadInput(
+            f"this sweep has {runs_left} runs and the cluster takes {limit} tasks in an array: sweep fewer values"
+        )
     size = asked or 1
     if not asked and launcher in AT_ONCE:
         workers = 1 if launcher == "basic" else prepared[0].options.ngpu
@@ -161,7 +179,7 @@ def _tasks(
         if asked:
             raise BadInput(
                 f"shards_per_task={asked} makes an array of {count} tasks where this cluster takes {limit}: "
-                f"use shards_per_task={-(-total // limit)} or more, or leave it out"
+                "use a larger shards_per_task, or leave it out"
             )
         size += max(1, size * (count - limit) // (2 * limit))
     return [
@@ -206,7 +224,7 @@ def _make_launcher(
         wanted["hydra.launcher.name"] = re.sub(r"\W+", "-", prepared[0].run.path.name)
     if on_slurm:
         wanted["hydra.launcher.max_num_timeout"] = REQUEUES
-        if gpus := prepared[0].options.model["gpus"]:
+        if gpus := max(one.options.model["gpus"] for one in prepared):
             wanted["hydra.launcher.gpus_per_node"] = gpus
     with open_dict(config):
         for name, value in wanted.items():
@@ -219,11 +237,24 @@ def _make_launcher(
 
 def _launch(launcher: Any, jobs: list[list[str]]) -> list[str]:
     """Launch and wait; what went wrong in a task is told from disk by the summary, the rest is returned."""
+    problems: list[str] = []
     try:
-        launcher.launch(jobs, initial_job_idx=0)
+        for result in launcher.launch(jobs, initial_job_idx=0):
+            try:
+                _ = result.return_value  # raises what the task raised
+            except Unfinished:
+                pass
+            except Exception as error:
+                problems.append(f"a task failed: {type(error).__name__}: {_first_line(error)}")
     except Exception as error:
-        return [f"the launcher stopped: {type(error).__name__}: {_first_line(error)}"]
-    return []
+        problems.append(f"a task has no result: {type(error).__name__}: {_first_line(error)}")
+    return sorted(set(problems))
+
+
+def _wait_for_living(prepared: list[Prepared]) -> None:
+    """The launcher raises at the first killed task; the others go on, and the summary must not be ahead of them."""
+    while any(journal.alive() for one in prepared for journal in journals(one.run)):
+        time.sleep(POLL)
 
 
 def _watch_slurm(
@@ -252,7 +283,7 @@ def _watch_slurm(
                 misses = 0
             bar.update(sum(len(one.run.done_shards()) for one in prepared) - bar.n)
             bar.set_postfix_str(f"{len(ids & (live or set()))} tasks in the queue")
-    return [] if folder and job_ids(folder) else problems
+    return problems
 
 
 def _first_line(error: Exception) -> str:

@@ -65,39 +65,40 @@ def _others_last(prepared: Prepared, shards: list[int]) -> list[int]:
 
 
 def _run_task(cfg: DictConfig) -> None:
-    """Work this task's shards in this process, on its first GPU."""
-    from jobs.worker import work
-
     try:
-        prepared = prepare(cfg)
-        log_path = _task_log(prepared)
-        problems: list[str] = []
-
-        def report(event: str, shard: int, detail: str) -> None:
-            if event != "sample":
-                log.info("shard %d %s %s", shard, event, detail)
-            if event in ("failed", "held"):
-                problems.append(f"shard {shard} {event} {detail}")
-
-        shards = prepared.unfinished()
-        log.info("working shards %s", shards)
-        device = task_device(prepared.options, HydraConfig.get().job.num)
-        waited = work(
-            prepared.options,
-            prepared.plan,
-            prepared.run,
-            shards,
-            device=device,
-            log_path=log_path,
-            report=report,
-        )
-        log.info("the generator waited for encoding or writing %.2f %% of the time", 100 * waited)
-        if problems:
-            raise Unfinished("; ".join(problems))
+        _work(prepare(cfg))
     except BaseException:
         log.exception("this task left work behind")
         _fail_truthfully()
         raise
+
+
+def _work(prepared: Prepared) -> None:
+    """Work this task's shards in this process, on its own GPU."""
+    from jobs.worker import work
+
+    log_path = _task_log(prepared)
+    shards = prepared.unfinished()
+    log.info("working shards %s", shards)
+    problems: list[str] = []
+
+    def report(event: str, shard: int, detail: str) -> None:
+        if event != "sample":
+            log.info("shard %d %s %s", shard, event, detail)
+        if event in ("failed", "held"):
+            problems.append(f"shard {shard} {event} {detail}")
+
+    try:
+        device = task_device(prepared.options, HydraConfig.get().job.num)
+        waited = work(
+            prepared.options, prepared.plan, prepared.run, shards, device=device, log_path=log_path, report=report
+        )
+    except Exception as error:
+        prepared.run.record_task_failure(shards, f"{type(error).__name__}: {error}", log_path)
+        raise
+    log.info("the generator waited for encoding or writing %.2f %% of the time", 100 * waited)
+    if problems:
+        raise Unfinished("; ".join(problems))
 
 
 def _task_log(prepared: Prepared) -> str:

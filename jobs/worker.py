@@ -6,9 +6,11 @@ import logging
 import time
 import traceback
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from submitit.core.utils import UncompletedJobError
 
 from jobs.attempt import Attempt
 from jobs.encode import ImageFormat
@@ -19,6 +21,17 @@ from jobs.rundir import RunDir
 from jobs.writer import Report, Writer
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no picture of a sample; no strike where the sample itself is not to blame."""
+
+    reason: str
+    strike: bool = True
+
+
+Results = dict[int, np.ndarray | Failure]
 
 
 def work(
@@ -84,7 +97,7 @@ def _make_shard(generator: Generator, plan: Plan, attempt: Attempt, writer: Writ
         for batch in plan.batches(attempt.shard):
             held = {sample.index for sample in batch if attempt.held(sample.index)}
             tried = {sample.index for sample in batch if attempt.strikes[sample.index] >= sample_attempts}
-            results: dict[int, np.ndarray | str] = {}
+            results: Results = {}
             seconds = 0.0
             if any(sample.index not in held | tried for sample in batch):
                 if attempt.run.is_done(attempt.shard):
@@ -95,19 +108,20 @@ def _make_shard(generator: Generator, plan: Plan, attempt: Attempt, writer: Writ
             evaluated = generator.evaluated_steps(batch[0].num_inference_steps)
             for sample in batch:
                 result = results.get(sample.index)
-                if sample.index in held:
-                    writer.take_over(attempt, sample)
-                elif isinstance(result, np.ndarray):
+                # A fresh picture before a held one: the earlier attempt may have made it alone after a passing failure.
+                if isinstance(result, np.ndarray):
                     writer.add(attempt, sample, result, evaluated, seconds)
+                elif sample.index in held:
+                    writer.take_over(attempt, sample)
                 elif result is not None:
-                    writer.fail(attempt, sample, result)
+                    writer.fail(attempt, sample, result.reason, strike=result.strike)
     except BaseException as error:
         writer.abort(attempt, _reason(error))
         raise
     writer.finish(attempt)
 
 
-def generate_batch(generator: Any, batch: list[Sample]) -> dict[int, np.ndarray | str]:
+def generate_batch(generator: Any, batch: list[Sample]) -> Results:
     """Generate a batch; when it fails, find which sample is to blame.
 
     A failing batch is tried sample by sample. If some fail alone, they are the bad ones and the others' pictures from
@@ -116,7 +130,7 @@ def generate_batch(generator: Any, batch: list[Sample]) -> dict[int, np.ndarray 
     tried once more, because the bytes of a batch of one may differ from those of a batch of many.
 
     Returns:
-        Sample index -> picture, or the reason why there is none.
+        Sample index -> picture, or why there is none.
 
     Raises:
         RuntimeError: the accelerator itself is broken; the process cannot go on.
@@ -125,25 +139,27 @@ def generate_batch(generator: Any, batch: list[Sample]) -> dict[int, np.ndarray 
     if isinstance(results, dict):
         return results
     if len(batch) == 1:
-        return {batch[0].index: results}
-    alone: dict[int, np.ndarray | str] = {}
+        return {batch[0].index: Failure(results)}
+    alone: Results = {}
     for sample in batch:
         alone |= generate_batch(generator, [sample])
-    if any(isinstance(result, str) for result in alone.values()):
+    if any(isinstance(result, Failure) for result in alone.values()):
         return alone
     results = _try(generator, batch)
     if isinstance(results, dict):
         return results
-    reason = f"fails only as a batch of {len(batch)} (lower batch_size): {results}"
-    return {sample.index: reason for sample in batch}
+    reason = f"fails only as a batch of {len(batch)} (use a new exp_name with a lower batch_size): {results}"
+    return {sample.index: Failure(reason, strike=False) for sample in batch}
 
 
-def _try(generator: Any, batch: list[Sample]) -> dict[int, np.ndarray | str] | str:
+def _try(generator: Any, batch: list[Sample]) -> Results | str:
     """Pictures by sample index, or the reason of the failure (text: a kept exception would keep its tensors)."""
     import torch
 
     try:
         return dict(zip([sample.index for sample in batch], generator(batch), strict=True))
+    except UncompletedJobError:  # submitit's signal handler ends this task after its last time limit
+        raise
     except Exception as error:
         log.warning("batch of %d from %s failed: %s", len(batch), batch[0].key, traceback.format_exc())
         no_memory = isinstance(error, torch.OutOfMemoryError)

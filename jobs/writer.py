@@ -18,7 +18,7 @@ import numpy as np
 from jobs.attempt import HEARTBEAT, Attempt
 from jobs.encode import ImageFormat, sample_json, sample_members
 from jobs.plan import Plan, Sample
-from jobs.publish import finish
+from jobs.publish import DONE, finish
 from jobs.tar import sample_bytes
 
 Report = Callable[..., None]
@@ -74,9 +74,9 @@ class Writer:
         encoded = self._pool.submit(self._encode, sample, image, attempt.shard, evaluated_steps)
         self._put(self._append, attempt, sample, encoded, seconds)
 
-    def fail(self, attempt: Attempt, sample: Sample, error: str) -> None:
-        """Record a sample that could not be made."""
-        self._put(self._fail, attempt, sample, error)
+    def fail(self, attempt: Attempt, sample: Sample, error: str, *, strike: bool = True) -> None:
+        """Record a sample that could not be made (``strike``: see ``Attempt.fail``)."""
+        self._put(self._fail, attempt, sample, error, strike)
 
     def finish(self, attempt: Attempt) -> None:
         """Publish, or end the attempt, once everything before this is written."""
@@ -111,15 +111,20 @@ class Writer:
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            if self._error:
-                continue  # drain, so that the generator is never stuck at a full queue
             action, arguments = item
+            attempt = arguments[0]
+            if attempt not in self._open or (self._error and action != self._abort):
+                continue  # drain, so that the generator is never stuck at a full queue
             try:
                 action(*arguments)
             except BaseException as error:
+                if attempt.run.is_done(attempt.shard):  # another attempt published it and cleared our files away
+                    self._abort(attempt, "published by another attempt")
+                    self._report(DONE, attempt.shard, "")
+                    continue
                 self._error = error
-                for attempt in list(self._open):
-                    self._abort(attempt, f"{type(error).__name__}: {error}")
+                for each in list(self._open):
+                    self._abort(each, f"{type(error).__name__}: {error}")
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT):
@@ -134,20 +139,23 @@ class Writer:
         attempt.take_over(sample.index)
         self._report("sample", attempt.shard, sample.key)
 
-    def _encode(self, sample: Sample, image: np.ndarray, shard: int, evaluated: int) -> tuple[list[str], bytes, str]:
+    def _encode(
+        self, sample: Sample, image: np.ndarray, shard: int, evaluated: int
+    ) -> tuple[list[str], bytes, str, str]:
         media = self._format.encode(image)
         info = sample_json(sample, self._common, shard, evaluated)
         members = sample_members(sample, media, self._format.name, info)
         names = [f"{sample.key}.{extension}" for extension in members]
-        return names, sample_bytes(sample.key, members), hashlib.sha256(media).hexdigest()
+        data = sample_bytes(sample.key, members)
+        return names, data, hashlib.sha256(media).hexdigest(), hashlib.sha256(data).hexdigest()
 
     def _append(self, attempt: Attempt, sample: Sample, encoded: Any, seconds: float) -> None:
-        names, data, media_sha256 = encoded.result()
-        attempt.append(sample.index, names, data, media_sha256=media_sha256, seconds=seconds)
+        names, data, media_sha256, sha256 = encoded.result()
+        attempt.append(sample.index, names, data, media_sha256=media_sha256, seconds=seconds, sha256=sha256)
         self._report("sample", attempt.shard, sample.key)
 
-    def _fail(self, attempt: Attempt, sample: Sample, error: str) -> None:
-        attempt.fail(sample.index, error)
+    def _fail(self, attempt: Attempt, sample: Sample, error: str, strike: bool) -> None:
+        attempt.fail(sample.index, sample.key, error, strike=strike)
         self._report("failed", attempt.shard, f"{sample.key}: {error}")
 
     def _finish(self, attempt: Attempt) -> None:

@@ -168,6 +168,25 @@ def test_a_done_shard_is_never_rewritten(prepared) -> None:
     assert before == after
 
 
+@pytest.mark.parametrize("moment", ["sync", "take_over"])
+def test_losing_the_race_to_publish_is_no_error(prepared, monkeypatch, moment) -> None:
+    """Another attempt publishes, and clears our files away, while we are about to."""
+    abandon(prepared, 3)
+    slow = open_attempt(prepared)
+    assert slow.held(0)
+    ours = getattr(slow, moment)
+
+    def too_late(*arguments) -> None:
+        monkeypatch.setattr(slow, moment, ours)
+        assert make(prepared, open_attempt(prepared)) == "done"
+        ours(*arguments)
+
+    monkeypatch.setattr(slow, moment, too_late)
+    assert make(prepared, slow) == "done"
+    assert prepared.run.unfinished(2) == [1]
+    assert not list(prepared.run.work.glob("0*"))
+
+
 def test_a_disk_that_lies_is_noticed_before_anything_is_published(prepared, monkeypatch) -> None:
     attempt = open_attempt(prepared)
     sync = attempt.sync

@@ -12,6 +12,7 @@ import pytest
 
 from jobs.attempt import SILENT, Attempt
 from jobs.prepare import Prepared
+from jobs.publish import clear_leftovers
 from jobs.status import duration, read_status, render
 from tests.jobs.support import new_run, write_prompts
 
@@ -88,3 +89,14 @@ def test_on_another_machine_the_heartbeat_decides(prepared) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(9.6, "10 s"), (90, "1 min 30 s"), (3600 * 30 + 61, "30 h 1 min")])
 def test_durations(seconds, text) -> None:
     assert duration(seconds) == text
+
+
+def test_a_task_that_failed_before_its_first_attempt_is_named(prepared) -> None:
+    prepared.run.record_task_failure([3, 4], "OSError: no such weights", "task.log")
+    status = read_status(prepared.run)
+    assert (status.failed, status.left) == (2, 3)
+    assert "shard 00003: OSError: no such weights [task.log]" in render("run", status)
+    for shard in (3, 4):
+        record_done(prepared, shard, 1)
+    clear_leftovers(prepared.run)
+    assert not list(prepared.run.work.glob("task-*"))

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jobs.attempt import Attempt
+from jobs.encode import ImageFormat
 from jobs.plan import Sample
-from jobs.worker import generate_batch
-from tests.jobs.support import new_run, picture, write_prompts
+from jobs.worker import Failure, _make_shard, generate_batch
+from jobs.writer import Writer
+from tests.jobs.support import new_run, picture, tar_hashes, write_prompts
 
 
 class StandIn:
@@ -15,6 +18,9 @@ class StandIn:
 
     def __init__(self, fails):
         self.fails, self.calls = fails, 0
+
+    def evaluated_steps(self, num_inference_steps: int) -> int:
+        return num_inference_steps
 
     def __call__(self, batch: list[Sample]) -> list[np.ndarray]:
         self.calls += 1
@@ -42,7 +48,7 @@ def test_a_whole_batch_is_one_call(batch) -> None:
 
 def test_one_bad_sample_is_found_and_the_others_are_kept(batch) -> None:
     results = generate_batch(StandIn(lambda indices, call: ValueError("no") if 2 in indices else None), batch)
-    assert results[2] == "ValueError: no"
+    assert results[2] == Failure("ValueError: no")
     assert drawn(results, 1) == {0, 1, 3}
 
 
@@ -54,7 +60,9 @@ def test_a_passing_failure_leaves_the_bytes_of_an_undisturbed_batch(batch) -> No
 def test_what_fails_only_together_says_so(batch) -> None:
     results = generate_batch(StandIn(lambda indices, call: MemoryError("full") if len(indices) > 1 else None), batch)
     assert set(results) == {0, 1, 2, 3}
-    assert all("lower batch_size" in reason and "full" in reason for reason in results.values())
+    for failure in results.values():
+        assert isinstance(failure, Failure) and not failure.strike  # no prompt is given up for lack of memory
+        assert "lower batch_size" in failure.reason and "full" in failure.reason
 
 
 def test_a_broken_accelerator_is_nobodys_fault(batch) -> None:
@@ -62,3 +70,25 @@ def test_a_broken_accelerator_is_nobodys_fault(batch) -> None:
     with pytest.raises(RuntimeError, match="accelerator failed"):
         generate_batch(generator, batch)
     assert generator.calls == 1
+
+
+def make_shard(prepared, generator: StandIn) -> None:
+    attempt = Attempt(prepared.run, 0, fingerprint="same", device="cpu", log="")
+    writer = Writer(
+        prepared.plan, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None
+    )
+    _make_shard(generator, prepared.plan, attempt, writer, 2)
+    writer.close()
+
+
+def test_a_failure_that_passed_leaves_no_trace_in_the_bytes(tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "prompts.txt", 4)
+    overrides = (f"prompt_file={prompts}", "batch_size=4")
+    harmed, unharmed = new_run(tmp_path / "harmed", *overrides), new_run(tmp_path / "unharmed", *overrides)
+    # the batch hiccups, and then one sample alone does too: the others' pictures come from calls of one
+    make_shard(harmed, StandIn(lambda indices, call: OSError("hiccup") if call == 1 or indices == [2] else None))
+    assert not harmed.run.is_done(0)
+    make_shard(harmed, StandIn(lambda indices, call: None))
+    make_shard(unharmed, StandIn(lambda indices, call: None))
+    assert tar_hashes(harmed.run.path) == tar_hashes(unharmed.run.path)
+    assert len(tar_hashes(harmed.run.path)) == 1

@@ -173,3 +173,46 @@ def test_an_array_the_cluster_does_not_take_is_refused_or_folded(slurm_env: Clus
         "error: shards_per_task=1 makes an array of 1100 tasks where this cluster takes 1001"
     )
     assert not (tmp_path / "out").exists()
+
+
+def queue_state(job: str) -> str:
+    listing = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True)
+    return listing.stdout.strip()
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+
+
+@pytest.mark.timeout(600)
+def test_a_task_at_its_time_limit_is_queued_again_and_resumes(slurm_env: Cluster, tmp_path) -> None:
+    """One shard, hence a job that is no array; the signal is the one Slurm sends before the time limit."""
+    settings = ("total_prompt_num=6", "num_inference_steps=50", "algo=nocache", "batch_size=1", "exp_name=run")
+    arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *settings)
+    run = RunDir(tmp_path / "run")
+    with subprocess.Popen(
+        command(*arguments), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as first:
+        wait_for(lambda: any(journal.samples for journal in journals(run)))
+        (before,) = journals(run)
+        job = before.header["slurm_job"]
+        subprocess.run(["scancel", "--signal=USR2", job], check=True)
+        wait_for(lambda: queue_state(job) == "PENDING")
+        first.kill()
+    with subprocess.Popen(command(*arguments), cwd=PROJECT, stdout=subprocess.PIPE, text=True) as again:
+        assert again.stdout
+        assert again.stdout.readline() == "1 tasks of an earlier launch are still in the queue; waiting for them too\n"
+        # Slurm holds a requeued job back for two minutes; no need to wait for them here
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+        output, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, output
+    assert len(list(run.path.glob("logs/launch-*"))) == 1
+
+    local = generate(f"output_base_path={tmp_path / 'local'}", *settings)
+    assert local.returncode == 0
+    assert tar_hashes(run.path) == tar_hashes(tmp_path / "local" / "run")
+    attempts = {row["attempt"] for row in pq.read_table(run.sidecar(0)).to_pylist()}
+    assert len(attempts) == 2 and before.header["attempt"] in attempts  # what was made before the limit was kept
