@@ -6,6 +6,7 @@ stood at it.
 """
 
 import hashlib
+import os
 import queue
 import threading
 import time
@@ -22,6 +23,9 @@ from jobs.publish import DONE, finish
 from jobs.tar import sample_bytes
 
 Report = Callable[..., None]
+
+# Threads that encode: a 1024 x 1024 PNG takes a core 0.4 s, so that two of them hold up a fast GPU.
+ENCODERS = max(2, min(8, len(os.sched_getaffinity(0))))
 
 
 class Writer:
@@ -46,7 +50,7 @@ class Writer:
         sample_attempts: int,
         in_flight: int,
         report: Report,
-        encoders: int = 2,
+        encoders: int = ENCODERS,
     ):
         self._plan, self._format, self._common = plan, image_format, common
         self._sample_attempts, self._report = sample_attempts, report

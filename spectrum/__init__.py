@@ -6,17 +6,21 @@
 After Han et al., "Adaptive Spectral Feature Forecasting for Diffusion Sampling Acceleration", arXiv
 2603.01623. `schedule` says which steps are evaluated, `weights` how a forecast mixes their features, `plan`
 joins both for a number of steps, `history` holds features, `trajectory` follows a plan, `denoisers` lists the
-models, `attach` hooks it all to a pipeline.
+models, `handle` hooks it all to a pipeline.
 """
 
-from spectrum.attach import Handle, attach
-from spectrum.denoisers import DENOISERS, DenoiserSpec
+from typing import TYPE_CHECKING, Any
+
 from spectrum.errors import SpectrumError
-from spectrum.history import History
 from spectrum.plan import Plan, SpectrumConfig
 from spectrum.schedule import evaluated_steps
-from spectrum.trajectory import Statistics, Trajectory
 from spectrum.weights import ChebyshevRule, ForecastRule, forecast_weights
+
+if TYPE_CHECKING:
+    from spectrum.denoisers import DENOISERS, DenoiserSpec
+    from spectrum.handle import Handle, attach
+    from spectrum.history import History
+    from spectrum.trajectory import Statistics, Trajectory
 
 __all__ = [
     "DENOISERS",
@@ -34,3 +38,22 @@ __all__ = [
     "evaluated_steps",
     "forecast_weights",
 ]
+
+# What needs torch, and where it is: options and plans are checked by programs that should not wait for it.
+_WITH_TORCH = {
+    "DENOISERS": "denoisers",
+    "DenoiserSpec": "denoisers",
+    "Handle": "handle",
+    "History": "history",
+    "Statistics": "trajectory",
+    "Trajectory": "trajectory",
+    "attach": "handle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_TORCH:
+        raise AttributeError(f"module 'spectrum' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"spectrum.{_WITH_TORCH[name]}"), name)

@@ -4,11 +4,13 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-
-import torch
+from typing import TYPE_CHECKING
 
 from spectrum.schedule import evaluated_steps
 from spectrum.weights import ChebyshevRule, ForecastRule
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Plan:
         last_forecast = max(self.weights, default=0)
         return {step: row for row, step in enumerate(self.evaluated) if step < last_forecast}
 
-    def history_bytes(self, feature_numel: int, dtype: torch.dtype) -> int:
+    def history_bytes(self, feature_numel: int, dtype: "torch.dtype") -> int:
         """Bytes of history of one guidance branch, for `feature_numel` elements a feature in `dtype`."""
         return len(self.rows) * feature_numel * dtype.itemsize
 

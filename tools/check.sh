@@ -41,7 +41,7 @@ fi
 
 step ruff check .
 step ruff format --check .
-step mypy jobs spectrum tools
+step mypy jobs spectrum tools hydra_plugins
 if [ -n "$failed" ]; then
     say "Failed before the tests: $failed"
 fi
