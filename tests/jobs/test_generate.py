@@ -66,7 +66,7 @@ def test_huggingface_datasets_reads_it_with_one_schema(made, tmp_path) -> None:
     files = sorted(map(str, run.glob("data/*.tar")))
     loaded = datasets.load_dataset("webdataset", data_files=files, split="train", cache_dir=str(tmp_path))
     assert loaded.num_rows == 12
-    assert loaded[0]["json"]["guidance_scale"] == 1.0
+    assert loaded[0]["json"]["guidance_scale"] == 2.0
     assert isinstance(loaded[11]["json"]["seed"], int)
 
 

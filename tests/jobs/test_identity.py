@@ -68,7 +68,7 @@ CHANGES = [
     pytest.param(["batch_size=1"], ["batch_size was 4, is 1"], id="batch_size"),
     pytest.param(["num_inference_steps=8"], ["num_inference_steps was 50, is 8"], id="steps"),
     pytest.param(["height=32"], ["height was 64, is 32"], id="height"),
-    pytest.param(["guidance_scale=2"], ["guidance_scale was 1.0, is 2.0"], id="guidance"),
+    pytest.param(["guidance_scale=3"], ["guidance_scale was 2.0, is 3.0"], id="guidance"),
     pytest.param(["samples_per_prompt=2"], ["samples_per_prompt was 1, is 2"], id="repeats"),
     pytest.param(["total_prompt_num=2"], ["prompt_file.prompts was 3, is 2"], id="fewer-prompts"),
     pytest.param(["image_format=jpg"], ["image_format was png, is jpg"], id="format"),

@@ -1,0 +1,40 @@
+"""The models that come with the program, small enough to live in it: nothing has to be downloaded.
+
+`image` draws 64x64 pictures of one or two coloured shapes from sentences like
+
+    a red circle above a blue square on a white background
+    a green star on a black background
+
+Colours: red, orange, yellow, green, blue, purple, pink, white.
+Shapes: circle, square, triangle, star, diamond, cross.
+Relations: above, below, left of, right of. Backgrounds: white, black, gray, navy, beige.
+How it was made: docs/demo-model.md.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def path(name: str) -> Path:
+    """The pipeline directory of an embedded model.
+
+    Args:
+        name: Its name, for example "image".
+
+    Raises:
+        ValueError: No embedded model has that name.
+    """
+    known = sorted(index.parent.name for index in HERE.glob("*/model_index.json"))
+    if name not in known:
+        raise ValueError(f"no embedded model {name!r}; there is: {', '.join(known) or 'none'}")
+    return HERE / name
+
+
+def vocabulary() -> set[str]:
+    """The words that the image model knows; it reads any other word as `<unk>`."""
+    content = json.loads((path("image") / "tokenizer_2" / "tokenizer.json").read_text())
+    return {word for word in content["model"]["vocab"] if not word.startswith("<")}
