@@ -18,7 +18,7 @@ class SpectrumConfig:
     """The options of the method, checked when made.
 
     Attributes:
-        w: Share of the Chebyshev forecast in the mix with the linear one, from 0 to 1.
+        w: Share of the Chebyshev forecast in the mix with the linear one, from 0 to 1. (Published default: 1.)
         lam: Ridge penalty of the Chebyshev fit, above 0.
         m: Degree of the Chebyshev fit.
         horizon: H of the time map tau(i) = 2 i / H - 1; None takes the number of steps.
@@ -31,7 +31,7 @@ class SpectrumConfig:
         SpectrumError: An option is out of range.
     """
 
-    w: float = 1.0
+    w: float = 0.5
     lam: float = 0.1
     m: int = 4
     horizon: int | None = None

@@ -67,8 +67,7 @@ def _plan(section: dict[str, Any]) -> list[str]:
         ("... until a misspelt option is refused", f"{commands['refusal']:.2f} s", ""),
         ("... on a finished run of 4 samples", f"{commands['nothing_to_do']:.2f} s", ""),
     ]
-    explained = "`algo=spectrum`, the default, imports torch already when its options are checked."
-    return ["## Planning and finding what is left", explained, _table(("", "measured", "aim"), rows)]
+    return ["## Planning and finding what is left", _table(("", "measured", "aim"), rows)]
 
 
 def _writer(section: dict[str, Any]) -> list[str]:
