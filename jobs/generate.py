@@ -13,8 +13,9 @@ from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from jobs.checks import no_such_option
 from jobs.errors import BadInput, refuse
-from jobs.options import PROJECT, no_such_option
+from jobs.options import PROJECT
 from jobs.task import run
 
 

@@ -16,7 +16,7 @@ from jobs.prompts import PromptTable
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture to make. ``height`` and ``width`` in pixels; ``seed`` below 2^63."""
+    """One picture or clip to make. ``height`` and ``width`` in pixels; ``seed`` below 2^63; a picture has one frame."""
 
     index: int
     key: str
@@ -27,15 +27,16 @@ class Sample:
     seed: int
     height: int
     width: int
+    num_frames: int
     num_inference_steps: int
     guidance_scale: float
     id: str
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def batch_settings(self) -> tuple[int, int, int, float]:
+    def batch_settings(self) -> tuple[int, int, int, int, float]:
         """What the samples of one pipeline call must share."""
-        return self.height, self.width, self.num_inference_steps, self.guidance_scale
+        return self.height, self.width, self.num_frames, self.num_inference_steps, self.guidance_scale
 
 
 def sample_seed(run_seed: int, prompt_index: int, repeat: int) -> int:
@@ -54,7 +55,8 @@ class Plan:
 
     Attributes:
         table: the prompts.
-        defaults: height, width, num_inference_steps and guidance_scale of a prompt that names none.
+        defaults: height, width, num_frames, num_inference_steps, guidance_scale and negative_prompt of a prompt that
+            names none.
         seed: the run's seed.
     """
 
@@ -94,10 +96,11 @@ class Plan:
             prompt_index=prompt_index,
             repeat=repeat,
             prompt=self.table.texts[prompt_index],
-            negative_prompt=value.get("negative_prompt", ""),
+            negative_prompt=value["negative_prompt"],
             seed=seed % 2**63,
             height=value["height"],
             width=value["width"],
+            num_frames=value["num_frames"],
             num_inference_steps=value["num_inference_steps"],
             guidance_scale=float(value["guidance_scale"]),
             id=value.get("id", ""),

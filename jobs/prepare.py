@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -11,9 +11,10 @@ from jobs.errors import BadInput
 from jobs.options import Options, identity, make_plan, read_options
 from jobs.plan import Plan, parse_shards
 from jobs.rundir import RunDir
+from jobs.weights import find_weights
 
-# Bytes a pixel of the smallest pictures each format commonly makes: refuse only what surely cannot fit.
-LEAST_BYTES = {"png": 0.05, "jpg": 0.03, "webp": 0.01}
+# Bytes a pixel (of clips: a pixel of a frame) of the smallest files each format makes: refuse what surely cannot fit.
+LEAST_BYTES = {"png": 0.05, "jpg": 0.03, "webp": 0.01, "mp4": 0.0005}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Prepared:
 
 
 def prepare(cfg: DictConfig) -> Prepared:
-    """Check the config, plan the run and open its directory, without writing anything.
+    """Check the config, plan the run and open its directory, without writing anything or looking at the weights.
 
     Raises:
         BadInput: anything a user can mend, in one sentence.
@@ -42,13 +43,26 @@ def prepare(cfg: DictConfig) -> Prepared:
     options = read_options(cfg)
     plan = make_plan(options)
     run = RunDir(options.run_path)
-    prepared = Prepared(options, plan, run)
     if run.exists():
+        options = _pin_revision(options, run)
         run.check(identity(options, plan))
+    prepared = Prepared(options, plan, run)
+    if options.dry_run:
+        return prepared
     _check_writable(options)
     left = len(prepared.unfinished())  # also refuses shards= out of range
     _check_space(options, left * options.shard_size)
     return prepared
+
+
+def _pin_revision(options: Options, run: RunDir) -> Options:
+    """Go on with the commit a run began with, although the branch it was asked for by may mean another one by now."""
+    record = run.read()
+    recorded = record["identity"]["model"]
+    same = options.model["path"] == recorded.get("path") and options.model["revision"] == record.get("revision_asked")
+    if options.weights.local or not same:
+        return options
+    return replace(options, weights=find_weights(options.model["path"], recorded["revision"]))
 
 
 def create(prepared: Prepared, cfg: DictConfig) -> None:
@@ -66,6 +80,7 @@ def create(prepared: Prepared, cfg: DictConfig) -> None:
         cfg.pop("hydra", None)
     record = {
         "identity": identity(options, plan),
+        "revision_asked": options.model["revision"],
         "samples": plan.num_samples,
         "shards": plan.num_shards,
         "shard_size": plan.shard_size,
@@ -89,7 +104,7 @@ def resolve_devices(options: Options) -> list[str]:
         if options.ngpu > gpus:
             raise BadInput(f"ngpu={options.ngpu} is more than the {gpus} GPUs visible here: set ngpu={gpus} or less")
         return [f"cuda:{number}" for number in range(options.ngpu)]
-    check_cpu_dtype(options)
+    check_cpu(options)
     cores = len(os.sched_getaffinity(0))
     if options.ngpu > cores:
         raise BadInput(f"ngpu={options.ngpu} is more than the {cores} cores here: set ngpu={cores} or less")
@@ -105,7 +120,7 @@ def task_device(options: Options, number: int) -> str:
     gpus = _visible_gpus(options)
     if gpus:
         return f"cuda:{number % gpus}"
-    check_cpu_dtype(options)
+    check_cpu(options)
     return "cpu"
 
 
@@ -122,10 +137,13 @@ def _visible_gpus(options: Options) -> int:
     return gpus
 
 
-def check_cpu_dtype(options: Options) -> None:
-    """Refuse float16 where it would be computed on a CPU."""
-    if options.model["dtype"] == "float16":
-        raise BadInput("model.dtype=float16 does not work on a CPU: use model.dtype=float32 or bfloat16")
+def check_cpu(options: Options) -> None:
+    """Refuse what a CPU cannot do: float16, and offloading to itself."""
+    for name in ("dtype", "vae_dtype"):
+        if options.model[name] == "float16":
+            raise BadInput(f"model.{name}=float16 does not work on a CPU: use model.{name}=float32 or bfloat16")
+    if options.model["offload"] != "none":
+        raise BadInput("model.offload keeps weights off a GPU, and there is none: use model.offload=none")
 
 
 def _check_writable(options: Options) -> None:
@@ -138,7 +156,8 @@ def _check_writable(options: Options) -> None:
 
 def _check_space(options: Options, samples: int) -> None:
     free = shutil.disk_usage(_nearest_existing(options)).free
-    least = int(samples * options.height * options.width * LEAST_BYTES[options.image_format])
+    pixels = options.height * options.width * options.num_frames
+    least = int(samples * pixels * LEAST_BYTES["mp4" if options.makes_clips else options.image_format])
     if free < least:
         raise BadInput(
             f"output_base_path: {options.run_path} needs at least {least / 1e9:.1f} GB for {samples} samples "

@@ -60,6 +60,7 @@ SETTINGS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "negative_prompt": (_text, "text"),
     "height": (_whole(1), "a whole number of pixels above 0"),
     "width": (_whole(1), "a whole number of pixels above 0"),
+    "num_frames": (_whole(1), "a whole number of at least 1"),
     "num_inference_steps": (_whole(1), "a whole number of at least 1"),
     "guidance_scale": (_finite, "a number of at least 0"),
     "id": (_text, "text"),

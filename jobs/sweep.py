@@ -20,12 +20,14 @@ from tqdm import tqdm
 from jobs import slurm
 from jobs.atomic import write_json
 from jobs.attempt import journals
+from jobs.dryrun import describe
 from jobs.errors import BadInput, Unfinished
 from jobs.options import read_options
 from jobs.plan import format_shards, parse_shards
-from jobs.prepare import Prepared, check_cpu_dtype, create, prepare, resolve_devices
+from jobs.prepare import Prepared, check_cpu, create, prepare, resolve_devices
 from jobs.rundir import RunDir
 from jobs.summary import conclude
+from jobs.warn import warn
 
 POLL = 3.0  # seconds between looks at the queue
 GONE = 3  # looks in a row at which none of our jobs is in the queue, before that is believed
@@ -57,10 +59,16 @@ def fan_out(context: HydraContext, task_function: TaskFunction, config: DictConf
     runs = _compose_runs(context, config, arguments)
     prepared = [prepare(cfg) for _, cfg in runs]
     for one in prepared:
+        warn(one)
+    if any(one.options.dry_run for one in prepared):
+        print("\n".join(map(describe, prepared)))
+        sys.exit(0)
+    for one in prepared:
         if launcher_name in AT_ONCE:  # the tasks run on this machine
             resolve_devices(one.options)
         elif one.options.device == "cpu":
-            check_cpu_dtype(one.options)
+            check_cpu(one.options)
+        one.options.weights.check()
     live = slurm.live_jobs() if on_slurm else None
     queued = [queued_before(one.run, live or set()) for one in prepared]
     asked = [one.unfinished() for one in prepared]

@@ -11,9 +11,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from jobs.attempt import journals
+from jobs.dryrun import describe
 from jobs.errors import BadInput, Unfinished, refuse
 from jobs.local import run_local, start_logging
 from jobs.prepare import Prepared, create, prepare, resolve_devices, task_device
+from jobs.warn import warn
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +44,15 @@ def _run_here(cfg: DictConfig) -> None:
 
     _refuse_idle_launcher()
     prepared = prepare(cfg)
+    warn(prepared)
+    if prepared.options.dry_run:
+        print(describe(prepared))
+        sys.exit(0)
     shards = prepared.unfinished()
     problems = []
     if shards:
         devices = resolve_devices(prepared.options)
+        prepared.options.weights.check()  # last of the checks: mending it takes longest
         create(prepared, cfg)
         problems = run_local(prepared, _others_last(prepared, shards), devices)
     sys.exit(conclude([(prepared, shards)], problems))
@@ -90,6 +97,7 @@ def _work(prepared: Prepared) -> None:
 
     try:
         device = task_device(prepared.options, HydraConfig.get().job.num)
+        prepared.options.weights.check()
         waited = work(
             prepared.options, prepared.plan, prepared.run, shards, device=device, log_path=log_path, report=report
         )

@@ -13,11 +13,12 @@ import numpy as np
 from submitit.core.utils import UncompletedJobError
 
 from jobs.attempt import Attempt
-from jobs.encode import ImageFormat
+from jobs.encode import ImageFormat, MediaFormat
 from jobs.models import Generator, load, versions
 from jobs.options import Options
 from jobs.plan import Plan, Sample
 from jobs.rundir import RunDir
+from jobs.video import VideoFormat
 from jobs.writer import Report, Writer
 
 log = logging.getLogger(__name__)
@@ -61,23 +62,24 @@ def work(
     import torch
 
     torch.set_num_threads(options.cpu_threads)
-    generator = load(options.model, options.algo, device=device)
-    found = versions()
+    assert options.weights.folder  # prepare made sure of it
+    generator = load(options.model, options.algo, options.weights.folder, device=device)
     common = {
         "model": options.model["name"],
-        "revision": options.model_revision,
+        "revision": options.weights.revision,
         "sampler": generator.sampler,
         "dtype": options.model["dtype"],
-        "algo": {name: value for name, value in options.algo.items() if value is not None},
-        "versions": found,
+        "algo": {name: value for name, value in options.algo.items() if value is not None and name != "history_device"},
+        "versions": versions(options.makes_clips),
     }
     fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]
     writer = Writer(
         plan,
-        ImageFormat(options.image_format, options.image_quality),
+        _media_format(options),
         common,
         sample_attempts=options.sample_attempts,
-        in_flight=4 * options.batch_size + 4,
+        # Of clips only what hides one batch's encoding: a second of 720p takes 66 MB.
+        in_flight=options.batch_size + 1 if options.makes_clips else 4 * options.batch_size + 4,
         report=report,
     )
     start = time.perf_counter()
@@ -89,6 +91,12 @@ def work(
     finally:
         writer.close()
     return writer.waited / (time.perf_counter() - start)
+
+
+def _media_format(options: Options) -> MediaFormat:
+    if options.makes_clips:
+        return VideoFormat(options.model["fps"], options.video_crf)
+    return ImageFormat(options.image_format, options.image_quality)
 
 
 def _make_shard(generator: Generator, plan: Plan, attempt: Attempt, writer: Writer, sample_attempts: int) -> None:

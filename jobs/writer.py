@@ -1,8 +1,8 @@
 """Encoding, writing and publishing beside the generator (the GPU never waits for a disk).
 
-Pictures are encoded by a small pool of threads; one writer thread appends them in order, and publishes a shard
-while the next one is being generated. A bounded queue is the only brake: ``waited`` counts the seconds the generator
-stood at it.
+Pictures and clips are encoded by a small pool of threads; one writer thread appends them in order, and publishes a
+shard while the next one is being generated. A bounded queue is the only brake: ``waited`` counts the seconds the
+generator stood at it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jobs.attempt import HEARTBEAT, Attempt
-from jobs.encode import ImageFormat, sample_json, sample_members
+from jobs.encode import MediaFormat, sample_json, sample_members
 from jobs.plan import Plan, Sample
 from jobs.publish import DONE, finish
 from jobs.tar import sample_bytes
@@ -29,11 +29,11 @@ ENCODERS = max(2, min(8, len(os.sched_getaffinity(0))))
 
 
 class Writer:
-    """Takes the generator's pictures off its hands.
+    """Takes the generator's pictures and clips off its hands.
 
     Args:
         plan: the run's plan.
-        image_format: how to encode.
+        media_format: how to encode.
         common: json fields all samples share.
         sample_attempts: see ``jobs.publish.finish``.
         in_flight: samples that may wait here before the generator has to.
@@ -44,7 +44,7 @@ class Writer:
     def __init__(
         self,
         plan: Plan,
-        image_format: ImageFormat,
+        media_format: MediaFormat,
         common: dict[str, Any],
         *,
         sample_attempts: int,
@@ -52,7 +52,7 @@ class Writer:
         report: Report,
         encoders: int = ENCODERS,
     ):
-        self._plan, self._format, self._common = plan, image_format, common
+        self._plan, self._format, self._common = plan, media_format, common
         self._sample_attempts, self._report = sample_attempts, report
         self._queue: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue(in_flight)
         self._pool = ThreadPoolExecutor(encoders, thread_name_prefix="encode")
@@ -73,9 +73,9 @@ class Writer:
         """Copy a sample that an earlier attempt made."""
         self._put(self._take_over, attempt, sample)
 
-    def add(self, attempt: Attempt, sample: Sample, image: np.ndarray, evaluated_steps: int, seconds: float) -> None:
-        """Encode and append a new sample; ``image`` is uint8 (height, width, 3)."""
-        encoded = self._pool.submit(self._encode, sample, image, attempt.shard, evaluated_steps)
+    def add(self, attempt: Attempt, sample: Sample, media: np.ndarray, evaluated_steps: int, seconds: float) -> None:
+        """Encode and append a new sample; ``media`` is uint8 (height, width, 3), or (frames, height, width, 3)."""
+        encoded = self._pool.submit(self._encode, sample, media, attempt.shard, evaluated_steps)
         self._put(self._append, attempt, sample, encoded, seconds)
 
     def fail(self, attempt: Attempt, sample: Sample, error: str, *, strike: bool = True) -> None:
@@ -144,14 +144,14 @@ class Writer:
         self._report("sample", attempt.shard, sample.key)
 
     def _encode(
-        self, sample: Sample, image: np.ndarray, shard: int, evaluated: int
+        self, sample: Sample, media: np.ndarray, shard: int, evaluated: int
     ) -> tuple[list[str], bytes, str, str]:
-        media = self._format.encode(image)
-        info = sample_json(sample, self._common, shard, evaluated)
-        members = sample_members(sample, media, self._format.name, info)
+        encoded = self._format.encode(media)
+        info = sample_json(sample, self._common, shard, evaluated, self._format.fps)
+        members = sample_members(sample, encoded, self._format.name, info)
         names = [f"{sample.key}.{extension}" for extension in members]
         data = sample_bytes(sample.key, members)
-        return names, data, hashlib.sha256(media).hexdigest(), hashlib.sha256(data).hexdigest()
+        return names, data, hashlib.sha256(encoded).hexdigest(), hashlib.sha256(data).hexdigest()
 
     def _append(self, attempt: Attempt, sample: Sample, encoded: Any, seconds: float) -> None:
         names, data, media_sha256, sha256 = encoded.result()

@@ -17,19 +17,22 @@ class History:
     """K rows of features, allocated when the first one is stored and never moved or joined.
 
     A row has the shape of the feature. It is kept in `dtype`, or in the feature's own if that is None; sums
-    are accumulated in float32 (float64 for float64 features), and a forecast has the dtype of the features
-    stored.
+    are accumulated in float32 (float64 for float64 features), and a forecast has the dtype and the device of
+    the features stored. Rows in CPU memory (pinned, for features on a CUDA device) visit the device chunk by
+    chunk during a forecast and are summed there, in the same order: where they are kept changes no bit.
 
     Args:
         rows: K, the number of features the plan needs.
         dtype: Storage dtype, for features that reach the head wider than the model computes them.
+        device: Where the rows are kept: "cpu", or None for the device of the features.
     """
 
-    def __init__(self, rows: int, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, rows: int, dtype: torch.dtype | None = None, device: str | None = None) -> None:
         self._num_rows = rows
         self._storage_dtype = dtype
+        self._storage_device = device
         self._rows: torch.Tensor | None = None  # (K, *feature)
-        self._feature_dtype: torch.dtype | None = None
+        self._like = torch.empty(0)  # has the features' dtype and device
         self.filled = 0
 
     @property
@@ -47,15 +50,20 @@ class History:
         if row != self.filled or row >= self._num_rows:
             raise SpectrumError(f"Row {row} is not the next of {self._num_rows} rows: {self.filled} are filled.")
         if self._rows is None:
-            dtype = self._storage_dtype or feature.dtype
-            self._rows = torch.empty((self._num_rows, *feature.shape), dtype=dtype, device=feature.device)
-            self._feature_dtype = feature.dtype
+            self._like = feature.new_empty(0)
+            self._rows = torch.empty(
+                (self._num_rows, *feature.shape),
+                dtype=self._storage_dtype or feature.dtype,
+                device=self._storage_device or feature.device,
+                pin_memory=self._storage_device == "cpu" and feature.is_cuda,
+            )
         if feature.shape != self._rows.shape[1:]:
             raise SpectrumError(
                 f"A feature of shape {tuple(feature.shape)} does not fit rows of "
                 f"{tuple(self._rows.shape[1:])}; keep batch and size the same within a trajectory."
             )
-        self._rows[row].copy_(feature)
+        # Into pinned memory without waiting: only later work on the device's stream reads it.
+        self._rows[row].copy_(feature, non_blocking=self._rows.is_pinned())
         self.filled += 1
 
     @torch.no_grad()
@@ -71,7 +79,7 @@ class History:
             raise SpectrumError(
                 f"A forecast from {len(weights)} features needs as many rows: {self.filled} are filled."
             )
-        forecast = torch.empty(self._rows.shape[1:], dtype=self._feature_dtype, device=self._rows.device)
+        forecast = self._like.new_empty(self._rows.shape[1:])
         accumulate = torch.float64 if self._rows.dtype == torch.float64 else torch.float32
         chunk = _CHUNK_CPU if forecast.device.type == "cpu" else _CHUNK_ACCELERATOR
         scratch = torch.empty(min(chunk, forecast.numel()), dtype=accumulate, device=forecast.device)
@@ -82,7 +90,8 @@ class History:
             total = out if out.dtype == accumulate else scratch[: out.numel()]
             total.zero_()
             for row, weight in terms:
-                total.add_(row[start : start + chunk], alpha=weight)
+                here = row[start : start + chunk].to(total.device, non_blocking=True)  # a copy only from elsewhere
+                total.add_(here, alpha=weight)
             if total is not out:
                 out.copy_(total)
         return forecast

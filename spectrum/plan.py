@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from spectrum.errors import SpectrumError
 from spectrum.schedule import evaluated_steps
 from spectrum.weights import ChebyshevRule, ForecastRule
 
@@ -26,6 +27,8 @@ class SpectrumConfig:
         window_size: First window: every floor(window_size)-th step after the warm-up is evaluated.
         flex_window: Growth of the window at each evaluation after the warm-up.
         force_last: Number of final steps that are always evaluated.
+        history_device: Where features are kept: "cpu", for histories that do not fit on the accelerator, or
+            None for where they are computed. Forecasts are the same.
 
     Raises:
         SpectrumError: An option is out of range.
@@ -39,11 +42,16 @@ class SpectrumConfig:
     window_size: float = 2
     flex_window: float = 0.75
     force_last: int = 0
+    history_device: str | None = None
 
     def __post_init__(self) -> None:
         # The limits live where the options are used.
         self.rule()
         self.evaluated_steps(1)
+        if self.history_device not in (None, "cpu"):
+            raise SpectrumError(
+                f"history_device must be 'cpu', or None for the device of the features, not {self.history_device!r}."
+            )
 
     def rule(self) -> ChebyshevRule:
         """The rule for weights that these options stand for."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from jobs.options import MODEL_KEYS, PROJECT, ROOT_KEYS, make_plan, read_options
+from jobs.checks import MODEL_KEYS
+from jobs.options import DEFAULTS, PROJECT, ROOT_KEYS, make_plan, read_options
 from tests.jobs.support import config
 
 CONF = PROJECT / "conf"
@@ -31,12 +32,13 @@ def test_every_choice_composes_and_passes_the_checks(model: str, algo: str):
 def test_a_models_defaults_hold_until_the_command_line_says_otherwise(model: str):
     own = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text())
     options = read_options(config(f"model={model}", SHAPES))
-    names = ("height", "width", "num_inference_steps", "guidance_scale")
+    names = (*DEFAULTS, "batch_size")
     assert [getattr(options, name) for name in names] == [own[name] for name in names]
-    size = own["size_multiple"] * 3
-    said = [f"height={size}", f"width={size}", "num_inference_steps=7", "guidance_scale=2.5"]
-    options = read_options(config(f"model={model}", SHAPES, *said))
-    assert [getattr(options, name) for name in names] == [size, size, 7, 2.5]
+    size, frames = own["size_multiple"] * 3, (own["frame_step"] or 0) * 2 + 1
+    said = {"height": size, "width": size, "num_frames": frames, "num_inference_steps": 7, "guidance_scale": 2.5}
+    said["batch_size"] = 3
+    options = read_options(config(f"model={model}", SHAPES, *(f"{name}={value}" for name, value in said.items())))
+    assert {name: getattr(options, name) for name in names} == said
 
 
 def test_the_files_hold_the_keys_that_are_checked():
@@ -64,6 +66,7 @@ def test_the_seeds_command_line_works():
         "m": 4,
         "horizon": None,
         "force_last": 0,
+        "history_device": None,
         "warmup_steps": 5,
         "window_size": 2,
         "flex_window": 0.75,

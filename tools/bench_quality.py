@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import spectrum
+from jobs import demo
 from jobs.atomic import write_bytes, write_json
 from jobs.models import Generator, load
 from jobs.options import PROJECT
@@ -24,7 +25,7 @@ from tools.bench_runner.machine import describe
 
 BATCH = 16
 STEPS, FLEX, SHARES = (50, 28), (0.75, 3.0), (0.0, 0.25, 0.5, 0.75, 1.0)
-SETTINGS = {"height": 64, "width": 64, "guidance_scale": 2.0}
+SETTINGS = {"height": 64, "width": 64, "num_frames": 1, "guidance_scale": 2.0, "negative_prompt": ""}
 
 
 def pictures(generator: Generator, count: int, steps: int) -> np.ndarray:
@@ -44,10 +45,10 @@ def psnr(made: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def measure(count: int, steps: tuple[int, ...] = STEPS) -> list[dict[str, Any]]:
     """One row for each step count, schedule, horizon and w: evaluations, mean PSNR and its 95 % interval."""
     model = {
-        "path": "embedded:image", "revision": None, "dtype": "float32", "scheduler": None, "scheduler_args": {},
-        "guidance_argument": "true_cfg_scale", "negative_prompts": True, "call": {"max_sequence_length": 16},
+        "path": "embedded:image", "dtype": "float32", "vae_dtype": None, "vae_tiling": False, "scheduler": None,
+        "scheduler_args": {}, "offload": "none", "compile": False, "fps": None, "guidance_argument": "true_cfg_scale", "negative_prompts": True, "call": {"max_sequence_length": 16},
     }  # fmt: skip
-    generator = load(model, {"name": "nocache"}, device="cpu")
+    generator = load(model, {"name": "nocache"}, demo.path("image"), device="cpu")
     rows = []
     for n in steps:
         reference = pictures(generator, count, n)

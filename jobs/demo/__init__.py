@@ -5,10 +5,16 @@
     a red circle above a blue square on a white background
     a green star on a black background
 
+`video` draws two seconds, 17 frames of 48x48, of one moving shape:
+
+    a green star moving left on a black background
+    a red circle standing still on a white background
+
 Colours: red, orange, yellow, green, blue, purple, pink, white.
 Shapes: circle, square, triangle, star, diamond, cross.
-Relations: above, below, left of, right of. Backgrounds: white, black, gray, navy, beige.
-How it was made: docs/demo-model.md.
+Relations: above, below, left of, right of. Motions: moving left, right, up, down; standing still.
+Backgrounds: white, black, gray, navy, beige.
+How they were made: docs/demo-model.md.
 """
 
 from __future__ import annotations
@@ -17,13 +23,14 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
+_WORDS = {"image": "tokenizer_2", "video": "tokenizer"}  # where each model keeps its words
 
 
 def path(name: str) -> Path:
     """The pipeline directory of an embedded model.
 
     Args:
-        name: Its name, for example "image".
+        name: Its name: "image" or "video".
 
     Raises:
         ValueError: No embedded model has that name.
@@ -34,7 +41,14 @@ def path(name: str) -> Path:
     return HERE / name
 
 
-def vocabulary() -> set[str]:
-    """The words that the image model knows; it reads any other word as `<unk>`."""
-    content = json.loads((path("image") / "tokenizer_2" / "tokenizer.json").read_text())
+def vocabulary(name: str = "image") -> set[str]:
+    """The words that an embedded model knows; it reads any other word as `<unk>`.
+
+    Args:
+        name: "image" or "video".
+
+    Raises:
+        ValueError: No embedded model has that name.
+    """
+    content = json.loads((path(name) / _WORDS[name] / "tokenizer.json").read_text())
     return {word for word in content["model"]["vocab"] if not word.startswith("<")}

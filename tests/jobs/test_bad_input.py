@@ -242,6 +242,103 @@ CASES = [
     Case("shards-list", "shards=[0,x]", "shards must look like [0-3,7], not '0,x'"),
     Case("shards-outside", "shards=5-9", "shards=5-9 must lie within this run's shards, which are 0-0"),
     # --- names
+    # --- models
+    Case(
+        "model-unknown",
+        "model=flux2",
+        "model=flux2 is not known: choose one of demo*, flux, hunyuan, sd3-5, sdxl, wan14b",
+    ),
+    Case(
+        "model-size",
+        "model=flux height=1000",
+        "height=1000 does not fit model flux: it must be a multiple of 16, such as 992 or 1008",
+    ),
+    Case(
+        "model-size-sdxl",
+        "model=sdxl width=1020",
+        "width=1020 does not fit model sdxl: it must be a multiple of 8, such as 1016 or 1024",
+    ),
+    Case(
+        "frames",
+        "model=hunyuan num_frames=60",
+        "num_frames=60 does not fit model hunyuan: it must be a multiple of 4 plus 1, such as 57 or 61",
+    ),
+    Case(
+        "frames-seed",
+        "model=wan14b model.num_frames=82",
+        "num_frames=82 does not fit model wan14b: it must be a multiple of 4 plus 1, such as 81 or 85",
+    ),
+    Case(
+        "frames-picture",
+        "model=sdxl num_frames=5",
+        "num_frames=5 does not fit model sdxl, which makes pictures: leave it out",
+    ),
+    prompt_file(
+        "frames-in-file",
+        "j.jsonl",
+        '{"prompt": "a", "num_frames": 6}',
+        "j.jsonl line 1: num_frames=6 does not fit model wan14b: *",
+        "model=wan14b",
+    ),
+    Case(
+        "negative-option",
+        "model=flux negative_prompt=blurry",
+        "negative_prompt is nothing that model flux can take: leave it out",
+    ),
+    Case(
+        "negative-unguided",
+        "model=sdxl negative_prompt=blurry guidance_scale=1",
+        "negative_prompt does nothing at guidance_scale=1: use a guidance_scale above 1, or leave it out",
+    ),
+    prompt_file(
+        "negative-in-file",
+        "j.jsonl",
+        '{"prompt": "a", "negative_prompt": "b"}',
+        "j.jsonl has negative prompts, which model hunyuan does not take: remove the column",
+        "model=hunyuan",
+    ),
+    Case(
+        "sdxl-cpu",
+        "model=sdxl device=cpu",
+        "model.dtype=float16 does not work on a CPU: use model.dtype=float32 or bfloat16",
+    ),
+    Case(
+        "vae-float16-cpu",
+        "device=cpu model.vae_dtype=float16",
+        "model.vae_dtype=float16 does not work on a CPU: use model.vae_dtype=float32 or bfloat16",
+    ),
+    Case(
+        "offload-cpu",
+        "device=cpu model.offload=model",
+        "model.offload keeps weights off a GPU, and there is none: use model.offload=none",
+    ),
+    Case("offload", "model.offload=disk", "model.offload must be one of none, model, group, sequential, not 'disk'"),
+    Case(
+        "no-gpu-for-model", "model=flux", "model flux needs a GPU and none is visible here: device=cpu insists on a CPU"
+    ),
+    Case(
+        "not-downloaded",
+        "model=flux device=cpu",
+        "model.path black-forest-labs/FLUX.1-dev is not downloaded: run python -m tools.download first",
+    ),
+    Case(
+        "not-an-id",
+        "model.path=flux-dev",
+        "model.path flux-dev is neither a directory nor a hub id: a hub id looks like black-forest-labs/FLUX.1-dev",
+    ),
+    Case(
+        "revision-local",
+        "model.revision=v1",
+        "model.revision=v1 means nothing to model.path embedded:image, a directory: leave it out",
+    ),
+    Case(
+        "fps-alone",
+        "model.fps=8",
+        "model.fps and model.frame_step belong together: give both for clips, or null for pictures",
+    ),
+    Case("history-device", "algo.history_device=disk", "algo.history_device must be *cpu*"),
+    whole("crf", "video_crf=52", "0 to 51"),
+    Case("dry-run", "dry_run=2", "dry_run must be true or false, not 2"),
     Case("option", "promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file?"),
     Case("option-group", "force_last=2", "there is no option 'force_last': did you mean algo.force_last?"),
     Case("option-far", "colour=red", "there is no option 'colour': python -m jobs.generate --help lists the options"),
@@ -364,6 +461,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(name, too_far)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main sets it; so it is put back
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/nonexistent")  # nothing is downloaded
 
 
 def lay_out(folder: Path, case: Case) -> list[str]:

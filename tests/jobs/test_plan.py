@@ -10,7 +10,14 @@ from jobs.errors import BadInput
 from jobs.plan import Plan, Sample, format_shards, parse_shards, sample_seed, shard_name
 from jobs.prompts import PromptTable
 
-DEFAULTS = {"height": 64, "width": 64, "num_inference_steps": 50, "guidance_scale": 1.0}
+DEFAULTS = {
+    "height": 64,
+    "width": 64,
+    "num_frames": 1,
+    "num_inference_steps": 50,
+    "guidance_scale": 1.0,
+    "negative_prompt": "",
+}
 
 
 def table(count: int, settings: dict[str, list[Any]] | None = None, **metadata: list[Any]) -> PromptTable:

@@ -96,6 +96,7 @@ FULL = {
     "negative_prompt": " blurry ",
     "height": 64,
     "width": 32.0,
+    "num_frames": 17,
     "num_inference_steps": 8,
     "guidance_scale": 3,
     "id": "first",
@@ -105,13 +106,14 @@ FULL_READ = {
     "negative_prompt": ["blurry", None],
     "height": [64, None],
     "width": [32, None],
+    "num_frames": [17, None],
     "num_inference_steps": [8, None],
     "guidance_scale": [3.0, None],
     "id": ["first", "second"],
 }
 FULL_CSV = (
-    "prompt,seed,negative_prompt,height,width,num_inference_steps,guidance_scale,id\n"
-    f"a,{2**63 - 1}, blurry ,64,32,8,3,first\nb,,,,,,,second\n"
+    "prompt,seed,negative_prompt,height,width,num_frames,num_inference_steps,guidance_scale,id\n"
+    f"a,{2**63 - 1}, blurry ,64,32,17,8,3,first\nb,,,,,,,,second\n"
 )
 SETTING_FILES = [
     pytest.param("p.jsonl", lines(FULL, {"prompt": "b", "id": "second"}), id="jsonl"),

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum import History, SpectrumError, forecast_weights, history
+from spectrum import History, SpectrumConfig, SpectrumError, attach, forecast_weights, history
+from tests.spectrum.devices import CUDA, DEVICES
 from tests.spectrum.tiny import oracle
 
 STEPS = (0, 1, 2, 3, 4, 6, 8, 11)
 
 
-def filled(features: torch.Tensor, dtype: torch.dtype | None = None) -> History:
-    rows = History(len(features), dtype)
+def filled(features: torch.Tensor, dtype: torch.dtype | None = None, device: str | None = None) -> History:
+    rows = History(len(features), dtype, device)
     for row, feature in enumerate(features):
         rows.store(row, feature)
     return rows
@@ -91,3 +92,45 @@ def test_misuse_is_refused():
     short.store(0, torch.zeros(3))
     with pytest.raises(SpectrumError, match="keep batch and size"):
         short.store(1, torch.zeros(1))
+
+
+# Where the rows are kept
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("chunk", [7, 1000, 2**20])
+def test_rows_on_the_cpu_change_no_bit(device, dtype, chunk, monkeypatch):
+    monkeypatch.setattr(history, "_CHUNK_CPU", chunk)
+    monkeypatch.setattr(history, "_CHUNK_ACCELERATOR", chunk)
+    torch.manual_seed(0)
+    features = torch.randn(len(STEPS), 4000).to(device, dtype)
+    weights = forecast_weights(STEPS, 13, w=0.5, lam=0.1, m=4, horizon=28).tolist()
+    rows = filled(features, device="cpu")
+    storage: Any = rows._rows
+    assert storage.device.type == "cpu" and storage.is_pinned() == (device == "cuda")
+    forecast = rows.forecast(weights)
+    assert forecast.device == features.device
+    assert torch.equal(forecast, filled(features).forecast(weights))
+
+
+def test_a_pipeline_makes_the_same_with_its_features_on_the_cpu(family):
+    pipe = family.make()
+    outputs, memory = [], []
+    for device in (None, "cpu"):
+        with attach(pipe, SpectrumConfig(warmup_steps=3, history_device=device)) as handle:
+            outputs.append(family.run(pipe, batch=2))
+            memory.append(handle.statistics.history_bytes)
+    assert torch.equal(*outputs) and memory[0] == memory[1] > 0
+
+
+@pytest.mark.parametrize("place", [None, "cpu"])
+@pytest.mark.parametrize("device", [CUDA])
+def test_nothing_waits_for_the_device(place, device):
+    features = torch.randn(3, 1000, device=device)
+    filled(features, device=place).forecast([0.5, 0.25, 0.25])  # memory is allocated, kernels are loaded
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        filled(features, device=place).forecast([0.5, 0.25, 0.25])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -62,6 +62,7 @@ def test_digest_names_the_plan():
     digest = Plan.build(50, SpectrumConfig()).digest()
     assert digest == "d256fa578ece479f120796be86467beb14c1068519611ca9cc0fc3b172892b13"
     assert Plan.build(50, SpectrumConfig(w=0.5, lam=0.1, horizon=None)).digest() == digest
+    assert Plan.build(50, SpectrumConfig(history_device="cpu")).digest() == digest
     others: list[dict[str, Any]] = [
         {"w": 1.0},
         {"lam": 0.2},
@@ -76,7 +77,15 @@ def test_digest_names_the_plan():
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("w", 2), ("lam", 0), ("m", -1), ("window_size", None), ("warmup_steps", 0), ("force_last", -1)],
+    [
+        ("w", 2),
+        ("lam", 0),
+        ("m", -1),
+        ("window_size", None),
+        ("warmup_steps", 0),
+        ("force_last", -1),
+        ("history_device", "cuda"),
+    ],
 )
 def test_bad_options_are_refused_when_the_config_is_made(option, value):
     with pytest.raises(SpectrumError, match=f"^{option} must be"):

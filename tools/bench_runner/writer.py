@@ -64,7 +64,8 @@ class Dataset:
         self.format = Ready(extension, 95, [os.urandom(size) for _ in range(POOL)])
         texts = [f"a red boat under old wooden heavy clouds at sunset with warm light on {i}" for i in range(count)]
         table = PromptTable(Path("prompts.txt"), "", texts, range(1, count + 1))
-        defaults = {"height": 1024, "width": 1024, "num_inference_steps": 50, "guidance_scale": 3.5}
+        defaults: dict[str, Any] = {"height": 1024, "width": 1024, "num_frames": 1}
+        defaults |= {"num_inference_steps": 50, "guidance_scale": 3.5, "negative_prompt": ""}
         self.plan = Plan(table, defaults, 0, 1, -(-count // shards), 4)
         self.samples = [self.plan.sample(index) for index in range(count)]
         self.members = [

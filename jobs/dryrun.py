@@ -1,0 +1,66 @@
+"""``dry_run=true``: what a run would do and take, before anything is loaded, made or launched."""
+
+import spectrum
+from jobs.options import Options
+from jobs.prepare import Prepared
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def describe(prepared: Prepared) -> str:
+    """A few lines about a run: its samples, its denoising steps, the memory of its features, its weights."""
+    options, plan = prepared.options, prepared.plan
+    clip = f", {options.num_frames} frames at {options.model['fps']} a second" if options.makes_clips else ""
+    left = len(prepared.unfinished())
+    lines = [
+        f"{prepared.run.path}: {plan.num_samples} samples of {options.width}x{options.height}{clip}, "
+        f"{plan.num_shards} shards, {left} to make",
+        *_steps(options),
+    ]
+    own = sorted(plan.table.settings.keys() & {"height", "width", "num_frames", "num_inference_steps"})
+    if own:
+        lines.append(f"  {plan.table.path} sets {', '.join(own)} for single prompts; the above is for the others")
+    return "\n".join([*lines, f"  weights: {_weights(options)}"])
+
+
+def _steps(options: Options) -> list[str]:
+    n = options.num_inference_steps
+    if options.algo["name"] == "nocache":
+        return [f"  steps: all {n} evaluated (algo=nocache)"]
+    plan = spectrum.Plan.build(n, spectrum.SpectrumConfig(**{k: v for k, v in options.algo.items() if k != "name"}))
+    count = len(plan.evaluated)
+    size, place = history_bytes(options, len(plan.rows)), options.algo.get("history_device") or "where the denoiser is"
+    return [
+        f"  steps: {count} of {n} evaluated: {' '.join(map(str, plan.evaluated))}",
+        f"  speed: at most {n / count:.2f}x of denoising every step",
+        f"  history: {_human(size)} for a batch of {options.batch_size} ({place}), freed when its last step is taken",
+    ]
+
+
+def history_bytes(options: Options, rows: int) -> int:
+    """Bytes of the features kept while a batch is denoised, all guidance branches together.
+
+    Args:
+        options: size, batch and model.
+        rows: evaluated steps whose features are kept.
+    """
+    feature = options.model["feature"]
+    frames = (options.num_frames - 1) // feature["frames"] + 1
+    positions = frames * (options.height // feature["pixels"]) * (options.width // feature["pixels"])
+    # Guidance by a negative prompt computes everything twice, in one call or in two.
+    branches = 2 if options.model["negative_prompts"] and options.guidance_scale > 1 else 1
+    return rows * options.batch_size * branches * positions * feature["channels"] * BYTES[options.model["dtype"]]
+
+
+def _weights(options: Options) -> str:
+    if options.weights.folder is None:
+        return f"{options.weights.path} is not downloaded yet (python -m tools.download)"
+    return f"{options.weights.path}, revision {options.weights.revision}"
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"

@@ -1,0 +1,158 @@
+"""Where a model's weights are, whether all of them are there, and what pins them."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import BadInput
+
+EMBEDDED = "embedded:"
+HASHED_WHOLE = 64 << 20  # bytes of weights up to which a local model is identified by its contents
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A pipeline's weights.
+
+    Attributes:
+        path: as the user gave it.
+        revision: a digest of a local directory's contents, or the hub's commit; None while it is not known, because
+            nothing of that revision is in the hub's cache.
+        folder: the directory to load from; None while there is none.
+        local: the user gave a directory or an embedded model, not a hub id.
+    """
+
+    path: str
+    revision: str | None
+    folder: Path | None
+    local: bool
+
+    def check(self) -> None:
+        """Make sure that everything is on the disk.
+
+        Raises:
+            BadInput: the model, or a part of it, is missing.
+        """
+        if self.folder is None:
+            raise BadInput(f"model.path {self.path} is not downloaded: run python -m tools.download first")
+        missing = missing_part(self.folder)
+        if missing:
+            mend = "give a whole pipeline's directory" if self.local else "run python -m tools.download again"
+            raise BadInput(f"model.path {self.path} lacks {missing}: {mend}")
+
+
+def find_weights(path: str, revision: str | None) -> Weights:
+    """Look up a model without touching the network.
+
+    Args:
+        path: a diffusers pipeline's directory, ``embedded:NAME`` or a hub id.
+        revision: branch, tag or commit on the hub; None: its default branch.
+
+    Raises:
+        BadInput: a local path that holds no pipeline, or one with a revision.
+    """
+    folder = _local_folder(path)
+    if folder is not None:
+        if revision is not None:
+            raise BadInput(f"model.revision={revision} means nothing to model.path {path}, a directory: leave it out")
+        return Weights(path, _digest(folder), folder, local=True)
+    commit = _cached_commit(path, revision or "main")
+    return Weights(path, commit, _snapshot(path, commit) if commit else None, local=False)
+
+
+def _local_folder(path: str) -> Path | None:
+    """The directory a path names; None for a hub id."""
+    if path.startswith(EMBEDDED):
+        from jobs import demo
+
+        try:
+            return demo.path(path.removeprefix(EMBEDDED))
+        except ValueError as error:
+            raise BadInput(f"model.path {path}: {error}") from None
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        if path.startswith((".", "/", "~")):
+            raise BadInput(f"model.path {path} is not a directory: give a diffusers pipeline's directory or a hub id")
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+            raise BadInput(
+                f"model.path {path} is neither a directory nor a hub id: a hub id looks like "
+                "black-forest-labs/FLUX.1-dev"
+            )
+        return None
+    if not (folder / "model_index.json").is_file():
+        raise BadInput(f"model.path {path} has no model_index.json: give the directory of a whole diffusers pipeline")
+    return folder
+
+
+def _repository(path: str) -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE, REPO_ID_SEPARATOR
+
+    return Path(HF_HUB_CACHE) / REPO_ID_SEPARATOR.join(["models", *path.split("/")])
+
+
+def _cached_commit(path: str, revision: str) -> str | None:
+    """The commit that a branch or tag meant when it was downloaded; None where it never was."""
+    if COMMIT.fullmatch(revision):
+        return revision
+    try:
+        return (_repository(path) / "refs" / revision).read_text().strip()
+    except OSError:
+        return None
+
+
+def _snapshot(path: str, commit: str) -> Path | None:
+    folder = _repository(path) / "snapshots" / commit
+    return folder if (folder / "model_index.json").is_file() else None
+
+
+def missing_part(folder: Path) -> str | None:
+    """Name a file or part that a pipeline's directory should hold and does not; None when it is whole."""
+    try:
+        index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
+    except (OSError, ValueError):
+        return "a readable model_index.json"
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list) or value[0] is None:
+            continue
+        if not (folder / name).is_dir():
+            return f"the folder {name}"
+        shards = list((folder / name).glob("*.index.json"))
+        # A repository may list shards in several variants; one complete set of weights is enough.
+        lists = [sorted(set(json.loads(shard.read_text())["weight_map"].values())) for shard in shards]
+        absent = [[file for file in files if not (folder / name / file).is_file()] for files in lists]
+        if lists and all(absent):
+            return f"{name}/{absent[0][0]}"
+        # Networks have a config.json; tokenizers, schedulers and processors have files of other names.
+        if not lists and (folder / name / "config.json").is_file() and not _has_weights(folder / name):
+            return f"the weights in {name}"
+    return None
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(file.is_file() for suffix in ("safetensors", "bin") for file in folder.glob(f"*.{suffix}"))
+
+
+def _digest(folder: Path) -> str:
+    """16 hexadecimal digits over the files of a local pipeline: names, sizes and contents (of large ones, pieces)."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    whole = sum(file.stat().st_size for file in files) <= HASHED_WHOLE
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
+        if whole or file.suffix == ".json":
+            digest.update(file.read_bytes())
+        else:
+            _hash_parts(file, digest)
+    return digest.hexdigest()[:16]
+
+
+def _hash_parts(file: Path, digest: Any, parts: int = 8, size: int = 1 << 18) -> None:
+    """Of a large weight file take pieces spread evenly: other weights of the same size differ in every one."""
+    with open(file, "rb") as stream:
+        for part in range(parts):
+            stream.seek(part * max(file.stat().st_size - size, 0) // (parts - 1))
+            digest.update(stream.read(size))

@@ -1,0 +1,104 @@
+"""Fetch what a model needs from the hub: ``python -m tools.download model=flux``. Again = go on.
+
+Takes the same ``model=...``, ``model.path=...`` and ``model.revision=...`` as jobs.generate. Everything goes into the
+hub's cache (HF_HOME), from which jobs.generate loads without asking the network.
+"""
+
+import sys
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from jobs.errors import BadInput, refuse
+from jobs.generate import explain
+from jobs.options import PROJECT, read_options
+from jobs.weights import Weights, find_weights
+
+
+def download(path: str, revision: str | None) -> Weights:
+    """Fetch a pipeline that is not on the disk yet; of one that is, only what has changed.
+
+    Args:
+        path: hub id of a diffusers pipeline; a local directory is only checked.
+        revision: branch, tag or commit; None: the default branch.
+
+    Raises:
+        BadInput: the hub refuses, or cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    weights = find_weights(path, revision)
+    if weights.local:
+        weights.check()
+        return weights
+    page = f"https://huggingface.co/{path}"
+    try:
+        hf_hub_download(path, "model_index.json", revision=revision)
+        commit = find_weights(path, revision).revision
+        _fetch_parts(path, commit)
+    except GatedRepoError:
+        raise BadInput(
+            f"{path} has a licence to accept: do so at {page}, then log in with 'hf auth login' or set HF_TOKEN"
+        ) from None
+    except RepositoryNotFoundError:
+        raise BadInput(
+            f"the hub has no {path}, or keeps it from you: correct model.path, or log in with 'hf auth login'"
+        ) from None
+    except RevisionNotFoundError:
+        raise BadInput(f"{path} has no revision {revision}: give a branch, tag or commit of {page}") from None
+    except LocalEntryNotFoundError:
+        raise BadInput(
+            f"the hub cannot be reached for {path}: run this where there is a network, with the same HF_HOME"
+        ) from None
+    except EntryNotFoundError:
+        raise BadInput(f"{path} holds no model_index.json: give the hub id of a diffusers pipeline") from None
+    except HfHubHTTPError as error:
+        raise BadInput(f"the hub ended the download of {path} ({_first_line(error)}): try again, it goes on") from None
+    except OSError as error:
+        raise BadInput(f"{path} could not be stored ({_first_line(error)}): the same command goes on") from None
+    weights = find_weights(path, revision)
+    weights.check()
+    return weights
+
+
+def _fetch_parts(path: str, commit: str | None) -> None:
+    """All parts, each in the one file format that is loaded."""
+    from diffusers import DiffusionPipeline
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()
+    DiffusionPipeline.download(path, revision=commit)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Download what the command line names."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not any(argument.startswith("model") for argument in arguments):
+        refuse("say which model: python -m tools.download model=flux")
+    try:
+        with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+            options = read_options(compose("generate", arguments))
+        weights = download(options.model["path"], options.model["revision"])
+    except BadInput as error:
+        refuse(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        refuse(explain(error))
+    print(f"{weights.path} is complete: revision {weights.revision} in {weights.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
