@@ -13,11 +13,12 @@ from typing import Any
 LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "webdataset")
 
 
-def describe(scratch: Path) -> dict[str, Any]:
+def describe(scratch: Path, libraries: tuple[str, ...] = LIBRARIES) -> dict[str, Any]:
     """The machine, as far as its numbers depend on it.
 
     Args:
         scratch: a directory on the disk that is measured.
+        libraries: installed ones whose versions matter.
     """
     return {
         "cpu": _cpu_model(),
@@ -26,7 +27,7 @@ def describe(scratch: Path) -> dict[str, Any]:
         "file_system": _file_system(scratch),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "libraries": {name: version(name) for name in LIBRARIES},
+        "libraries": {name: version(name) for name in libraries},
     }
 
 

@@ -1,0 +1,89 @@
+"""Shares one denoiser call among the ranks of a process group: each computes a part of the sequence.
+
+Built on diffusers' context parallelism: hooks split tensors where the sequence begins and gather them where it ends,
+and attention exchanges heads for tokens (Ulysses) or passes keys around (ring). What diffusers has no plan for is here.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from jobs.errors import BadInput
+
+
+def share_denoiser(denoiser: nn.Module, *, ulysses: int, ring: int = 1, device: str = "cpu") -> None:
+    """Make a denoiser compute its sequence together with the other ranks; every rank calls it alike.
+
+    The default process group must be of ulysses x ring ranks. Unlike ``enable_parallelism`` it does not ask how many
+    accelerators the machine has, so that it works on CPUs as well.
+
+    Args:
+        denoiser: a diffusers transformer.
+        ulysses: ranks that exchange heads; divides the number of heads and of tokens.
+        ring: ranks that pass keys and values around.
+        device: torch device of this rank.
+
+    Raises:
+        BadInput: there is no plan for this class.
+    """
+    from diffusers import ContextParallelConfig
+    from diffusers.hooks.context_parallel import apply_context_parallel
+    from diffusers.models._modeling_parallel import ParallelConfig
+
+    name = type(denoiser).__name__
+    plan = _PLANS[name]() if name in _PLANS else getattr(denoiser, "_cp_plan", None)
+    if plan is None:
+        raise BadInput(f"{name} cannot be shared among GPUs: use parallel.ulysses=1 and parallel.ring=1")
+    torch_device = torch.device(device)
+    mesh = torch.distributed.init_device_mesh(torch_device.type, (ring, ulysses), mesh_dim_names=("ring", "ulysses"))
+    config = ParallelConfig(context_parallel_config=ContextParallelConfig(ring_degree=ring, ulysses_degree=ulysses))
+    config.setup(torch.distributed.get_rank(), torch.distributed.get_world_size(), torch_device, mesh=mesh)
+    whole = {id(module) for part in _WHOLE.get(name, ()) for module in getattr(denoiser, part).modules()}
+    for module in denoiser.modules():
+        processor = getattr(module, "processor", None)
+        if hasattr(processor, "_parallel_config") and id(module) not in whole:
+            processor._parallel_config = config
+    denoiser._parallel_config = config  # type: ignore[assignment]
+    apply_context_parallel(denoiser, config.context_parallel_config, plan)
+    if name == "HunyuanVideoTransformer3DModel":
+        _keep_whole_mask(denoiser)
+
+
+def _hunyuan_video_plan() -> dict[str, Any]:
+    """Pictures' and text's tokens are split alike, so that each rank's part is [its picture tokens, its text tokens].
+
+    The model pads text at its end and builds the attention's mask from the number of tokens that are not padding. Given
+    its own part of the text's mask, each rank builds the mask of its own part, and the attention gathers these in the
+    order in which it gathers the keys.
+    """
+    from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
+
+    def output(dim: int, dims: int) -> Any:
+        return ContextParallelInput(split_dim=dim, expected_dims=dims, split_output=True)
+
+    return {
+        "": {"encoder_attention_mask": ContextParallelInput(split_dim=1, expected_dims=2)},
+        "x_embedder": {0: output(1, 3)},
+        "context_embedder": {0: output(1, 3)},
+        "rope": {0: output(0, 2), 1: output(0, 2)},
+        "proj_out": ContextParallelOutput(gather_dim=1, expected_dims=3),
+    }
+
+
+def _keep_whole_mask(denoiser: nn.Module) -> None:
+    """The text's own encoder computes all of the text on every rank, with all of its mask."""
+    whole: list[torch.Tensor] = []
+
+    def remember(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        whole[:] = [kwargs["encoder_attention_mask"]]
+
+    def restore(module: nn.Module, args: tuple) -> tuple:
+        return (*args[:2], whole.pop())
+
+    denoiser.register_forward_pre_hook(remember, with_kwargs=True)
+    denoiser.context_embedder.register_forward_pre_hook(restore)
+
+
+_PLANS = {"HunyuanVideoTransformer3DModel": _hunyuan_video_plan}
+_WHOLE = {"HunyuanVideoTransformer3DModel": ("context_embedder",)}  # parts whose attention is not shared

@@ -1,0 +1,170 @@
+"""What one rank of a test does: runs tiny pipelines, alone and shared with the other ranks, and writes what it saw."""
+
+import json
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from jobs.context_parallel import share_denoiser
+from spectrum import SpectrumConfig, attach
+
+STEPS, EVALUATED = 9, (0, 1, 2, 4, 6)
+CONFIG = SpectrumConfig(warmup_steps=3)
+
+
+def texts(batch: int, length: int, width: int, seed: int) -> torch.Tensor:
+    return torch.stack(
+        [torch.randn(length, width, generator=torch.Generator().manual_seed(seed + i)) for i in range(batch)]
+    )
+
+
+def wan() -> WanPipeline:
+    torch.manual_seed(0)
+    transformer = WanTransformer3DModel(
+        num_attention_heads=4,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        text_dim=16,
+        freq_dim=16,
+        ffn_dim=32,
+        num_layers=2,
+        rope_max_seq_len=32,
+    )
+    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    none = dict.fromkeys(("vae", "text_encoder", "tokenizer"))
+    return WanPipeline(scheduler=scheduler, transformer=transformer.eval(), **none)
+
+
+def wan_arguments(batch: int, guided: bool) -> dict[str, Any]:
+    return {
+        "prompt_embeds": texts(batch, 8, 16, 0),
+        "negative_prompt_embeds": texts(batch, 8, 16, 100),
+        "guidance_scale": 4.0 if guided else 1.0,
+    }
+
+
+def hunyuan() -> HunyuanVideoPipeline:
+    torch.manual_seed(0)
+    transformer = HunyuanVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=4,
+        attention_head_dim=10,
+        num_layers=1,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        patch_size=1,
+        patch_size_t=1,
+        guidance_embeds=True,
+        text_embed_dim=16,
+        pooled_projection_dim=8,
+        rope_axes_dim=(2, 4, 4),
+    )
+    none = dict.fromkeys(("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    return HunyuanVideoPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0), transformer=transformer.eval(), **none
+    )
+
+
+def hunyuan_arguments(batch: int, guided: bool) -> dict[str, Any]:
+    """Prompts of different lengths, padded: the part of some ranks is padding only."""
+    mask = torch.zeros(batch, 8)
+    for row, length in enumerate((5, 3)[:batch]):
+        mask[row, :length] = 1
+
+    def named(prefix: str, seed: int) -> dict[str, torch.Tensor]:
+        return {
+            f"{prefix}prompt_embeds": texts(batch, 8, 16, seed),
+            f"{prefix}pooled_prompt_embeds": texts(batch, 1, 8, seed)[:, 0],
+            f"{prefix}prompt_attention_mask": mask,
+        }
+
+    return named("", 0) | (named("negative_", 100) | {"true_cfg_scale": 2.0} if guided else {})
+
+
+FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[int, bool], dict[str, Any]]]] = {
+    "wan": (wan, wan_arguments),
+    "hunyuan": (hunyuan, hunyuan_arguments),
+}
+
+
+def run(pipe: Any, arguments: dict[str, Any], batch: int) -> torch.Tensor:
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(
+        **arguments,
+        height=32,
+        width=32,
+        num_frames=5,
+        num_inference_steps=STEPS,
+        generator=[torch.Generator().manual_seed(sample) for sample in range(batch)],
+        output_type="latent",
+    )[0]
+
+
+class Collectives(TorchDispatchMode):
+    """Counts the collectives that run within the context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(operator)
+        self.count += name.startswith(("_c10d_functional.all_", "c10d.all"))
+        return operator(*args, **(kwargs or {}))
+
+
+def shared_run(name: str, world: int, batch: int, guided: bool, mode: str) -> dict[str, Any]:
+    """One case on one rank: how far the shared output is from this process's own, and the collectives of each step."""
+    make, arguments = FAMILIES[name][0], FAMILIES[name][1](batch, guided)
+    alone = make()
+    if mode != "plain":
+        attach(alone, CONFIG)
+    expected = run(alone, arguments, batch)
+
+    pipe = make()
+    handle = attach(pipe, CONFIG) if mode == "spectrum-first" else None
+    share_denoiser(pipe.transformer, ulysses=world)
+    handle = attach(pipe, CONFIG) if mode == "spectrum-last" else handle
+    counts: list[int] = []
+    forward = pipe.transformer.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        with Collectives() as seen:
+            output = forward(*args, **kwargs)
+        counts.append(seen.count)
+        return output
+
+    pipe.transformer.forward = counted
+    made = run(pipe, arguments, batch)
+    kept = handle.statistics.history_bytes if handle else 0
+    return {"distance": float((made - expected).abs().max()), "collectives": counts, "history": kept}
+
+
+def rank_main(rank: int, world: int, port: int, out: str) -> None:
+    """Run every case of every family as one rank of ``world``; the results go to ``out``."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    modes = ("plain", "spectrum-first", "spectrum-last")
+    results: dict[str, dict[str, Any]] = {
+        name: {
+            f"{batch} {guided} {mode}": shared_run(name, world, batch, guided, mode)
+            for batch, guided, mode in product((1, 2), (False, True), modes)
+        }
+        for name in FAMILIES
+    }
+    torch.distributed.destroy_process_group()
+    Path(out, f"{rank}.json").write_text(json.dumps(results))
