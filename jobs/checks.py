@@ -71,16 +71,36 @@ def checked_algo(algo: dict[str, Any]) -> dict[str, Any]:
         check_keys(algo, {"name"}, "conf/algo/nocache.yaml", "algo.")
         return algo
     import spectrum
+    from jobs.algo import RUNNER_KEYS, read_calibration
 
     config = spectrum.SpectrumConfig
-    check_keys(algo, {"name", *(field.name for field in fields(config))}, "conf/algo/spectrum.yaml", "algo.")
+    names = {field.name for field in fields(config)}
+    check_keys(algo, {"name", *names, *RUNNER_KEYS}, "conf/algo/spectrum.yaml", "algo.")
+    one_of("algo.weights", algo["weights"], ("chebyshev", "calibrated"))
+    one_of("algo.schedule", algo["schedule"], ("window", "searched"))
+    whole("algo.evaluations", algo["evaluations"], 1, optional=True)
+    if algo["weights"] == "calibrated":
+        if algo["calibration"] is None:
+            raise BadInput(
+                "algo.weights=calibrated needs algo.calibration=FILE: make one with python -m tools.calibrate"
+            )
+        read_calibration(text("algo.calibration", algo["calibration"]))
+    elif algo["calibration"] is not None:
+        raise BadInput("algo.calibration is used by algo.weights=calibrated only: add that, or leave it out")
+    if algo["schedule"] == "searched" and (algo["weights"] != "calibrated" or algo["evaluations"] is None):
+        raise BadInput(
+            "algo.schedule=searched needs algo.weights=calibrated and algo.evaluations, how many steps to run"
+        )
+    if algo["schedule"] == "window" and algo["evaluations"] is not None:
+        raise BadInput("algo.evaluations belongs to algo.schedule=searched: add that, or set flex_window instead")
     try:
-        checked = config(**{name: value for name, value in algo.items() if name != "name"})
+        checked = config(**{name: value for name, value in algo.items() if name in names})
     except spectrum.SpectrumError as error:  # begins with the option's name and ends with a full stop
         sentence = str(error).rstrip(".")
         raise BadInput(sentence if sentence.split()[0] in SCHEDULE_KEYS else f"algo.{sentence}") from None
     real = {field.name for field in fields(config) if field.type is float}
-    return {"name": "spectrum", **{name: float(x) if name in real else x for name, x in asdict(checked).items()}}
+    typed = {name: float(x) if name in real else x for name, x in asdict(checked).items()}
+    return {"name": "spectrum", **typed, **{name: algo[name] for name in RUNNER_KEYS}}
 
 
 def check_size(axis: str, pixels: int, model: dict[str, Any], where: str = "") -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from jobs.errors import BadInput
 
 
-def share_denoiser(denoiser: nn.Module, *, ulysses: int, ring: int = 1, device: str = "cpu") -> None:
+def share_denoiser(denoiser: Any, *, ulysses: int, ring: int = 1, device: str = "cpu") -> None:
     """Make a denoiser compute its sequence together with the other ranks; every rank calls it alike.
 
     The default process group must be of ulysses x ring ranks. Unlike ``enable_parallelism`` it does not ask how many
@@ -41,10 +41,10 @@ def share_denoiser(denoiser: nn.Module, *, ulysses: int, ring: int = 1, device: 
     config.setup(torch.distributed.get_rank(), torch.distributed.get_world_size(), torch_device, mesh=mesh)
     whole = {id(module) for part in _WHOLE.get(name, ()) for module in getattr(denoiser, part).modules()}
     for module in denoiser.modules():
-        processor = getattr(module, "processor", None)
+        processor: Any = getattr(module, "processor", None)
         if hasattr(processor, "_parallel_config") and id(module) not in whole:
             processor._parallel_config = config
-    denoiser._parallel_config = config  # type: ignore[assignment]
+    denoiser._parallel_config = config
     apply_context_parallel(denoiser, config.context_parallel_config, plan)
     if name == "HunyuanVideoTransformer3DModel":
         _keep_whole_mask(denoiser)
@@ -71,7 +71,7 @@ def _hunyuan_video_plan() -> dict[str, Any]:
     }
 
 
-def _keep_whole_mask(denoiser: nn.Module) -> None:
+def _keep_whole_mask(denoiser: Any) -> None:
     """The text's own encoder computes all of the text on every rank, with all of its mask."""
     whole: list[torch.Tensor] = []
 

@@ -1,6 +1,6 @@
 """``dry_run=true``: what a run would do and take, before anything is loaded, made or launched."""
 
-import spectrum
+from jobs.algo import forecasting
 from jobs.options import Options
 from jobs.prepare import Prepared
 
@@ -27,7 +27,7 @@ def _steps(options: Options) -> list[str]:
     n = options.num_inference_steps
     if options.algo["name"] == "nocache":
         return [f"  steps: all {n} evaluated (algo=nocache)"]
-    plan = spectrum.Plan.build(n, spectrum.SpectrumConfig(**{k: v for k, v in options.algo.items() if k != "name"}))
+    plan = forecasting(options.algo, options.model, options.weights.folder).plan(n)
     count = len(plan.evaluated)
     size, place = history_bytes(options, len(plan.rows)), options.algo.get("history_device") or "where the denoiser is"
     return [

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.algo import forecasting
 from jobs.errors import BadInput
 from jobs.plan import Sample
 
@@ -22,19 +23,21 @@ class Generator:
         pipeline: a diffusers text-to-image or text-to-video pipeline.
         model: the model config (plain dict).
         spectrum: handle of the attached forecaster, or None for the plain pipeline.
+        counted: evaluated steps of the last call that succeeded, as Spectrum counted them.
     """
 
     pipeline: Any
     model: dict[str, Any]
     spectrum: Any = None
+    counted: int = 0
 
     @property
     def sampler(self) -> str:
         return type(self.pipeline.scheduler).__name__
 
     def evaluated_steps(self, num_inference_steps: int) -> int:
-        """Steps of a trajectory on which the network runs."""
-        return len(self.spectrum.plan_for(num_inference_steps).evaluated) if self.spectrum else num_inference_steps
+        """Steps on which the network ran in the last call that succeeded, which was for so many."""
+        return self.counted if self.spectrum else num_inference_steps
 
     def __call__(self, batch: list[Sample]) -> list[np.ndarray]:
         """Generate one batch: samples that share size, steps and guidance.
@@ -67,6 +70,8 @@ class Generator:
         output = result.frames if makes_clips else result.images
         if not np.isfinite(output).all():
             raise SampleFailed("the model's output is not finite: lower the guidance, or use a wider dtype")
+        if self.spectrum:
+            self.counted = self.spectrum.statistics.evaluated_steps
         return list((output * 255).round().astype(np.uint8))
 
 
@@ -106,7 +111,7 @@ def load(model: dict[str, Any], algo: dict[str, Any], folder: Path, *, device: s
     if model["compile"]:
         for denoiser in _denoisers(pipeline):
             _compile(denoiser)
-    return Generator(pipeline, model, _attach(pipeline, algo))
+    return Generator(pipeline, model, _attach(pipeline, algo, model, folder))
 
 
 def _place(pipeline: Any, offload: str, device: str) -> None:
@@ -140,14 +145,14 @@ def _denoisers(pipeline: Any) -> list[Any]:
     return [part for part in parts if part is not None]
 
 
-def _attach(pipeline: Any, algo: dict[str, Any]) -> Any:
+def _attach(pipeline: Any, algo: dict[str, Any], model: dict[str, Any], folder: Path) -> Any:
     if algo["name"] == "nocache":
         return None
     import spectrum
 
-    options = spectrum.SpectrumConfig(**{name: value for name, value in algo.items() if name != "name"})
+    chosen = forecasting(algo, model, folder)
     try:
-        return spectrum.attach(pipeline, options)
+        return spectrum.attach(pipeline, chosen.config, rule=chosen.rule, schedule=chosen.schedule)
     except spectrum.SpectrumError as error:
         sentence = str(error).rstrip(".")
         raise BadInput(f"algo=spectrum cannot be used with this model: {sentence} (algo=nocache can)") from error

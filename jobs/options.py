@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jobs.algo import read_calibration
 from jobs.checks import (
     SCHEDULE_KEYS,
     boolean,
@@ -172,8 +173,7 @@ def identity(options: Options, plan: Plan) -> dict[str, Any]:
             "prompts": len(plan.table),
         },
         "model": {**model, "revision": options.weights.revision},
-        # Where features are kept decides nothing.
-        "algo": {name: value for name, value in options.algo.items() if name != "history_device"},
+        "algo": deciding_algo(options.algo),
         **plan.defaults,
         **media,
         "seed": options.seed,
@@ -182,6 +182,14 @@ def identity(options: Options, plan: Plan) -> dict[str, Any]:
         "batch_size": options.batch_size,
         "cpu_threads": options.cpu_threads,
     }
+
+
+def deciding_algo(algo: dict[str, Any]) -> dict[str, Any]:
+    """What of an algo config decides bytes: of a calibration the contents, and not where features are kept."""
+    algo = {name: value for name, value in algo.items() if name != "history_device"}
+    if algo.get("calibration") is not None:
+        algo["calibration"] = read_calibration(algo["calibration"]).digest
+    return algo
 
 
 def find_prompt_file(path: str) -> Path:

@@ -4,6 +4,7 @@ import re
 import sys
 from itertools import chain
 
+from jobs.algo import calibration_misfit, read_calibration
 from jobs.prepare import Prepared
 from jobs.weights import EMBEDDED
 
@@ -12,8 +13,27 @@ SHOWN = 10  # words in a warning
 
 def warn(prepared: Prepared) -> None:
     """Print the warnings there are, a line each, to standard error."""
-    if warning := unknown_words(prepared):
-        print(f"warning: {warning}", file=sys.stderr)
+    for warning in (unknown_words(prepared), unused_calibration(prepared)):
+        if warning:
+            print(f"warning: {warning}", file=sys.stderr)
+
+
+def unused_calibration(prepared: Prepared) -> str | None:
+    """A warning about samples that a calibration was not made for; None where there are none."""
+    options, plan = prepared.options, prepared.plan
+    if options.algo.get("weights") != "calibrated":
+        return None
+    path = options.algo["calibration"]
+    if misfit := calibration_misfit(options.algo, options.model, options.weights.folder):
+        return f"algo.calibration {path} is not used, because {misfit}: forecasts are those of algo.weights=chebyshev"
+    known = read_calibration(path).grams
+    asked = {options.num_inference_steps, *filter(None, plan.table.settings.get("num_inference_steps", []))}
+    if others := sorted(asked - known.keys()):
+        return (
+            f"algo.calibration {path} was made for {', '.join(map(str, sorted(known)))} steps: samples of "
+            f"{', '.join(map(str, others))} are forecast as with algo.weights=chebyshev"
+        )
+    return None
 
 
 def unknown_words(prepared: Prepared) -> str | None:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from submitit.core.utils import UncompletedJobError
 
+from jobs.algo import calibration_misfit
 from jobs.attempt import Attempt
 from jobs.encode import ImageFormat, MediaFormat
 from jobs.models import Generator, load, versions
-from jobs.options import Options
+from jobs.options import Options, deciding_algo
 from jobs.plan import Plan, Sample
 from jobs.rundir import RunDir
 from jobs.video import VideoFormat
@@ -69,7 +70,7 @@ def work(
         "revision": options.weights.revision,
         "sampler": generator.sampler,
         "dtype": options.model["dtype"],
-        "algo": {name: value for name, value in options.algo.items() if value is not None and name != "history_device"},
+        "algo": _algo_used(options),
         "versions": versions(options.makes_clips),
     }
     fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]
@@ -91,6 +92,14 @@ def work(
     finally:
         writer.close()
     return writer.waited / (time.perf_counter() - start)
+
+
+def _algo_used(options: Options) -> dict[str, Any]:
+    """The algorithm as every sample's json tells it: without nulls, and as it was if its calibration did not fit."""
+    algo = deciding_algo(options.algo)
+    if calibration_misfit(options.algo, options.model, options.weights.folder):
+        algo |= {"weights": "chebyshev", "calibration": None, "schedule": "window", "evaluations": None}
+    return {name: value for name, value in algo.items() if value is not None}
 
 
 def _media_format(options: Options) -> MediaFormat:

@@ -6,11 +6,14 @@
 After Han et al., "Adaptive Spectral Feature Forecasting for Diffusion Sampling Acceleration", arXiv
 2603.01623. `schedule` says which steps are evaluated, `weights` how a forecast mixes their features, `plan`
 joins both for a number of steps, `history` holds features, `trajectory` follows a plan, `denoisers` lists the
-models, `handle` hooks it all to a pipeline.
+models, `hooks` makes one forecast, `schedulers` says which samplers can be followed, `clock` follows one,
+`controlnets` spares theirs the work, `handle` joins all on a pipeline. `recorder` records what a `calibration`
+of the weights needs, and `search` finds a schedule by it.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from spectrum.calibration import CalibratedRule, Calibration
 from spectrum.errors import SpectrumError
 from spectrum.plan import Plan, SpectrumConfig
 from spectrum.schedule import evaluated_steps
@@ -20,16 +23,20 @@ if TYPE_CHECKING:
     from spectrum.denoisers import DENOISERS, DenoiserSpec
     from spectrum.handle import Handle, attach
     from spectrum.history import History
+    from spectrum.recorder import Recorder
     from spectrum.trajectory import Statistics, Trajectory
 
 __all__ = [
     "DENOISERS",
+    "CalibratedRule",
+    "Calibration",
     "ChebyshevRule",
     "DenoiserSpec",
     "ForecastRule",
     "Handle",
     "History",
     "Plan",
+    "Recorder",
     "SpectrumConfig",
     "SpectrumError",
     "Statistics",
@@ -45,6 +52,7 @@ _WITH_TORCH = {
     "DenoiserSpec": "denoisers",
     "Handle": "handle",
     "History": "history",
+    "Recorder": "recorder",
     "Statistics": "trajectory",
     "Trajectory": "trajectory",
     "attach": "handle",

@@ -1,10 +1,11 @@
-"""The table of denoisers: where the block stacks and the final norm of each family are.
+"""The table of denoisers: where the block stacks and the final norms of each family are.
 
-A forecast step runs a denoiser's own forward with its stacks empty and the input of its head replaced. A
+A forecast step runs a denoiser's own forward with its stacks empty and the input of its heads replaced. A
 family is therefore one row here.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -18,51 +19,115 @@ class DenoiserSpec:
     Attributes:
         class_name: The diffusers class; subclasses match too.
         stacks: Attributes that hold the blocks: lists of blocks, or a single block that forward skips when it
-            is None.
-        head: Attribute of the final norm, called with the last block's output as its first positional
-            argument.
-        head_upcasts: Forward hands the head a float32 copy of the model's own dtype; the history keeps the
+            is None. Blocks that only prepare the input of others (refiners) belong here too.
+        heads: Attributes of the final norms, each called with the last block's output as its first positional
+            argument; a ModuleDict stands for whichever of its modules forward calls.
+        head_upcasts: Forward hands the heads a float32 copy of the model's own dtype; the history keeps the
             latter.
-        stack_inputs: Keyword arguments that forward adds to the blocks' outputs, outside of the blocks:
-            residuals whose shapes fit nothing while the stacks are empty. Left out on a forecast step.
+        stack_inputs: Keyword arguments that forward adds to the blocks' outputs, outside of the blocks, or
+            counts against them: residuals that fit nothing while the stacks are empty. Left out on a forecast
+            step.
+        stand_ins: Those of the stacks that must not be empty, since forward goes on with a name that is bound
+            in their loop; one block that does nothing takes their place.
     """
 
     class_name: str
-    stacks: tuple[str, ...]
-    head: str = "norm_out"
+    stacks: tuple[str, ...] = ("transformer_blocks",)
+    heads: tuple[str, ...] = ("norm_out",)
     head_upcasts: bool = False
     stack_inputs: tuple[str, ...] = ()
+    stand_ins: tuple[str, ...] = ()
 
+
+_TWO_STREAMS = ("transformer_blocks", "single_transformer_blocks")
 
 DENOISERS = (
-    DenoiserSpec("FluxTransformer2DModel", stacks=("transformer_blocks", "single_transformer_blocks")),
-    DenoiserSpec("HunyuanVideoTransformer3DModel", stacks=("transformer_blocks", "single_transformer_blocks")),
-    DenoiserSpec("SD3Transformer2DModel", stacks=("transformer_blocks",)),
-    DenoiserSpec("WanTransformer3DModel", stacks=("blocks",), head_upcasts=True),
+    # Images
+    DenoiserSpec("AuraFlowTransformer2DModel", stacks=("joint_transformer_blocks", "single_transformer_blocks")),
+    DenoiserSpec("BriaFiboTransformer2DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("BriaTransformer2DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("ChromaTransformer2DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("CogView3PlusTransformer2DModel"),
+    DenoiserSpec("CogView4Transformer2DModel"),
+    DenoiserSpec("ErnieImageTransformer2DModel", stacks=("layers",), heads=("final_norm",)),
+    DenoiserSpec("Flux2Transformer2DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("FluxTransformer2DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("GlmImageTransformer2DModel"),
+    DenoiserSpec(
+        "HiDreamImageTransformer2DModel",
+        stacks=("double_stream_blocks", "single_stream_blocks"),
+        heads=("final_layer",),
+        stand_ins=("double_stream_blocks",),
+    ),
+    DenoiserSpec("HunyuanDiT2DModel", stacks=("blocks",), stack_inputs=("controlnet_block_samples",)),
+    DenoiserSpec("HunyuanImageTransformer2DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("Krea2Transformer2DModel", heads=("final_layer",)),
+    DenoiserSpec("LongCatImageTransformer2DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("Lumina2Transformer2DModel", stacks=("context_refiner", "noise_refiner", "layers")),
+    DenoiserSpec("LuminaNextDiT2DModel", stacks=("layers",)),
+    DenoiserSpec("NucleusMoEImageTransformer2DModel"),
+    DenoiserSpec("OvisImageTransformer2DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("PixArtTransformer2DModel"),
+    DenoiserSpec("QwenImageTransformer2DModel"),
+    DenoiserSpec("SanaTransformer2DModel"),
+    DenoiserSpec("SD3Transformer2DModel"),
     DenoiserSpec(
         "UNet2DConditionModel",
         stacks=("down_blocks", "mid_block", "up_blocks"),
-        head="conv_norm_out",
+        heads=("conv_norm_out",),
         # Without the down blocks' residuals it leaves the middle block's alone too.
         stack_inputs=("down_block_additional_residuals",),
     ),
+    DenoiserSpec(
+        "ZImageTransformer2DModel",
+        stacks=("noise_refiner", "context_refiner", "layers"),
+        heads=("all_final_layer",),
+    ),
+    # Videos
+    DenoiserSpec("AllegroTransformer3DModel"),
+    DenoiserSpec("CogVideoXTransformer3DModel", heads=("norm_final",)),
+    DenoiserSpec("CosmosTransformer3DModel"),
+    DenoiserSpec("EasyAnimateTransformer3DModel", heads=("norm_final",)),
+    DenoiserSpec("HunyuanVideo15Transformer3DModel"),
+    DenoiserSpec("HunyuanVideoTransformer3DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec(
+        "Kandinsky5Transformer3DModel",
+        stacks=("text_transformer_blocks", "visual_transformer_blocks"),
+        heads=("out_layer",),
+    ),
+    DenoiserSpec("LatteTransformer3DModel", stacks=("transformer_blocks", "temporal_transformer_blocks")),
+    DenoiserSpec("LTX2VideoTransformer3DModel", heads=("norm_out", "audio_norm_out")),
+    DenoiserSpec("LTXVideoTransformer3DModel"),
+    DenoiserSpec("MochiTransformer3DModel"),
+    DenoiserSpec("MotifVideoTransformer3DModel", stacks=_TWO_STREAMS),
+    DenoiserSpec("SanaVideoTransformer3DModel"),
+    DenoiserSpec("SkyReelsV2Transformer3DModel", stacks=("blocks",), head_upcasts=True),
+    DenoiserSpec("WanTransformer3DModel", stacks=("blocks",), head_upcasts=True),
 )
+
+
+class _StandIn(nn.Module):
+    """A block of two streams that does nothing."""
+
+    def forward(self, *, hidden_states: Any, encoder_hidden_states: Any, **_: Any) -> tuple[Any, Any]:
+        return hidden_states, encoder_hidden_states
 
 
 def spec_of(denoiser: nn.Module) -> DenoiserSpec:
     """Finds the row of a denoiser by the names of its class and base classes.
 
     Raises:
-        SpectrumError: No row fits, or the denoiser was built without the head.
+        SpectrumError: No row fits, or the denoiser was built without a head.
     """
     rows = {row.class_name: row for row in DENOISERS}
     for cls in type(denoiser).__mro__:
         if cls.__name__ in rows:
             spec = rows[cls.__name__]
-            if getattr(denoiser, spec.head) is None:
-                raise SpectrumError(
-                    f"This {spec.class_name} has no {spec.head}, where forecasts enter; use it without Spectrum."
-                )
+            for head in spec.heads:
+                if getattr(denoiser, head) is None:
+                    raise SpectrumError(
+                        f"This {spec.class_name} has no {head}, where forecasts enter; use it without Spectrum."
+                    )
             return spec
     raise SpectrumError(
         f"Spectrum does not know the denoiser {type(denoiser).__name__}, only {', '.join(rows)}; "
@@ -70,8 +135,21 @@ def spec_of(denoiser: nn.Module) -> DenoiserSpec:
     )
 
 
+def heads_of(denoiser: nn.Module, spec: DenoiserSpec) -> list[tuple[int, nn.Module]]:
+    """The modules that forecasts enter, each with its head's place in `spec.heads`."""
+    heads = [getattr(denoiser, name) for name in spec.heads]
+    return [
+        (place, module)
+        for place, head in enumerate(heads)
+        for module in (head.values() if isinstance(head, nn.ModuleDict) else [head])
+    ]
+
+
 def empty_stacks(denoiser: nn.Module, spec: DenoiserSpec) -> dict[str, nn.ModuleList | None]:
-    """What takes the place of each stack on a forecast step: an empty list, or None for a single block."""
+    """What takes the place of each stack on a forecast step: a list without blocks, or None for a single block."""
     return {
-        name: nn.ModuleList() if isinstance(getattr(denoiser, name), nn.ModuleList) else None for name in spec.stacks
+        name: nn.ModuleList([_StandIn()] if name in spec.stand_ins else [])
+        if isinstance(getattr(denoiser, name), nn.ModuleList)
+        else None
+        for name in spec.stacks
     }

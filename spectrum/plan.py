@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -88,16 +89,28 @@ class Plan:
     weights: dict[int, tuple[float, ...]] = field(repr=False)
 
     @classmethod
-    def build(cls, num_steps: int, config: SpectrumConfig, rule: ForecastRule | None = None) -> "Plan":
+    def build(
+        cls,
+        num_steps: int,
+        config: SpectrumConfig,
+        rule: ForecastRule | None = None,
+        evaluated: Sequence[int] | None = None,
+    ) -> "Plan":
         """Makes the plan.
 
         Args:
             num_steps: Steps in the trajectory, at least 1.
             config: The options.
             rule: Gives the weights; None takes the Chebyshev rule with the numbers in `config`.
+            evaluated: The steps to evaluate; None takes those that `config` says.
+
+        Raises:
+            SpectrumError: `evaluated` does not ascend from 0 to below `num_steps`.
         """
         rule = config.rule() if rule is None else rule
-        evaluated = config.evaluated_steps(num_steps)
+        evaluated = config.evaluated_steps(num_steps) if evaluated is None else tuple(evaluated)
+        if evaluated[:1] != (0,) or sorted({*evaluated}) != [*evaluated] or evaluated[-1] >= num_steps:
+            raise SpectrumError(f"The evaluated steps must ascend from 0 to below {num_steps}, not be {evaluated}.")
         weights: dict[int, tuple[float, ...]] = {}
         before: list[int] = []
         for step in range(num_steps):

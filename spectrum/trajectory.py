@@ -1,6 +1,6 @@
-"""One pass of the sampler: where it stands on its plan, and one history per guidance branch."""
+"""One denoiser's pass of the sampler: where it stands on its plan, and the histories of each guidance branch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -8,14 +8,18 @@ from spectrum.errors import SpectrumError
 from spectrum.history import History
 from spectrum.plan import Plan
 
+# More calls in a step than any guidance makes: the clock is not the pipeline's, and every call would get a history.
+_MAX_BRANCHES = 8
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a trajectory did.
+    """What was done in a trajectory; that of a pipeline with several denoisers is the sum of theirs.
 
     Attributes:
-        num_steps: Steps in its plan.
+        num_steps: Steps planned.
         steps: Steps taken, fewer than planned if it was cut short.
+        evaluated_steps: Steps taken in which no call was forecast.
         branches: Denoiser calls in a step, at most: 1, or 2 with guidance whose branches are called apart.
         evaluated: Denoiser calls that ran whole, over all branches.
         forecast: Denoiser calls whose blocks did not run, over all branches.
@@ -24,80 +28,147 @@ class Statistics:
 
     num_steps: int = 0
     steps: int = 0
+    evaluated_steps: int = 0
     branches: int = 0
     evaluated: int = 0
     forecast: int = 0
     history_bytes: int = 0
 
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(
+            num_steps=self.num_steps + other.num_steps,
+            steps=self.steps + other.steps,
+            evaluated_steps=self.evaluated_steps + other.evaluated_steps,
+            branches=max(self.branches, other.branches),
+            evaluated=self.evaluated + other.evaluated,
+            forecast=self.forecast + other.forecast,
+            history_bytes=self.history_bytes + other.history_bytes,
+        )
+
 
 @dataclass
 class _Branch:
-    history: History
-    input_shape: torch.Size
+    """A guidance branch.
+
+    Attributes:
+        input_shape: Shape of the latents in its last evaluation.
+        histories: One for each head, from the first evaluation on.
+    """
+
+    input_shape: object
+    histories: dict[int, History] = field(default_factory=dict)
 
 
 class Trajectory:
     """Tells each denoiser call whether to forecast, and hands features to and from the histories.
 
-    Calls between two steps are the guidance branches 0, 1, ... in their order, each with its own history. A
+    Calls between two steps are the guidance branches 0, 1, ... in their order, each with its own histories. A
     branch that missed an evaluated step (guidance that pipelines switch on for part of a trajectory) has too
     few features for the plan's weights: all its calls run whole.
 
     Args:
         plan: The plan, made for the number of steps to come.
         storage_dtype: Dtype of the histories; None takes that of the features.
+        storage_device: Device of the histories, "cpu"; None takes that of the features.
     """
 
-    def __init__(self, plan: Plan, storage_dtype: torch.dtype | None = None) -> None:
+    def __init__(self, plan: Plan, storage_dtype: torch.dtype | None = None, storage_device: str | None = None) -> None:
         self.plan = plan
         self._storage_dtype = storage_dtype
+        self._storage_device = storage_device
         self._step = 0
         self._branch = -1
         self._branches: list[_Branch] = []
+        self._forecast_in_step = 0
+        self._is_spared = False
+        self._evaluated_steps = 0
         self._num_branches = 0
         self._evaluated = 0
         self._forecast = 0
         self._history_bytes = 0
 
-    def begin_call(self, input_shape: torch.Size) -> bool:
+    def begin_call(self, input_shape: object) -> bool:
         """Opens the next denoiser call of this step; True if it is to be forecast.
 
+        Args:
+            input_shape: Shape of the latents; a forecast fits no other than those of the last evaluation.
+
         Raises:
-            SpectrumError: The input of this branch had another shape before.
+            SpectrumError: They differ, or the step has more calls than guidance makes.
         """
         self._branch += 1
+        if self._branch == _MAX_BRANCHES:
+            raise SpectrumError(
+                f"The denoiser was called {_MAX_BRANCHES + 1} times without a step of the pipeline's scheduler in "
+                "between, so Spectrum cannot tell the steps; use this pipeline without it."
+            )
         if self._branch == len(self._branches):
-            self._branches.append(_Branch(History(len(self.plan.rows), self._storage_dtype), input_shape))
+            self._branches.append(_Branch(input_shape))
             self._num_branches = max(self._num_branches, len(self._branches))
         branch = self._branches[self._branch]
-        if branch.input_shape != input_shape:
+        forecast = self._can_forecast(branch)
+        if self._is_spared and not forecast:
             raise SpectrumError(
-                f"The denoiser's input went from {tuple(branch.input_shape)} to {tuple(input_shape)} at step "
-                f"{self._step}; keep batch and size the same within a trajectory or use it without Spectrum."
+                f"The denoiser is called more often from step {self._step} on, where its ControlNet's blocks did not "
+                "run; use guidance that begins part way without Spectrum."
             )
-        weights = self.plan.weights.get(self._step)
-        forecast = weights is not None and len(weights) == branch.history.filled
+        if forecast and branch.input_shape != input_shape:
+            raise SpectrumError(
+                f"The denoiser's input went from {branch.input_shape} to {input_shape} at step {self._step}; keep "
+                "batch and size the same within a trajectory or use it without Spectrum."
+            )
+        branch.input_shape = input_shape
+        self._forecast_in_step += forecast
         self._forecast += forecast
         self._evaluated += not forecast
         return forecast
 
-    def record(self, feature: torch.Tensor) -> None:
-        """Stores the feature of the open call, which ran whole, if a forecast will use it."""
+    def spare_step(self) -> bool:
+        """Whether what is made for the blocks in the coming step has no use, as all its calls will be forecast.
+
+        From a True on, the step takes no other calls.
+        """
+        self._is_spared = bool(self._branches) and all(map(self._can_forecast, self._branches))
+        return self._is_spared
+
+    def _can_forecast(self, branch: _Branch) -> bool:
+        weights = self.plan.weights.get(self._step)
+        return (
+            weights is not None
+            and bool(branch.histories)
+            and all(history.filled == len(weights) for history in branch.histories.values())
+        )
+
+    def record(self, feature: torch.Tensor, head: int = 0) -> None:
+        """Stores what enters a head in the open call, which runs whole, if a forecast will use it."""
         row = self.plan.rows.get(self._step)
-        history = self._branches[self._branch].history
-        if row is not None and row == history.filled:
+        if row is None:
+            return
+        histories = self._branches[self._branch].histories
+        if head not in histories:
+            histories[head] = History(len(self.plan.rows), self._storage_dtype, self._storage_device)
+        history = histories[head]
+        if row == history.filled:
             before = history.nbytes
             history.store(row, feature)
             self._history_bytes += history.nbytes - before
 
-    def forecast(self) -> torch.Tensor:
-        """The feature of the open call, from those recorded before."""
-        return self._branches[self._branch].history.forecast(self.plan.weights[self._step])
+    def forecast(self, head: int = 0) -> torch.Tensor:
+        """What enters a head in the open call, from what was recorded before."""
+        return self._branches[self._branch].histories[head].forecast(self.plan.weights[self._step])
 
     def advance(self) -> None:
-        """Closes the step."""
+        """Closes the step, if the denoiser was called in it.
+
+        Pipelines with two denoisers step their scheduler for the other one too, and some (Cosmos) step it twice.
+        """
+        if self._branch == -1:
+            return
+        self._evaluated_steps += not self._forecast_in_step
         self._step += 1
         self._branch = -1
+        self._forecast_in_step = 0
+        self._is_spared = False
 
     @property
     def done(self) -> bool:
@@ -114,6 +185,7 @@ class Trajectory:
         return Statistics(
             num_steps=self.plan.num_steps,
             steps=self._step,
+            evaluated_steps=self._evaluated_steps,
             branches=self._num_branches,
             evaluated=self._evaluated,
             forecast=self._forecast,

@@ -54,25 +54,33 @@ def forecast_weights(
         raise SpectrumError(
             f"A forecast of step {step} needs ascending evaluated steps below it, not {tuple(evaluated_before)}."
         )
-    steps = np.asarray(evaluated_before, dtype=np.float64)
-    return w * _chebyshev(steps, step, lam, m, horizon) + (1 - w) * _linear(steps, step)
+    return weights_of_steps(evaluated_before, [step], w=w, lam=lam, m=m, horizon=horizon)[0]
 
 
-def _chebyshev(evaluated: np.ndarray, step: int, lam: float, m: int, horizon: int) -> np.ndarray:
+def weights_of_steps(
+    evaluated_before: Sequence[int], steps: Sequence[int] | np.ndarray, *, w: float, lam: float, m: int, horizon: int
+) -> np.ndarray:
+    """The weights of `forecast_weights` for S steps that follow the same K evaluated ones, float64 (S, K)."""
+    evaluated = np.asarray(evaluated_before, dtype=np.float64)
+    forecast = np.asarray(steps, dtype=np.float64)
+    return w * _chebyshev(evaluated, forecast, lam, m, horizon) + (1 - w) * _linear(evaluated, forecast)
+
+
+def _chebyshev(evaluated: np.ndarray, steps: np.ndarray, lam: float, m: int, horizon: int) -> np.ndarray:
     """a_cheb(i) = phi(i) (X^T X + lam I)^-1 X^T, phi(i) = [T_0(tau(i)) ... T_m(tau(i))], X = rows phi(e_k)"""
     X = chebvander(2 * evaluated / horizon - 1, m)  # (K, m + 1)
-    phi = chebvander(np.array([2 * step / horizon - 1]), m)[0]  # (m + 1,)
+    phi = chebvander(2 * steps / horizon - 1, m)  # (S, m + 1)
     return phi @ np.linalg.solve(X.T @ X + lam * np.eye(m + 1), X.T)
 
 
-def _linear(evaluated: np.ndarray, step: int) -> np.ndarray:
+def _linear(evaluated: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """a_lin(i): h_K + r (h_K - h_{K-1}), r = (i - e_K) / (e_K - e_{K-1}); a lone feature (K = 1) is held."""
-    weights = np.zeros(len(evaluated))
-    weights[-1] = 1.0
+    weights = np.zeros((len(steps), len(evaluated)))
+    weights[:, -1] = 1.0
     if len(evaluated) > 1:
-        ratio = (step - evaluated[-1]) / (evaluated[-1] - evaluated[-2])
-        weights[-1] += ratio
-        weights[-2] -= ratio
+        ratio = (steps - evaluated[-1]) / (evaluated[-1] - evaluated[-2])
+        weights[:, -1] += ratio
+        weights[:, -2] -= ratio
     return weights
 
 
@@ -104,6 +112,13 @@ class ChebyshevRule:
         """Returns the weights of `forecast_weights`, float64 (K,)."""
         horizon = num_steps if self.horizon is None else self.horizon
         return forecast_weights(evaluated_before, step, w=self.w, lam=self.lam, m=self.m, horizon=horizon)
+
+    def weights_of_steps(
+        self, evaluated_before: Sequence[int], steps: Sequence[int] | np.ndarray, num_steps: int
+    ) -> np.ndarray:
+        """The same for S steps at once, float64 (S, K)."""
+        horizon = num_steps if self.horizon is None else self.horizon
+        return weights_of_steps(evaluated_before, steps, w=self.w, lam=self.lam, m=self.m, horizon=horizon)
 
     def describe(self) -> str:
         """Names the rule and its numbers."""

@@ -1,6 +1,6 @@
 """Whole pipelines of the five model configs' classes, tiny and random: real tokenizers, text encoders, autoencoders.
 
-The autoencoders shrink pictures and clips as much as the real ones do, so that everything about sizes is as it is there.
+The autoencoders shrink pictures and clips as much as the real ones do, so that sizes are what they are there.
 """
 
 from collections.abc import Callable

@@ -4,24 +4,34 @@ import pytest
 from torch import nn
 
 from spectrum import DENOISERS, SpectrumError
-from spectrum.denoisers import empty_stacks, spec_of
+from spectrum.denoisers import empty_stacks, heads_of, spec_of
+from tests.spectrum.probe import denoiser_of
 from tests.spectrum.tiny import FAMILIES
 
 
 def test_every_row_fits_its_family(family):
-    pipe = family.make()
-    denoiser = pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
+    denoiser = denoiser_of(family.make())
     spec = spec_of(denoiser)
     assert spec.class_name == type(denoiser).__name__
-    assert isinstance(getattr(denoiser, spec.head), nn.Module)
+    assert [place for place, _ in heads_of(denoiser, spec)] == list(range(len(spec.heads)))
+    assert set(spec.stand_ins) <= set(spec.stacks)
     for name, empty in empty_stacks(denoiser, spec).items():
         full = getattr(denoiser, name)
         assert (empty is None) != isinstance(full, nn.ModuleList)
-        assert empty is None or len(empty) == 0 < len(full)
+        assert empty is None or (len(empty) == (name in spec.stand_ins) and len(full) > 0)
+
+
+def test_no_list_of_blocks_is_forgotten(family):
+    denoiser = denoiser_of(family.make())
+    lists = {name for name, child in denoiser.named_children() if isinstance(child, nn.ModuleList)}
+    projections = {"caption_projection"}  # of the prompts of each block, in Bria FIBO and HiDream
+    assert lists - projections <= set(spec_of(denoiser).stacks)
 
 
 def test_every_row_is_tested():
-    assert len(FAMILIES) == len(DENOISERS)
+    tested = {type(denoiser_of(family.make())).__name__ for family in FAMILIES.values()}
+    assert tested == {row.class_name for row in DENOISERS}
+    assert len(DENOISERS) == len(tested)
 
 
 def test_a_subclass_is_found_by_the_name_of_its_base(flux):
@@ -31,13 +41,12 @@ def test_a_subclass_is_found_by_the_name_of_its_base(flux):
 
 
 def test_an_unknown_denoiser_is_refused_with_the_known_ones():
-    with pytest.raises(SpectrumError, match=r"does not know the denoiser Linear, only Flux.*UNet2DCondition"):
+    with pytest.raises(SpectrumError, match=r"does not know the denoiser Linear, only .*Flux.*UNet2DCondition"):
         spec_of(nn.Linear(1, 1))
 
 
 def test_a_denoiser_without_its_head_is_refused(family):
-    pipe = family.make()
-    denoiser = pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
-    setattr(denoiser, spec_of(denoiser).head, None)
+    denoiser = denoiser_of(family.make())
+    setattr(denoiser, spec_of(denoiser).heads[-1], None)
     with pytest.raises(SpectrumError, match="has no "):
         spec_of(denoiser)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from . import checkpoint
 from .draw import SIZE, draw
+from .loop import Schedule, fit
 from .shapes import sample_scenes
 
 KL_WEIGHT = 3e-4
-COOLDOWN_SHARE = 0.3  # of the time, in which the learning rate falls linearly to zero
-SAVE_EVERY_S = 60.0
+SCHEDULE = Schedule(warmup_steps=50, cooldown_share=0.3)
 
 
 def new_autoencoder() -> AutoencoderKL:
@@ -42,7 +42,7 @@ def new_autoencoder() -> AutoencoderKL:
     )
 
 
-def pictures(n: int, generator: torch.Generator) -> Tensor:
+def pictures(n: int, generator: Generator) -> Tensor:
     """Freshly drawn training pictures, float32 of shape (n, 3, SIZE, SIZE) in -1..1."""
     return draw(sample_scenes(n, generator), generator)
 
@@ -65,21 +65,25 @@ def edge_weight(target: Tensor) -> Tensor:
     return torch.where(step > 0.02, 1 / (step + 0.15), 0.5)
 
 
+def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute and squared error with edges weighted; both float of shape (n, 3, height, width) in -1..1."""
+    error = (output - target).abs()
+    return (edge_weight(target) * (error + 2 * error.square())).mean()
+
+
+def kl(posterior: DiagonalGaussianDistribution) -> Tensor:
+    """Mean divergence of one latent value from the standard normal distribution, in nats."""
+    return (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean() / 2
+
+
 @torch.no_grad()
-def set_latent_scale(model: AutoencoderKL, generator: torch.Generator, n: int = 1024) -> None:
+def set_latent_scale(model: AutoencoderKL, generator: Generator, n: int = 1024) -> None:
     """Sets shift and scale so that the latents the denoiser sees have mean 0 and standard deviation 1."""
     latents = torch.cat([model.encode(pictures(128, generator)).latent_dist.mode() for _ in range(n // 128)])
     model.register_to_config(shift_factor=latents.mean().item(), scaling_factor=1 / latents.std().item())
 
 
-def train(
-    work: Path,
-    minutes: float,
-    freeze_encoder: bool = False,
-    batch: int = 16,
-    lr: float = 2e-3,
-    seed: int = 0,
-) -> AutoencoderKL:
+def train(work: Path, minutes: float, freeze_encoder: bool = False, batch: int = 16, lr: float = 2e-3) -> None:
     """Trains for `minutes` of computing in all, over however many runs, and writes `work/autoencoder.pt`.
 
     Args:
@@ -88,63 +92,22 @@ def train(
         freeze_encoder: Train the decoder alone: better pictures from the latents that a denoiser already learns.
         batch: Pictures a step.
         lr: Highest learning rate (AdamW).
-        seed: Of weights and pictures.
-
-    Returns:
-        The trained model, latent scale set.
     """
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed + 1)
+    torch.manual_seed(0)
     model = new_autoencoder()
     model.encoder.requires_grad_(not freeze_encoder)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=1e-4)
-    path, step, spent = work / "autoencoder.pt", 0, 0.0
-    if state := checkpoint.load(path):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        generator.set_state(state["generator"])
-        torch.set_rng_state(state["rng"])
-        model.register_to_config(**state["scale"])
-        step, spent = state["step"], state["spent"]
-    test = pictures(128, torch.Generator().manual_seed(10**6))
 
-    def save() -> None:
-        with torch.no_grad():
-            quality = psnr(model.decode(model.encode(test).latent_dist.mode()).sample, test)
-        header = "step,seconds,loss,psnr"
-        checkpoint.append_row(work / "autoencoder.csv", header, step, spent, loss.item(), quality)
-        print(f"step {step}  {spent:.0f} s  loss {loss.item():.4f}  PSNR {quality:.2f} dB", flush=True)
-        scale = {"shift_factor": model.config.shift_factor, "scaling_factor": model.config.scaling_factor}
-        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scale": scale}
-        state |= {"generator": generator.get_state(), "rng": torch.get_rng_state()}
-        state |= {"step": step, "spent": spent}
-        checkpoint.save(path, state)
-
-    saved = spent
-    while spent < minutes * 60:
-        start = time.perf_counter()
-        left = 1 - spent / (minutes * 60)
-        rate = lr * min(1.0, (step + 1) / 50, left / COOLDOWN_SHARE)
-        optimizer.param_groups[0]["lr"] = rate
+    def draw_loss(generator: Generator) -> Tensor:
         target = pictures(batch, generator)
         posterior = model.encode(target).latent_dist
-        output = model.decode(posterior.sample()).sample
-        error = (output - target).abs()
-        loss = (edge_weight(target) * (error + 2 * error.square())).mean()
-        loss = loss + KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        step, spent = step + 1, spent + time.perf_counter() - start
-        if spent - saved > SAVE_EVERY_S:
-            saved = spent
-            save()
-    if state is None or state["step"] != step:
-        if not freeze_encoder:
-            set_latent_scale(model, torch.Generator().manual_seed(seed + 2))
-        save()
-    return model.eval()
+        output = model.decode(posterior.sample(generator)).sample
+        return reconstruction_loss(output, target) + KL_WEIGHT * kl(posterior)
+
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=1e-4)
+    fit(work / "autoencoder.pt", model, [optimizer], draw_loss, minutes, SCHEDULE, seed=1)
+    test = pictures(128, Generator().manual_seed(10**6))
+    with torch.no_grad():
+        print(f"PSNR {psnr(model.decode(model.encode(test).latent_dist.mode()).sample, test):.2f} dB")
 
 
 def load(work: Path) -> AutoencoderKL:
@@ -152,5 +115,5 @@ def load(work: Path) -> AutoencoderKL:
     model = new_autoencoder()
     if state := checkpoint.load(work / "autoencoder.pt"):
         model.load_state_dict(state["model"])
-        model.register_to_config(**state["scale"])
+        set_latent_scale(model, Generator().manual_seed(2))
     return model.eval()

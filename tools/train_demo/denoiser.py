@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import copy
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from . import autoencoder, checkpoint
 from .draw import draw
+from .loop import Schedule, fit
 from .models import Denoiser, pack
-from .shapes import MAX_TOKENS, caption, sample_scenes
+from .shapes import MAX_TOKENS, caption, sample_scenes, words
 from .text import new_tokenizer
 
 CAPTION_DROPOUT = 0.1  # empty prompts in training make classifier-free guidance work
-WARMUP_STEPS, COOLDOWN_SHARE = 100, 0.2
-SAVE_EVERY_S = 150.0
+SCHEDULE = Schedule(warmup_steps=100, cooldown_share=0.2, average_decay=0.995)
 
 
 @dataclass
@@ -34,7 +33,7 @@ class Pool:
 
 def tokens(captions: list[str]) -> tuple[Tensor, Tensor]:
     """T5 and CLIP token ids, int64 of shape (n, MAX_TOKENS) each."""
-    tokenizers = new_tokenizer(with_bos=False), new_tokenizer(with_bos=True)
+    tokenizers = new_tokenizer(words()), new_tokenizer(words(), with_bos=True)
     encoded = [t(captions, padding="max_length", max_length=MAX_TOKENS).input_ids for t in tokenizers]
     return torch.tensor(encoded[0]), torch.tensor(encoded[1])
 
@@ -44,7 +43,7 @@ def load_pool(work: Path, n: int, seed: int, chunk: int = 256) -> Pool:
     """Draws and encodes `n` pictures, or reads them from `work/pool.pt` if an earlier run did."""
     state = checkpoint.load(work / "pool.pt")
     if state is None or len(state["latents"]) < n:
-        generator = torch.Generator().manual_seed(seed)
+        generator = Generator().manual_seed(seed)
         model, scenes = autoencoder.load(work), sample_scenes(n, generator)
         latents = torch.empty(n, 64, 16, dtype=torch.float16)
         for start in range(0, n, chunk):
@@ -56,12 +55,12 @@ def load_pool(work: Path, n: int, seed: int, chunk: int = 256) -> Pool:
     return Pool(state["latents"], *tokens([caption(scene) for scene in state["scenes"]]))
 
 
-def new_optimizers(model: Denoiser, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
+def new_optimizers(model: nn.Module, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
     """Muon for the blocks' attention and feed-forward matrices, AdamW for all else."""
     matrices: list[Tensor] = []
     rest: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        block = "transformer_blocks" in name or ".block." in name or ".layers." in name  # of Flux, T5, CLIP
+        block = "blocks." in name or ".block." in name or ".layers." in name  # of Flux and Wan, T5, CLIP
         hidden = parameter.ndim == 2 and block and "norm" not in name and "bias" not in name
         (matrices if hidden else rest).append(parameter)
     return [
@@ -70,10 +69,30 @@ def new_optimizers(model: Denoiser, muon_lr: float, adam_lr: float) -> list[torc
     ]
 
 
-def noise_levels(n: int, generator: torch.Generator) -> Tensor:
+def noise_levels(n: int, generator: Generator) -> Tensor:
     """Shares of noise, float of shape (n,): logit-normal, one from each of n equally likely slices."""
     slices = (torch.arange(n) + torch.rand(n, generator=generator)) / n
     return torch.special.ndtri(slices.clamp(1e-4, 1 - 1e-4)).mul(1.1).add(0.6).sigmoid()
+
+
+def flow_loss(velocity: Callable[[Tensor, Tensor], Tensor], latents: Tensor, generator: Generator) -> Tensor:
+    """Mean squared error of the velocity between latents and noise.
+
+    Args:
+        velocity: The model: (noisy latents, share of noise (n,)) -> prediction of noise minus latents.
+        latents: float32, n first.
+        generator: Of noise and its shares.
+
+    Returns:
+        Scalar.
+    """
+    noise = torch.randn(latents.shape, generator=generator)
+    sigma = noise_levels(len(latents), generator)
+    noisy = latents.lerp(noise, sigma.view(-1, *[1] * (latents.ndim - 1)))
+    # Of the attention kernels for CPUs, the plain one is the fastest backwards at 80 to 180 tokens.
+    with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        prediction = velocity(noisy, sigma)
+    return F.mse_loss(prediction.float(), noise - latents)
 
 
 def train(
@@ -98,60 +117,14 @@ def train(
     pool = load_pool(work, pool_size, seed + 10)
     empty_t5, empty_clip = tokens([""])
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed + 1)
     model = Denoiser()
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimizers = new_optimizers(model, muon_lr, adam_lr)
-    path, step, spent, losses = work / "denoiser.pt", 0, 0.0, []
-    if state := checkpoint.load(path):
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        generator.set_state(state["generator"])
-        step, spent = state["step"], state["spent"]
 
-    def save() -> None:
-        state = {"model": model.state_dict(), "average": average.state_dict(), "step": step, "spent": spent}
-        state |= {"optimizers": [o.state_dict() for o in optimizers], "generator": generator.get_state()}
-        checkpoint.save(path, state)
-
-    last_save = spent
-    while spent < minutes * 60:
-        start = time.perf_counter()
-        left = 1 - spent / (minutes * 60)
-        scale = min(1.0, (step + 1) / WARMUP_STEPS, left / COOLDOWN_SHARE)
-        for optimizer, rate in zip(optimizers, (muon_lr, adam_lr), strict=True):
-            optimizer.param_groups[0]["lr"] = rate * scale
-
+    def draw_loss(generator: Generator) -> Tensor:
         rows = torch.randint(len(pool.latents), (batch,), generator=generator)
-        picture = pool.latents[rows].float()
-        noise = torch.randn(picture.shape, generator=generator)
-        sigma = noise_levels(batch, generator)
         dropped = (torch.rand(batch, generator=generator) < CAPTION_DROPOUT)[:, None]
         t5_ids = torch.where(dropped, empty_t5, pool.t5_ids[rows])
         clip_ids = torch.where(dropped, empty_clip, pool.clip_ids[rows])
-        noisy = picture.lerp(noise, sigma[:, None, None])
-        # Of the attention kernels for CPUs, the plain one is the fastest backwards at 80 tokens.
-        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            velocity = model(noisy, sigma, t5_ids, clip_ids)
-        loss = F.mse_loss(velocity.float(), noise - picture)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        decay = min(0.995, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+        return flow_loss(lambda x, sigma: model(x, sigma, t5_ids, clip_ids), pool.latents[rows].float(), generator)
 
-        losses.append(loss.item())
-        step, spent = step + 1, spent + time.perf_counter() - start
-        if step % 20 == 0:
-            mean = sum(losses) / len(losses)
-            checkpoint.append_row(work / "denoiser.csv", "step,seconds,loss,rate", step, spent, mean, scale)
-            print(f"step {step}  {spent:.0f} s  loss {mean:.4f}  rate {scale:.2f}", flush=True)
-            losses.clear()
-        if spent - last_save > SAVE_EVERY_S:
-            last_save = spent
-            save()
-    save()
+    optimizers = new_optimizers(model, muon_lr, adam_lr)
+    fit(work / "denoiser.pt", model, optimizers, draw_loss, minutes, SCHEDULE, seed=seed + 1)

@@ -51,22 +51,29 @@ def distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
     raise ValueError(f"unknown shape {shape!r}")
 
 
-def coverage(shape: str, centre_x: Tensor, centre_y: Tensor, radius: Tensor) -> Tensor:
+def coverage(shape: str, centre_x: Tensor, centre_y: Tensor, radius: Tensor, size: int = SIZE) -> Tensor:
     """How much of each pixel a shape covers.
 
     Args:
         shape: One of `SHAPES`.
         centre_x, centre_y, radius: Pixels, float tensors of shape (n,).
+        size: Width and height of the picture in pixels.
 
     Returns:
-        float tensor of shape (n, SIZE, SIZE) in 0..1.
+        float tensor of shape (n, size, size) in 0..1.
     """
-    axis = torch.arange(SIZE) + 0.5
+    axis = torch.arange(size) + 0.5
     r = radius[:, None, None]
     x = (axis[None, None, :] - centre_x[:, None, None]) / r
     y = (axis[None, :, None] - centre_y[:, None, None]) / r
     x, y = torch.broadcast_tensors(x, y)
     return (0.5 - distance(shape, x, y) * r).clamp(0, 1)
+
+
+def palettes() -> tuple[Tensor, Tensor]:
+    """RGB in -1..1 of object colours (8, 3) and backgrounds (5, 3), float32, in the order of `shapes`."""
+    objects, grounds = (torch.tensor(list(c.values())) / 127.5 - 1 for c in (OBJECT_COLOURS, BACKGROUND_COLOURS))
+    return objects, grounds
 
 
 def _placements(relation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -96,8 +103,7 @@ def draw(scenes: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         float32 tensor of shape (n, 3, SIZE, SIZE) in -1..1, RGB.
     """
-    palette = torch.tensor(list(OBJECT_COLOURS.values())) / 127.5 - 1
-    grounds = torch.tensor(list(BACKGROUND_COLOURS.values())) / 127.5 - 1
+    palette, grounds = palettes()
     centres, radii = _placements(scenes[:, 3], generator)
     pictures = grounds[scenes[:, 0]][:, :, None, None].expand(-1, -1, SIZE, SIZE).clone()
     for slot, (colour_column, shape_column) in enumerate(((1, 2), (4, 5))):

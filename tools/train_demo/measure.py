@@ -46,8 +46,8 @@ def _palette(colours: dict[str, tuple[int, int, int]]) -> Tensor:
 
 
 def _components(mask: Tensor) -> list[Tensor]:
-    """The 4-connected parts of a bool mask (SIZE, SIZE) with at least MIN_AREA pixels, largest first."""
-    labels = (torch.arange(1, SIZE * SIZE + 1).view(SIZE, SIZE) * mask).float()[None, None]
+    """The 4-connected parts of a bool mask (size, size) with at least MIN_AREA pixels, largest first."""
+    labels = (torch.arange(1, mask.numel() + 1).view(mask.shape) * mask).float()[None, None]
     while True:  # every pixel takes the highest label among its neighbours until none changes
         rows = F.max_pool2d(labels, (3, 1), 1, (1, 0))
         spread = torch.maximum(rows, F.max_pool2d(labels, (1, 3), 1, (0, 1))) * mask
@@ -69,8 +69,9 @@ def _moments(shape: str) -> tuple[float, float]:
 
 
 def _match(alpha: Tensor) -> tuple[str, float]:
-    """The shape whose template overlaps a soft mask (SIZE, SIZE) best, and that overlap."""
-    axis = torch.arange(SIZE) + 0.5
+    """The shape whose template overlaps a soft mask (size, size) best, and that overlap."""
+    size = len(alpha)
+    axis = torch.arange(size) + 0.5
     area = alpha.sum()
     x, y = (alpha.sum(0) * axis).sum() / area, (alpha.sum(1) * axis).sum() / area
     # Place and size follow from the mask's moments; the small grid around them absorbs a ragged outline.
@@ -79,7 +80,7 @@ def _match(alpha: Tensor) -> tuple[str, float]:
     for shape in SHAPES:
         density, sink = _moments(shape)
         radius = (area / density).sqrt()
-        template = coverage(shape, x + grid[:, 0], y - sink * radius + grid[:, 1], radius * grid[:, 2])
+        template = coverage(shape, x + grid[:, 0], y - sink * radius + grid[:, 1], radius * grid[:, 2], size)
         overlaps = torch.minimum(template, alpha).sum((1, 2)) / torch.maximum(template, alpha).sum((1, 2))
         best = max(best, (shape, float(overlaps.max())), key=lambda pair: pair[1])
     return best
@@ -89,7 +90,7 @@ def read(picture: Tensor) -> Reading:
     """Reads one picture.
 
     Args:
-        picture: uint8 tensor of shape (SIZE, SIZE, 3), RGB.
+        picture: uint8 tensor of shape (size, size, 3), RGB.
 
     Returns:
         Its background and objects, largest first.
@@ -141,5 +142,5 @@ def judge(reading: Reading, scene: Tensor) -> dict[str, bool]:
 
 
 def to_uint8(pictures: Tensor) -> Tensor:
-    """float (n, 3, SIZE, SIZE) in -1..1 -> uint8 (n, SIZE, SIZE, 3)."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+    """float (n, 3, …, height, width) in -1..1 -> uint8 (n, …, height, width, 3)."""
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1)

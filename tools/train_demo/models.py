@@ -6,7 +6,7 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
 
-from .shapes import MAX_TOKENS
+from .shapes import MAX_TOKENS, words
 from .text import CLIP_WIDTH, T5_WIDTH, new_clip, new_t5, new_tokenizer
 
 GRID = 8  # 64 pixels / 4 (autoencoder) / 2 (packing)
@@ -78,8 +78,8 @@ def new_pipeline(autoencoder: AutoencoderKL, denoiser: Denoiser) -> FluxPipeline
         scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0),
         vae=autoencoder.eval(),
         text_encoder=denoiser.clip.eval(),
-        tokenizer=new_tokenizer(with_bos=True),
+        tokenizer=new_tokenizer(words(), with_bos=True),
         text_encoder_2=denoiser.t5.eval(),
-        tokenizer_2=new_tokenizer(with_bos=False),
+        tokenizer_2=new_tokenizer(words()),
         transformer=denoiser.transformer.eval(),
     )

@@ -36,8 +36,11 @@ SINGLE = len(RELATIONS)  # the "relation" of a scene with one object
 SINGLE_SHARE = 0.25  # of the training scenes
 MAX_TOKENS = 16  # the longest caption has 12 words, and the encoders add up to two marks
 
-# WHITE as background excludes white objects: the one place where the two colour lists meet.
-_CLASH = [(COLOURS.index(name), BACKGROUNDS.index(name)) for name in COLOURS if name in BACKGROUNDS]
+
+def clashes(background: Tensor, colour: Tensor) -> Tensor:
+    """Where an object would have its background's colour: bool, of the shape of both int64 tensors."""
+    same = torch.tensor([[ground == name for name in COLOURS] for ground in BACKGROUNDS])
+    return same[background, colour]
 
 
 def is_held_out(colour: str, shape: str, relation: str) -> bool:
@@ -90,8 +93,7 @@ def sample_scenes(n: int, generator: torch.Generator, held_out: bool = False, si
             relation[single] = SINGLE
         single = relation == SINGLE
         ok = (table[colour1, shape1, relation] == held_out) & (single | (colour1 != colour2))
-        for colour, ground in _CLASH:
-            ok &= (background != ground) | ((colour1 != colour) & (single | (colour2 != colour)))
+        ok &= ~clashes(background, colour1) & (single | ~clashes(background, colour2))
         colour2[single], shape2[single] = 0, 0
         kept = torch.cat([kept, torch.stack([background, colour1, shape1, relation, colour2, shape2], 1)[ok]])
     return kept[:n]
@@ -107,13 +109,14 @@ def caption(scene: Tensor) -> str:
         For example "a red circle left of a blue square on a white background".
     """
     background, colour1, shape1, relation, colour2, shape2 = scene.tolist()
-    text = _noun(colour1, shape1)
+    text = noun(colour1, shape1)
     if relation != SINGLE:
-        text += f" {RELATIONS[relation]} {_noun(colour2, shape2)}"
+        text += f" {RELATIONS[relation]} {noun(colour2, shape2)}"
     return f"{text} on a {BACKGROUNDS[background]} background"
 
 
-def _noun(colour: int, shape: int) -> str:
+def noun(colour: int, shape: int) -> str:
+    """For example "a red circle", from its places in `COLOURS` and `SHAPES`."""
     article = "an" if COLOURS[colour][0] in "aeiou" else "a"
     return f"{article} {COLOURS[colour]} {SHAPES[shape]}"
 

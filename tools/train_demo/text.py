@@ -1,10 +1,20 @@
-"""The words the model reads: a word-level tokenizer in two variants, and the two small text encoders."""
+"""The words the models read: a word-level tokenizer in two variants, and the small text encoders."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 from .shapes import MAX_TOKENS, words
 
@@ -14,13 +24,14 @@ T5_WIDTH, CLIP_WIDTH = 128, 64
 HEAD_OFFSETS = (-1, 1, -3, -2)  # "above a blue square": from "square", its colour at -1 and its relation at -3
 
 
-def new_tokenizer(with_bos: bool) -> PreTrainedTokenizerFast:
+def new_tokenizer(known: list[str], with_bos: bool = False) -> PreTrainedTokenizerFast:
     """One id a word, lower-cased; unknown words become `<unk>`.
 
     Args:
+        known: The words.
         with_bos: Put `<s>` before the sentence, as CLIP does; T5 only ends it with `</s>`.
     """
-    vocabulary = {word: index for index, word in enumerate(MARKS + words())}
+    vocabulary = {word: index for index, word in enumerate(MARKS + known)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
     backend.normalizer = normalizers.Lowercase()
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -55,15 +66,15 @@ def new_clip() -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def new_t5() -> T5EncoderModel:
-    """The encoder whose tokens the pictures attend to; random weights."""
-    config = T5Config(
-        vocab_size=len(MARKS) + len(words()),
+def _t5_settings(vocabulary_size: int, layers: int) -> dict[str, Any]:
+    """What the configurations of T5 and UMT5 share."""
+    return dict(
+        vocab_size=vocabulary_size,
         d_model=T5_WIDTH,
         d_kv=32,
         num_heads=4,
         d_ff=2 * T5_WIDTH,
-        num_layers=3,
+        num_layers=layers,
         feed_forward_proj="gated-gelu",
         dropout_rate=0.0,
         relative_attention_max_distance=MAX_TOKENS,
@@ -73,20 +84,35 @@ def new_t5() -> T5EncoderModel:
         use_cache=False,
         is_encoder_decoder=False,
     )
-    model = T5EncoderModel(config)
+
+
+def new_t5() -> T5EncoderModel:
+    """The encoder whose tokens the image model's pictures attend to; random weights but for `point_heads`."""
+    model = T5EncoderModel(T5Config(**_t5_settings(len(MARKS) + len(words()), layers=3)))
+    point_heads(model)
+    return model
+
+
+def new_umt5(vocabulary_size: int) -> UMT5EncoderModel:
+    """The video model's text encoder; random weights but for `point_heads`."""
+    model = UMT5EncoderModel(UMT5Config(**_t5_settings(vocabulary_size, layers=2)))
     point_heads(model)
     return model
 
 
 @torch.no_grad()
-def point_heads(model: T5EncoderModel) -> None:
+def point_heads(model: T5EncoderModel | UMT5EncoderModel) -> None:
     """Starts each head looking at one neighbour.
 
-    Flux gives all text tokens one position, so only this encoder can tell whose colour is whose. From T5's usual,
-    nearly flat start it had not begun to after 800 steps: pictures showed the right words in the wrong order.
+    Flux gives all text tokens one position, Wan none, so only this encoder can tell whose colour is whose. From T5's
+    usual, nearly flat start it had not begun to after 800 steps: pictures showed the right words in the wrong order.
     """
-    bias = model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight  # (buckets, heads)
-    buckets_a_side = bias.shape[0] // 2  # first those of the same or an earlier place, then those of later ones
-    for head, offset in enumerate(HEAD_OFFSETS):
-        bias[:, head] = 0
-        bias[-offset if offset < 0 else buckets_a_side + offset, head] = 5
+    attentions = [block.layer[0].SelfAttention for block in model.encoder.block]
+    for attention in attentions:
+        if not attention.has_relative_attention_bias:  # T5's later layers use the first one's
+            continue
+        bias = attention.relative_attention_bias.weight  # (buckets, heads)
+        buckets_a_side = bias.shape[0] // 2  # first those of the same or an earlier place, then those of later ones
+        for head, offset in enumerate(HEAD_OFFSETS):
+            bias[:, head] = 0
+            bias[-offset if offset < 0 else buckets_a_side + offset, head] = 5

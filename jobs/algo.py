@@ -1,0 +1,112 @@
+"""From an algo config to what ``spectrum.attach`` takes: options, a rule for the weights, a schedule. No torch here."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import spectrum
+from jobs.errors import BadInput
+
+# What the runner adds to the options of the method.
+RUNNER_KEYS = ("weights", "calibration", "schedule", "evaluations")
+
+
+@dataclass(frozen=True)
+class CalibratedOrPrior:
+    """Calibrated weights for the step counts that were calibrated, the Chebyshev form's for all others."""
+
+    calibrated: spectrum.CalibratedRule
+
+    def fits(self, num_steps: int) -> bool:
+        """Whether the calibration has that number of steps."""
+        return num_steps in self.calibrated.calibration.grams
+
+    def weights(self, evaluated_before: Sequence[int], step: int, num_steps: int) -> np.ndarray:
+        """See ``spectrum.ForecastRule``."""
+        rule = self.calibrated if self.fits(num_steps) else self.calibrated.prior
+        return rule.weights(evaluated_before, step, num_steps)
+
+    def describe(self) -> str:
+        """Names the rule, its numbers and the calibration."""
+        return self.calibrated.describe()
+
+
+@dataclass(frozen=True)
+class Forecasting:
+    """What ``spectrum.attach`` takes; None stands for its defaults."""
+
+    config: spectrum.SpectrumConfig
+    rule: CalibratedOrPrior | None = None
+    schedule: Callable[[int], Sequence[int]] | None = None
+
+    def plan(self, num_steps: int) -> spectrum.Plan:
+        """What happens in a trajectory of so many steps."""
+        evaluated = self.schedule(num_steps) if self.schedule else None
+        return spectrum.Plan.build(num_steps, self.config, self.rule, evaluated)
+
+
+def forecasting(algo: dict[str, Any], model: dict[str, Any], folder: Path | None) -> Forecasting:
+    """Build it from a checked algo config.
+
+    A calibration that was made with another scheduler is left aside (``calibration_misfit`` says why).
+
+    Args:
+        algo: the algo config, of ``spectrum``.
+        model: the model config.
+        folder: the model's directory; None where it is not downloaded.
+    """
+    names = {field.name for field in fields(spectrum.SpectrumConfig)}
+    config = spectrum.SpectrumConfig(**{name: value for name, value in algo.items() if name in names})
+    if algo["weights"] == "chebyshev" or calibration_misfit(algo, model, folder):
+        return Forecasting(config)
+    calibrated = spectrum.CalibratedRule(read_calibration(algo["calibration"]), prior=config.rule())
+    rule = CalibratedOrPrior(calibrated)
+    if algo["schedule"] == "window":
+        return Forecasting(config, rule)
+
+    def searched(num_steps: int) -> Sequence[int]:
+        if not rule.fits(num_steps):
+            return config.evaluated_steps(num_steps)
+        return calibrated.schedule(num_steps, min(algo["evaluations"], num_steps))
+
+    return Forecasting(config, rule, searched)
+
+
+def read_calibration(path: str) -> spectrum.Calibration:
+    """Read a calibration file.
+
+    Raises:
+        BadInput: it is not there, or no calibration.
+    """
+    try:
+        return spectrum.Calibration.load(Path(path).expanduser())
+    except OSError as error:
+        raise BadInput(
+            f"algo.calibration {path} cannot be read ({error.strerror}): make it with python -m tools.calibrate"
+        ) from None
+    except spectrum.SpectrumError as error:
+        raise BadInput(f"algo.calibration: {str(error).rstrip('.')}") from None
+
+
+def calibration_misfit(algo: dict[str, Any], model: dict[str, Any], folder: Path | None) -> str | None:
+    """How the scheduler differs from the one that the calibration was made with; None where it does not."""
+    if algo.get("weights") != "calibrated" or folder is None:
+        return None
+    try:
+        now = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    except OSError:
+        now = {}
+    now = {**now, **model["scheduler_args"]}
+    now["_class_name"] = model["scheduler"] or now.get("_class_name")
+    source = read_calibration(algo["calibration"]).source
+    then = {**source["scheduler_config"], "_class_name": source["scheduler"]}
+    for name in sorted(now.keys() & then.keys()):
+        private = name.startswith("_") and name != "_class_name"
+        if now[name] != then[name] and not private:
+            what = "the scheduler" if name == "_class_name" else f"its scheduler's {name}"
+            return f"{what} was {then[name]} and is {now[name]}"
+    return None

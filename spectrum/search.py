@@ -1,0 +1,91 @@
+"""Searches the evaluated steps that make calibrated forecasts least wrong. Pure: host arithmetic in float64."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spectrum.errors import SpectrumError
+from spectrum.schedule import whole_number
+
+# (rule's weights for steps, given the evaluated ones before them): (evaluated (K,), steps (S,)) -> (S, K)
+WeightsOfSteps = Callable[[Sequence[int], np.ndarray], np.ndarray]
+# Turns expected relative errors of forecasts, any shape, into what is summed over a trajectory.
+Cost = Callable[[np.ndarray], np.ndarray]
+
+
+def relative_error(errors: np.ndarray) -> np.ndarray:
+    """The cost that told the quality of samples best: errors of neighbouring steps add up rather than cancel."""
+    return errors
+
+
+def squared_error(errors: np.ndarray) -> np.ndarray:
+    """The cost of errors that are independent from step to step."""
+    return errors**2
+
+
+@dataclass(frozen=True)
+class ScheduleSearch:
+    """Looks for the cheapest schedule of a number of evaluations.
+
+    The error of a forecast depends on all evaluations before it, so this is no shortest path. It goes through
+    the steps as one would for a shortest path all the same, and keeps for each number of evaluations and each
+    last one the `beam` cheapest beginnings instead of the cheapest. Evaluations before the last few hardly
+    change a forecast, which is why that finds what exchanging steps would not improve.
+
+    Attributes:
+        gram: Expected inner products of the features of n steps, (n, n).
+        weights: The rule that forecasts.
+        cost: What is summed over the forecast steps.
+        beam: Beginnings kept.
+    """
+
+    gram: np.ndarray
+    weights: WeightsOfSteps
+    cost: Cost = relative_error
+    beam: int = 8
+
+    def errors(self, evaluated: Sequence[int]) -> np.ndarray:
+        """Expected relative error of each later step if no more is evaluated, (n - 1 - e_K,).
+
+        sqrt(E |h_i - sum_k a_k(i) h_k|^2 / E |h_i|^2), from inner products alone.
+        """
+        chosen = np.asarray(evaluated)
+        steps = np.arange(chosen[-1] + 1, len(self.gram))
+        weights = self.weights(evaluated, steps)  # (S, K)
+        size = self.gram[steps, steps]
+        within = self.gram[np.ix_(chosen, chosen)]
+        squares = size + np.einsum("sk,sk->s", weights, weights @ within - 2 * self.gram[np.ix_(steps, chosen)])
+        return np.sqrt(np.maximum(squares, 0) / size)
+
+    def total(self, evaluated: Sequence[int]) -> float:
+        """The cost of a schedule."""
+        ends = (*evaluated[1:], len(self.gram))
+        gaps = (self.errors(evaluated[: k + 1])[: end - evaluated[k] - 1] for k, end in enumerate(ends))
+        return float(sum(self.cost(gap).sum() for gap in gaps))
+
+    def best(self, evaluations: int) -> tuple[int, ...]:
+        """The cheapest schedule found; step 0 is always in it.
+
+        Raises:
+            SpectrumError: `evaluations` is not from 1 to n.
+        """
+        n = len(self.gram)
+        if whole_number("evaluations", evaluations, least=1) > n:
+            raise SpectrumError(f"evaluations must be at most the number of steps, {n}, not {evaluations}.")
+        beginnings: list[tuple[float, tuple[int, ...]]] = [(0.0, (0,))]
+        for left in range(evaluations - 1, 0, -1):
+            following: dict[int, list[tuple[float, tuple[int, ...]]]] = {}
+            for longer in self._longer(beginnings, n - left):
+                following.setdefault(longer[1][-1], []).append(longer)
+            beginnings = [kept for some in following.values() for kept in sorted(some)[: self.beam]]
+        return min((cost + self.cost(self.errors(steps)).sum(), steps) for cost, steps in beginnings)[1]
+
+    def _longer(
+        self, beginnings: list[tuple[float, tuple[int, ...]]], last: int
+    ) -> Iterator[tuple[float, tuple[int, ...]]]:
+        """Each beginning with one more evaluation, at `last` the latest, and its cost up to there."""
+        for cost, steps in beginnings:
+            costs = cost + np.concatenate([[0.0], np.cumsum(self.cost(self.errors(steps)))])
+            for step in range(steps[-1] + 1, last + 1):
+                yield float(costs[step - steps[-1] - 1]), (*steps, step)

@@ -1,0 +1,147 @@
+"""Calibrated weights and searched schedules through the runner's options, and calibrations that do not fit."""
+
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import spectrum
+from jobs import demo
+from jobs.algo import forecasting
+from jobs.errors import BadInput
+from jobs.options import identity
+from jobs.prepare import Prepared, prepare
+from jobs.warn import unused_calibration
+from jobs.worker import work
+from tests.jobs.support import config, new_run, tar_hashes, write_prompts
+
+STEPS = 12
+SCHEDULER = json.loads((demo.path("image") / "scheduler" / "scheduler_config.json").read_text())
+
+
+def gram(n: int) -> np.ndarray:
+    """Features that turn slowly: neighbours alike, far ones less so. Two branches, (2, n, n)."""
+    steps = np.arange(n)
+    one = np.exp(-(((steps[:, None] - steps) / n) ** 2)) * (1 + 0.02 * steps[:, None]) * (1 + 0.02 * steps)
+    return np.stack([one, one])
+
+
+def write(folder: Path, *, n: int = STEPS, **scheduler: Any) -> Path:
+    public = {name: value for name, value in SCHEDULER.items() if not name.startswith("_")} | scheduler
+    source = {"scheduler": SCHEDULER["_class_name"], "scheduler_config": public}
+    path = folder / "calibration.json"
+    path.write_text(spectrum.Calibration({n: gram(n)}, source).to_json())
+    return path
+
+
+def calibrated(folder: Path, *overrides: str) -> tuple[str, ...]:
+    prompts = write_prompts(folder / "prompts.txt", 3)
+    options = (f"prompt_file={prompts}", f"num_inference_steps={STEPS}", f"algo.calibration={folder}/calibration.json")
+    return (*options, "algo.weights=calibrated", *overrides)
+
+
+SEARCHED = ("algo.schedule=searched", "algo.evaluations=6")
+
+
+def make(prepared: Prepared) -> dict[str, Any]:
+    """Work the only shard; returns its first sample's json."""
+    one, report = prepared, lambda *_: None
+    work(one.options, one.plan, one.run, [0], device="cpu", log_path="log", report=report)
+    with tarfile.open(one.run.tar(0)) as archive:
+        member = next(member for member in archive if member.name.endswith(".json"))
+        data = archive.extractfile(member)
+        assert data
+        return json.loads(data.read())
+
+
+def test_calibrated_and_searched_samples_say_so_and_differ(tmp_path: Path):
+    digest = json.loads(write(tmp_path).read_text())["sha256"]
+    seen = {}
+    cases = {"plain": (), "calibrated": calibrated(tmp_path)[2:], "searched": (*calibrated(tmp_path)[2:], *SEARCHED)}
+    for name, overrides in cases.items():
+        (tmp_path / name).mkdir()
+        run = new_run(tmp_path / name, *calibrated(tmp_path)[:2], *overrides)
+        info = make(run)
+        seen[name] = tar_hashes(run.run.path)["00000.tar"]
+        assert info["algo"]["weights"] == ("chebyshev" if name == "plain" else "calibrated")
+        assert info["algo"].get("calibration") == (None if name == "plain" else digest)
+        assert info["evaluated_steps"] == (6 if name == "searched" else 8)
+    assert len(set(seen.values())) == 3
+
+
+def test_the_plan_is_the_calibrations(tmp_path: Path):
+    path = write(tmp_path)
+    options = prepare(config(*calibrated(tmp_path, *SEARCHED))).options
+    plan = forecasting(options.algo, options.model, options.weights.folder).plan(STEPS)
+    rule = spectrum.CalibratedRule(spectrum.Calibration.load(path), prior=spectrum.SpectrumConfig().rule())
+    assert plan.evaluated == rule.schedule(STEPS, 6)
+    first = plan.forecast[-1]
+    before = [step for step in plan.evaluated if step < first]
+    assert plan.weights[first] == tuple(rule.weights(before, first, STEPS).tolist())
+
+
+def test_its_contents_and_not_its_place_are_in_the_identity(tmp_path: Path):
+    def known(folder: Path) -> Any:
+        prepared = prepare(config(*calibrated(folder)))
+        return identity(prepared.options, prepared.plan)["algo"]["calibration"]
+
+    folders = [tmp_path / name for name in "abc"]
+    for folder, n in zip(folders, (STEPS, STEPS, STEPS + 1), strict=True):
+        folder.mkdir()
+        write(folder, n=n)
+    one, same, other = map(known, folders)
+    assert one == same != other
+
+
+def test_other_step_counts_fall_back_with_a_warning(tmp_path: Path):
+    write(tmp_path, n=20)
+    prepared = prepare(config(*calibrated(tmp_path, *SEARCHED)))
+    assert unused_calibration(prepared) == (
+        f"algo.calibration {tmp_path}/calibration.json was made for 20 steps: "
+        "samples of 12 are forecast as with algo.weights=chebyshev"
+    )
+    options = prepared.options
+    plan = forecasting(options.algo, options.model, options.weights.folder).plan(STEPS)
+    default = spectrum.Plan.build(STEPS, spectrum.SpectrumConfig())
+    assert (plan.evaluated, plan.weights) == (default.evaluated, default.weights)
+
+
+def test_another_scheduler_falls_back_with_a_warning_and_the_samples_say_so(tmp_path: Path):
+    write(tmp_path, shift=3.0)
+    run = new_run(tmp_path, *calibrated(tmp_path, *SEARCHED))
+    assert unused_calibration(run) == (
+        f"algo.calibration {tmp_path}/calibration.json is not used, because its scheduler's shift was 3.0 and is "
+        f"{SCHEDULER['shift']}: forecasts are those of algo.weights=chebyshev"
+    )
+    info = make(run)
+    assert info["algo"]["weights"] == "chebyshev" and "calibration" not in info["algo"]
+    assert info["evaluated_steps"] == 8
+
+
+def test_a_calibration_that_fits_needs_no_warning(tmp_path: Path):
+    write(tmp_path)
+    assert unused_calibration(prepare(config(*calibrated(tmp_path)))) is None
+    assert unused_calibration(prepare(config("algo=nocache"))) is None
+
+
+REFUSED = [
+    (("algo.weights=calibrated",), "algo.weights=calibrated needs algo.calibration=FILE: make one with "),
+    (("algo.calibration=c.json",), "algo.calibration is used by algo.weights=calibrated only: add that, "),
+    (("algo.weights=calibrated", "algo.calibration=none.json"), "algo.calibration none.json cannot be read (No such "),
+    (("algo.weights=calibrated", "algo.calibration=README.md"), "algo.calibration: The calibration README.md is no "),
+    (("algo.weights=best",), "algo.weights must be one of chebyshev, calibrated, not 'best'"),
+    (("algo.schedule=searched",), "algo.schedule=searched needs algo.weights=calibrated and algo.evaluations, how "),
+    (("algo.evaluations=10",), "algo.evaluations belongs to algo.schedule=searched: add that, or set flex_window "),
+    (("algo.evaluations=0",), "algo.evaluations must be a whole number from 1 up, not 0"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), REFUSED)
+def test_what_does_not_go_together_is_refused(overrides: tuple[str, ...], sentence: str):
+    with pytest.raises(BadInput) as caught:
+        prepare(config(*overrides))
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,199 @@
+"""Calibrated weights and searched schedules: against explicit features, brute force and a written-down file."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spectrum import CalibratedRule, Calibration, ChebyshevRule, Plan, SpectrumConfig, SpectrumError
+from spectrum.search import ScheduleSearch, relative_error, squared_error
+
+N = 12
+PRIOR = ChebyshevRule(w=0.5, lam=0.1, m=4)
+
+
+def trajectories(n: int = N, count: int = 20, size: int = 30) -> np.ndarray:
+    """Features (count, n, size) that move along smooth curves, faster at first, with some noise."""
+    generator = np.random.default_rng(0)
+    time = np.sqrt(np.linspace(0, 1, n))
+    curves = np.stack([np.ones(n), np.cos(2 * time), np.sin(3 * time), time**3])
+    noise = 0.01 * generator.standard_normal((count, n, size))
+    return np.einsum("bfk,kn->bnf", generator.standard_normal((count, size, 4)), curves) + noise
+
+
+def calibration(features: np.ndarray, **source: Any) -> Calibration:
+    """One branch, and another of twice the size."""
+    gram = (features @ features.mT).mean(axis=0)
+    return Calibration({features.shape[1]: np.stack([gram, 4 * gram])}, {"model": "drawn", **source})
+
+
+FEATURES = trajectories()
+CALIBRATION = calibration(FEATURES)
+
+
+# Weights
+
+
+def test_with_little_shrinkage_they_are_the_least_squares_weights():
+    before, step = (0, 1, 3, 6), 9
+    rule = CalibratedRule(CALIBRATION, shrinkage=1e-12)
+    samples = FEATURES.transpose(1, 0, 2).reshape(N, -1)
+    expected = np.linalg.lstsq(samples[list(before)].T, samples[step], rcond=None)[0]
+    np.testing.assert_allclose(rule.weights(before, step, N), expected, rtol=1e-6)
+
+
+def test_with_much_shrinkage_they_are_the_chebyshev_weights():
+    weights = CalibratedRule(CALIBRATION, shrinkage=1e9).weights((0, 1, 3, 6), 9, N)
+    np.testing.assert_allclose(weights, PRIOR.weights((0, 1, 3, 6), 9, N), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shrinkage", [1e-6, 1e-3, 1.0])
+def test_they_minimise_the_penalised_error(shrinkage):
+    before, step = [0, 2, 5], 7
+    gram = CALIBRATION.gram(N)
+    prior = PRIOR.weights(before, step, N)
+    penalty = shrinkage * np.trace(gram[np.ix_(before, before)]) / 3
+
+    def objective(weights):
+        row = np.zeros(N)
+        row[step], row[before] = 1, -weights
+        return row @ gram @ row + penalty * np.sum((weights - prior) ** 2)
+
+    best = CalibratedRule(CALIBRATION, shrinkage).weights(before, step, N)
+    generator = np.random.default_rng(1)
+    assert all(objective(best) < objective(best + 1e-3 * generator.standard_normal(3)) for _ in range(50))
+
+
+def test_several_steps_at_once_are_the_steps_one_by_one():
+    rule = CalibratedRule(CALIBRATION)
+    together = rule.weights_of_steps((0, 1, 4), [5, 8, 11], N)
+    np.testing.assert_allclose(together, [rule.weights((0, 1, 4), step, N) for step in (5, 8, 11)], rtol=1e-12)
+
+
+def test_branches_count_alike_whatever_their_size():
+    gram = CALIBRATION.grams[N][0]
+    assert np.trace(CALIBRATION.gram(N)) == pytest.approx(N)
+    np.testing.assert_allclose(CALIBRATION.gram(N), gram * N / np.trace(gram))
+
+
+def test_a_plan_takes_rule_and_schedule():
+    rule = CalibratedRule(CALIBRATION)
+    plan = Plan.build(N, SpectrumConfig(), rule, rule.schedule(N, 5))
+    assert plan.evaluated == rule.schedule(N, 5) and len(plan.evaluated) == 5
+    assert plan.digest() != Plan.build(N, SpectrumConfig(), CalibratedRule(CALIBRATION, 0.1), plan.evaluated).digest()
+    other = CalibratedRule(calibration(FEATURES, revision="other"))
+    assert plan.digest() != Plan.build(N, SpectrumConfig(), other, plan.evaluated).digest()
+
+
+@pytest.mark.parametrize("evaluated", [(), (1, 2), (0, 3, 2), (0, 2, 2), (0, N)])
+def test_a_plan_refuses_an_impossible_schedule(evaluated):
+    with pytest.raises(SpectrumError, match="must ascend from 0 to below 12"):
+        Plan.build(N, SpectrumConfig(), None, evaluated)
+
+
+# Expected errors and the search
+
+
+def search(cost=relative_error, beam=4, n=N) -> ScheduleSearch:
+    features = FEATURES if n == N else trajectories(n)
+    rule = CalibratedRule(calibration(features))
+    gram = rule.calibration.gram(n)
+    return ScheduleSearch(gram, lambda evaluated, steps: rule.weights_of_steps(evaluated, steps, n), cost, beam)
+
+
+def test_expected_errors_are_those_of_the_features():
+    before = (0, 1, 4)
+    weights = CalibratedRule(CALIBRATION).weights_of_steps(before, range(5, N), N)
+    forecasts = np.einsum("sk,bkf->bsf", weights, FEATURES[:, before])
+    squares = ((FEATURES[:, 5:] - forecasts) ** 2).sum(axis=(0, 2)) / (FEATURES[:, 5:] ** 2).sum(axis=(0, 2))
+    np.testing.assert_allclose(search().errors(before), np.sqrt(squares), rtol=1e-6)
+
+
+@pytest.mark.parametrize("cost", [relative_error, squared_error])
+def test_the_cost_of_a_schedule_is_summed_over_its_forecasts(cost):
+    one = search(cost)
+    assert one.total(range(N)) == 0
+    gaps = [one.errors((0, 3))[:1], one.errors((0, 3, 5))[:2], one.errors((0, 3, 5, 8))]
+    assert one.total((0, 3, 5, 8)) == pytest.approx(
+        cost(one.errors((0,))[:2]).sum() + sum(cost(gap).sum() for gap in gaps)
+    )
+
+
+@pytest.mark.parametrize("cost", [relative_error, squared_error])
+@pytest.mark.parametrize("evaluations", range(1, N + 1))
+def test_the_search_finds_what_brute_force_finds(cost, evaluations):
+    one = search(cost)
+    every = ((0, *rest) for rest in itertools.combinations(range(1, N), evaluations - 1))
+    least = min(map(one.total, every))
+    found = one.best(evaluations)
+    assert len(found) == evaluations and found[0] == 0
+    assert one.total(found) <= 1.05 * least
+
+
+def test_a_wider_beam_is_no_worse_and_exchanging_a_step_hardly_helps():
+    wide, narrow = search(beam=8, n=50), search(beam=1, n=50)
+    found = wide.best(10)
+    assert wide.total(found) <= wide.total(narrow.best(10))
+    for place, step in itertools.product(range(1, 10), (-2, -1, 1, 2)):
+        moved = sorted({*found[:place], found[place] + step, *found[place + 1 :]} & set(range(50)))
+        assert len(moved) < 10 or wide.total(moved) > 0.97 * wide.total(found)
+
+
+@pytest.mark.parametrize(("evaluations", "message"), [(0, "at least 1"), (13, "at most the number of steps, 12")])
+def test_impossible_numbers_of_evaluations_are_refused(evaluations, message):
+    with pytest.raises(SpectrumError, match=message):
+        CalibratedRule(CALIBRATION).schedule(N, evaluations)
+
+
+# The file
+
+
+def test_a_file_reads_back_the_same(tmp_path: Path):
+    path = tmp_path / "calibration.json"
+    path.write_text(CALIBRATION.to_json())
+    again = Calibration.load(path)
+    assert again.digest == CALIBRATION.digest == json.loads(path.read_text())["sha256"]
+    assert again.source == CALIBRATION.source and list(again.grams) == [N]
+    np.testing.assert_array_equal(again.grams[N], (CALIBRATION.grams[N] + CALIBRATION.grams[N].mT) / 2)
+    assert CalibratedRule(again).describe() == CalibratedRule(CALIBRATION).describe()
+
+
+def test_the_digest_names_the_content():
+    # Written down, so that it cannot change from one version or machine to the next unnoticed.
+    gram = np.array([[[2.0, 0.5], [0.5, 1.0]]])
+    made = Calibration({2: gram}, {"model": "m"})
+    assert made.digest == Calibration({2: gram.copy()}, {"model": "m"}).digest
+    assert made.digest != Calibration({2: gram}, {"model": "n"}).digest
+    assert made.digest != Calibration({2: 2 * gram}, {"model": "m"}).digest
+    assert made.digest == "d47475ca7b618a4afb46b3cd064f25d3d0788afe4fd9453a905e7e7c92151e26"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "no calibration file"),
+        (lambda text: "[]", "no calibration file"),
+        (lambda text: "{}", "no calibration file"),
+        (lambda text: text.replace('"format": 1', '"format": 2'), "has format 2, not 1"),
+        (lambda text: text.replace("drawn", "Drawn"), "cut or changed"),
+        (lambda text: text.replace("0.", "1.", 1), "cut or changed"),
+    ],
+)
+def test_a_broken_file_is_refused(change, message):
+    with pytest.raises(SpectrumError, match=message) as caught:
+        Calibration.from_json(change(CALIBRATION.to_json()), "the.json")
+    assert str(caught.value).startswith("the.json")
+
+
+def test_other_numbers_of_steps_are_refused():
+    with pytest.raises(SpectrumError, match="is for 12 steps, not for 50"):
+        CalibratedRule(CALIBRATION).weights((0, 1), 3, 50)
+
+
+@pytest.mark.parametrize("shrinkage", [0, -1, None])
+def test_shrinkage_must_be_positive(shrinkage):
+    with pytest.raises(SpectrumError, match="shrinkage must be"):
+        CalibratedRule(CALIBRATION, shrinkage)

@@ -1,0 +1,145 @@
+"""The recorder: against the features themselves, and that it leaves no trace."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from spectrum import CalibratedRule, Recorder, SpectrumConfig, SpectrumError, attach
+from tests.spectrum.tiny import FAMILIES, STEPS, Family
+
+NAMES = ("flux", "sd3", "sdxl", "wan", "hunyuan")
+
+
+@pytest.fixture(params=NAMES)
+def family(request: pytest.FixtureRequest) -> Family:
+    return FAMILIES[request.param]
+
+
+def denoiser_of(pipe: Any) -> Any:
+    return pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
+
+
+def features_of(family: Family, pipe: Any, **options: Any) -> list[torch.Tensor]:
+    """What enters the head in each call of a plain run."""
+    seen: list[torch.Tensor] = []
+    head = denoiser_of(pipe).conv_norm_out if hasattr(pipe, "unet") else denoiser_of(pipe).norm_out
+    hook = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].clone()))
+    family.run(pipe, **options)
+    hook.remove()
+    return seen
+
+
+def grams_of(features: list[torch.Tensor]) -> torch.Tensor:
+    """n features (B, ...) -> the mean over the batch of their inner products, each of mean one on the diagonal."""
+    rows = torch.stack([feature.flatten(1) for feature in features], dim=1).double()
+    grams = rows @ rows.mT
+    return (grams / grams.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]).mean(dim=0)
+
+
+@pytest.mark.parametrize("guidance", [False, True])
+def test_records_the_inner_products_of_each_branch(family, guidance):
+    pipe = family.make()
+    features = features_of(family, pipe, batch=2, guidance=guidance)
+    with Recorder(pipe) as recorder:
+        family.run(pipe, batch=2, guidance=guidance)
+    made = recorder.calibration({"model": "tiny"})
+    branches = family.branches(guidance)
+    assert made.grams[STEPS].shape == (branches, STEPS, STEPS)
+    for branch in range(branches):
+        expected = grams_of(features[branch::branches])
+        torch.testing.assert_close(torch.from_numpy(made.grams[STEPS][branch]), expected, rtol=1e-12, atol=1e-12)
+    assert made.source["model"] == "tiny" and made.source["scheduler"] == type(pipe.scheduler).__name__
+
+
+def test_samples_count_alike_over_calls_batches_and_numbers_of_steps(flux):
+    pipe = flux.make()
+    together, alone = features_of(flux, pipe, batch=2)[::2], features_of(flux, pipe, batch=1, size=48)[::2]
+    with Recorder(pipe) as recorder:
+        flux.run(pipe, batch=2)
+        flux.run(pipe, num_inference_steps=5)
+        flux.run(pipe, batch=1, size=48)
+    made = recorder.calibration({})
+    assert sorted(made.grams) == [5, STEPS] and made.source["trajectories"] == {str(STEPS): 3, "5": 1}
+    expected = (2 * grams_of(together) + grams_of(alone)) / 3
+    torch.testing.assert_close(torch.from_numpy(made.grams[STEPS][0]), expected, rtol=1e-12, atol=1e-12)
+    assert type(made).from_json(made.to_json()).digest == made.digest
+
+
+def test_a_part_of_the_elements_gives_nearly_the_same(flux):
+    pipe = flux.make()
+    grams = []
+    for most in (2**20, 100):
+        with Recorder(pipe, max_elements=most) as recorder:
+            flux.run(pipe, batch=4, size=128)
+        grams.append(recorder.calibration({}).grams[STEPS])
+    assert abs(grams[0] - grams[1]).max() < 0.05
+    assert (grams[0] != grams[1]).any()
+
+
+def test_leaves_no_trace_and_changes_nothing(family):
+    pipe = family.make()
+    expected = family.run(pipe)
+    before = [dict(vars(pipe.scheduler)).keys(), [len(m._forward_pre_hooks) for m in denoiser_of(pipe).modules()]]
+    with Recorder(pipe) as recorder:
+        assert torch.equal(family.run(pipe), expected)
+        recorder.close()
+    assert [
+        dict(vars(pipe.scheduler)).keys(),
+        [len(m._forward_pre_hooks) for m in denoiser_of(pipe).modules()],
+    ] == before
+
+
+def test_an_interrupted_trajectory_does_not_count(flux):
+    pipe = flux.make()
+
+    def stop(pipe, i, timestep, tensors):
+        if i == 3:
+            raise RuntimeError("stop")
+        return tensors
+
+    with Recorder(pipe) as recorder:
+        with pytest.raises(RuntimeError, match="stop"):
+            flux.run(pipe, callback_on_step_end=stop)
+        with pytest.raises(SpectrumError, match="Nothing was recorded"):
+            recorder.calibration({})
+        flux.run(pipe, batch=2)
+    made = recorder.calibration({})
+    assert made.source["trajectories"] == {str(STEPS): 2}
+    torch.testing.assert_close(
+        torch.from_numpy(made.grams[STEPS][0]), grams_of(features_of(flux, pipe, batch=2)[::2]), rtol=1e-12, atol=1e-12
+    )
+
+
+def test_what_was_recorded_forecasts_better_than_the_rule_without_data(flux):
+    pipe = flux.make()
+    plain = flux.run(pipe, batch=4)
+    with Recorder(pipe) as recorder:
+        flux.run(pipe, batch=4)
+    rule = CalibratedRule(recorder.calibration({}), shrinkage=1e-6)
+    errors = []
+    for options in ({}, {"rule": rule, "schedule": lambda n: rule.schedule(n, 5)}):
+        with attach(pipe, SpectrumConfig(warmup_steps=3), **options) as handle:
+            errors.append(float((flux.run(pipe, batch=4) - plain).norm()))
+            assert len(handle.plan_for(STEPS).evaluated) == 5
+    assert errors[1] < errors[0]
+
+
+def test_attached_pipelines_and_other_guidance_are_refused(flux):
+    pipe = flux.make()
+    with attach(pipe), pytest.raises(SpectrumError, match="takes plain runs"):
+        Recorder(pipe)
+    with Recorder(pipe):
+        with pytest.raises(SpectrumError, match="already replaced"):
+            attach(pipe)
+        flux.run(pipe)
+        with pytest.raises(SpectrumError, match="called 1 times a step, and 2 times before"):
+            flux.run(pipe, guidance=False)
+    flux.run(pipe)
+
+
+def test_guidance_on_part_of_the_steps_is_refused():
+    sd3 = FAMILIES["sd3"]
+    pipe = sd3.make()
+    with Recorder(pipe), pytest.raises(SpectrumError, match="on part of the steps only"):
+        sd3.run(pipe, skip_guidance_layers=[1], skip_layer_guidance_start=0.1, skip_layer_guidance_stop=0.7)

@@ -1,0 +1,94 @@
+"""The pictures and clips: test sentences, one noise for each, and the pipeline that makes them."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+
+from jobs.models import Generator, load
+from jobs.options import PROJECT, read_options
+from jobs.plan import Plan
+from jobs.prompts import PromptTable
+from tools.bench_quality.cases import Case
+from tools.bench_speed.timing import last_query
+from tools.train_demo import clips, score, shapes
+
+BATCH = {"demo": 16, "demo-video": 8}
+SEED = 1  # of the noise
+
+
+@dataclass
+class Subject:
+    """A loaded embedded model and what it is asked for.
+
+    Attributes:
+        name: of its config.
+        generator: the plain pipeline.
+        scenes: what the sentences say: int64 (n, ...); calibrations use other sentences.
+        settings: of the model's config: size, frames, guidance.
+    """
+
+    name: str
+    generator: Generator
+    scenes: Tensor
+    settings: dict[str, Any]
+
+    @property
+    def is_video(self) -> bool:
+        return self.name == "demo-video"
+
+    def captions(self) -> list[str]:
+        caption = clips.caption if self.is_video else shapes.caption
+        return [caption(scene) for scene in self.scenes]
+
+    def accuracy(self, made: np.ndarray) -> float:
+        """Share that shows all that was asked for."""
+        shares = score.clip_accuracy if self.is_video else score.accuracy
+        return shares(torch.from_numpy(made), self.scenes)["all"]
+
+
+def subject(name: str, count: int) -> Subject:
+    """Load an embedded model; half of its ``count`` sentences are of combinations that it was never trained on."""
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        options = read_options(compose("generate", [f"model={name}", "algo=nocache", "device=cpu"]))
+    assert options.weights.folder
+    scenes_of = score.test_clip_scenes if name == "demo-video" else score.test_scenes
+    scenes = torch.cat([scenes_of(count - count // 2, False), scenes_of(count // 2, True)])
+    names = ("height", "width", "num_frames", "guidance_scale", "negative_prompt")
+    settings = {name: getattr(options, name) for name in names}
+    generator = load(options.model, options.algo, options.weights.folder, device="cpu")
+    return Subject(name, generator, scenes, settings)
+
+
+def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray, float]:
+    """Make every sample, plainly or with a case's method.
+
+    Returns:
+        uint8 (n, height, width, 3) or (n, frames, height, width, 3), and how many times a trajectory ran the network
+        whole, on average.
+    """
+    captions = subject.captions()
+    table = PromptTable(Path("captions"), "", captions, range(len(captions)))
+    size = BATCH[subject.name]
+    plan = Plan(table, {**subject.settings, "num_inference_steps": steps}, SEED, 1, size, size)
+    pipe = subject.generator.pipeline
+    runs = 0
+
+    def count(*_: Any) -> None:
+        nonlocal runs
+        runs += 1
+
+    made = []
+    with ExitStack() as stack:
+        stack.callback(last_query(pipe.transformer).register_forward_pre_hook(count).remove)
+        if case:
+            stack.enter_context(case.switch(pipe))
+        for shard in range(plan.num_shards):
+            made += subject.generator(plan.batches(shard)[0])
+    branches = 2 if subject.settings["guidance_scale"] > 1 else 1
+    return np.stack(made), runs / plan.num_shards / branches
