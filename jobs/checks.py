@@ -36,15 +36,20 @@ def check_model(model: dict[str, Any]) -> None:
         one_of("model.vae_dtype", model["vae_dtype"], DTYPES)
     one_of("model.offload", model["offload"], OFFLOADS)
     for name in ("name", "path", "guidance_argument"):
-        text(f"model.{name}", model[name])
+        model[name] = text(f"model.{name}", model[name])
     if model["revision"] is not None:
-        text("model.revision", model["revision"])
+        model["revision"] = text("model.revision", model["revision"])
     for name in ("size_multiple", "batch_size"):
         whole(f"model.{name}", model[name], 1)
     for name in ("fps", "frame_step"):
         whole(f"model.{name}", model[name], 1, optional=True)
     if (model["fps"] is None) != (model["frame_step"] is None):
         raise BadInput("model.fps and model.frame_step belong together: give both for clips, or null for pictures")
+    if model["vae_dtype"] not in (None, model["dtype"]) and model["fps"] is None:
+        raise BadInput(
+            f"model.vae_dtype={model['vae_dtype']} cannot differ from model.dtype here: pipelines that make pictures "
+            "do not convert what they hand to the autoencoder; leave it out"
+        )
     whole("model.gpus", model["gpus"], 0)
     for name in ("negative_prompts", "vae_tiling", "compile"):
         boolean(f"model.{name}", model[name])

@@ -54,7 +54,7 @@ def history_bytes(options: Options, rows: int) -> int:
 
 def _weights(options: Options) -> str:
     if options.weights.folder is None:
-        return f"{options.weights.path} is not downloaded yet (python -m tools.download)"
+        return f"{options.weights.path} is not downloaded yet: {options.weights.download_command}"
     return f"{options.weights.path}, revision {options.weights.revision}"
 
 

@@ -54,7 +54,7 @@ class Generator:
         makes_clips = self.model["fps"] is not None
         asked: dict[str, Any] = {self.model["guidance_argument"]: first.guidance_scale}
         if self.model["negative_prompts"]:
-            asked["negative_prompt"] = [sample.negative_prompt for sample in batch]
+            asked["negative_prompt"] = self._negative_prompts(batch)
         if makes_clips:
             asked["num_frames"] = first.num_frames
         result = self.pipeline(
@@ -73,6 +73,16 @@ class Generator:
         if self.spectrum:
             self.counted = self.spectrum.statistics.evaluated_steps
         return list((output * 255).round().astype(np.uint8))
+
+    def _negative_prompts(self, batch: list[Sample]) -> list[str] | None:
+        """The batch's negative prompts; a batch has one for every sample, or none (``Sample.batch_settings``).
+
+        SDXL has something of its own, all zeros, for "none"; other pipelines take the empty text, and some of these
+        guide only if they are given one.
+        """
+        given = [sample.negative_prompt for sample in batch]
+        zeros = self.pipeline.config.get("force_zeros_for_empty_prompt", False)
+        return None if zeros and not any(given) else given
 
 
 def load(model: dict[str, Any], algo: dict[str, Any], folder: Path, *, device: str) -> Generator:
@@ -125,19 +135,28 @@ def _place(pipeline: Any, offload: str, device: str) -> None:
     elif offload == "sequential":
         pipeline.enable_sequential_cpu_offload(device=device)
     else:
-        pipeline.enable_group_offload(torch.device(device), offload_type="leaf_level", use_stream=True)
+        # The autoencoder stays: pipelines change its dtype for decoding, which the copies in main memory do not follow.
+        pipeline.enable_group_offload(
+            torch.device(device), offload_type="leaf_level", use_stream=True, exclude_modules=["vae"]
+        )
 
 
 def _compile(denoiser: Any) -> None:
-    """Compile each kind of block once."""
+    """Compile each kind of block, anew for each shape.
+
+    Kernels for changing shapes would make a sample's bytes depend on which shapes the process had met before.
+    """
+    import torch
+
+    torch._dynamo.config.recompile_limit = 1000  # beyond it, calls would run uncompiled without a word
     if denoiser._repeated_blocks:
-        denoiser.compile_repeated_blocks()
+        denoiser.compile_repeated_blocks(dynamic=False)
     else:  # a class that does not say which blocks repeat, such as SD3's
         from spectrum.denoisers import spec_of
 
         for stack in spec_of(denoiser).stacks:
             for block in getattr(denoiser, stack):
-                block.compile()
+                block.compile(dynamic=False)
 
 
 def _denoisers(pipeline: Any) -> list[Any]:
@@ -162,8 +181,13 @@ def versions(makes_clips: bool) -> dict[str, str]:
     """Versions of the libraries that decide a sample's bytes."""
     from importlib.metadata import version
 
-    encoder = "imageio-ffmpeg" if makes_clips else "pillow"
-    return {name: version(name) for name in ("torch", "diffusers", "transformers", "numpy", encoder)}
+    names = ("torch", "diffusers", "transformers", "numpy", "pillow", "ftfy")
+    found = {name: version(name) for name in names}
+    if makes_clips:
+        import imageio_ffmpeg
+
+        found["ffmpeg"] = imageio_ffmpeg.get_ffmpeg_version()
+    return found
 
 
 def _first_line(error: Exception) -> str:

@@ -34,9 +34,10 @@ class Sample:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def batch_settings(self) -> tuple[int, int, int, int, float]:
+    def batch_settings(self) -> tuple[int, int, int, int, float, bool]:
         """What the samples of one pipeline call must share."""
-        return self.height, self.width, self.num_frames, self.num_inference_steps, self.guidance_scale
+        size = self.height, self.width, self.num_frames
+        return *size, self.num_inference_steps, self.guidance_scale, bool(self.negative_prompt)
 
 
 def sample_seed(run_seed: int, prompt_index: int, repeat: int) -> int:

@@ -66,7 +66,7 @@ def fan_out(context: HydraContext, task_function: TaskFunction, config: DictConf
     for one in prepared:
         if launcher_name in AT_ONCE:  # the tasks run on this machine
             resolve_devices(one.options)
-        elif one.options.device == "cpu":
+        elif one.options.device == "cpu" or (one.options.device == "auto" and not one.options.model["gpus"]):
             check_cpu(one.options)
         one.options.weights.check()
     live = slurm.live_jobs() if on_slurm else None

@@ -1,5 +1,6 @@
 """Clips as mp4 files and back, through imageio-ffmpeg. Byte-deterministic: the same frames give the same file."""
 
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,15 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 
-# One thread, because x264 cuts frames up by the number of threads; no dates, no encoder names, no random ids.
-_STEADY = ("-threads", "1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1")
+# The same bytes on every machine: one thread, because x264 cuts frames up by the number of threads; arithmetic that
+# does not depend on what the processor can do; no dates, no encoder names, no random ids.
+_STEADY = (
+    *("-threads", "1", "-x264-params", "cpu-independent=1"),
+    *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"),
+)
 # Said and done as for HD: where nothing is said, players guess by the size of the picture.
 _COLOURS = (
-    *("-vf", "scale=out_color_matrix=bt709:out_range=tv"),
+    *("-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+bitexact"),
     *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
 )
 # Readers that fetch a clip over a network begin before its end.
@@ -32,23 +37,25 @@ class VideoFormat:
     name: str = "mp4"
 
     def encode(self, frames: np.ndarray) -> bytes:
-        """uint8 RGB array (frames, height, width, 3), height and width even -> file contents."""
+        """uint8 RGB array (frames, height, width, 3), height and width even -> file contents.
+
+        Raises:
+            RuntimeError: the encoder failed; its last words are in the message.
+        """
+        _, height, width, _ = frames.shape
         with tempfile.TemporaryDirectory(prefix="clip-") as folder:
             path = Path(folder) / "clip.mp4"
-            _, height, width, _ = frames.shape
-            sink = imageio_ffmpeg.write_frames(
-                path,
-                (width, height),
-                fps=self.fps,
-                codec="libx264",
-                quality=None,  # crf says it
-                macro_block_size=1,  # keep the size
-                output_params=["-crf", str(self.crf), "-preset", "medium", *_STEADY, *_COLOURS, *_LAYOUT],
+            source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(self.fps), "-i", "-")
+            codec = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(self.crf), "-preset", "medium")
+            # imageio-ffmpeg's own writer does not look at the exit code: a full disk would leave half a clip.
+            ended = subprocess.run(
+                [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source, *codec, *_STEADY, *_COLOURS, *_LAYOUT, path],
+                input=np.ascontiguousarray(frames).reshape(-1).data,
+                capture_output=True,
             )
-            sink.send(None)
-            for frame in frames:
-                sink.send(np.ascontiguousarray(frame))
-            sink.close()
+            if ended.returncode:
+                words = ended.stderr.decode(errors="replace").strip().splitlines() or ["without a word"]
+                raise RuntimeError(f"the video encoder ended with code {ended.returncode}: {words[-1]}")
             return path.read_bytes()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from jobs.errors import BadInput
 
 EMBEDDED = "embedded:"
 HASHED_WHOLE = 64 << 20  # bytes of weights up to which a local model is identified by its contents
+WEIGHT_FILES = ("model", "pytorch_model", "diffusion_pytorch_model")  # as loaded where no variant is asked for
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -24,12 +26,20 @@ class Weights:
             nothing of that revision is in the hub's cache.
         folder: the directory to load from; None while there is none.
         local: the user gave a directory or an embedded model, not a hub id.
+        asked: the revision as the user gave it.
     """
 
     path: str
     revision: str | None
     folder: Path | None
     local: bool
+    asked: str | None = None
+
+    @property
+    def download_command(self) -> str:
+        """What fetches just these weights from the hub."""
+        pinned = f" model.revision={self.revision or self.asked}" if self.revision or self.asked else ""
+        return f"python -m tools.download model.path={self.path}{pinned}"
 
     def check(self) -> None:
         """Make sure that everything is on the disk.
@@ -38,10 +48,10 @@ class Weights:
             BadInput: the model, or a part of it, is missing.
         """
         if self.folder is None:
-            raise BadInput(f"model.path {self.path} is not downloaded: run python -m tools.download first")
+            raise BadInput(f"model.path {self.path} is not downloaded: run {self.download_command} first")
         missing = missing_part(self.folder)
         if missing:
-            mend = "give a whole pipeline's directory" if self.local else "run python -m tools.download again"
+            mend = "give a whole pipeline's directory" if self.local else f"run {self.download_command} again"
             raise BadInput(f"model.path {self.path} lacks {missing}: {mend}")
 
 
@@ -61,7 +71,7 @@ def find_weights(path: str, revision: str | None) -> Weights:
             raise BadInput(f"model.revision={revision} means nothing to model.path {path}, a directory: leave it out")
         return Weights(path, _digest(folder), folder, local=True)
     commit = _cached_commit(path, revision or "main")
-    return Weights(path, commit, _snapshot(path, commit) if commit else None, local=False)
+    return Weights(path, commit, _snapshot(path, commit) if commit else None, False, revision)
 
 
 def _local_folder(path: str) -> Path | None:
@@ -133,12 +143,20 @@ def missing_part(folder: Path) -> str | None:
 
 
 def _has_weights(folder: Path) -> bool:
-    return any(file.is_file() for suffix in ("safetensors", "bin") for file in folder.glob(f"*.{suffix}"))
+    return any((folder / f"{stem}{suffix}").is_file() for stem in WEIGHT_FILES for suffix in (".safetensors", ".bin"))
 
 
 def _digest(folder: Path) -> str:
-    """16 hexadecimal digits over the files of a local pipeline: names, sizes and contents (of large ones, pieces)."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    """16 hexadecimal digits over the files of a pipeline's parts: names, sizes and contents (of large ones, pieces)."""
+    try:
+        parts = json.loads((folder / "model_index.json").read_text())
+    except ValueError:
+        parts = {}
+    files = [folder / "model_index.json"]
+    for part in sorted(parts):
+        # Not rglob: it leaves out folders that are links.
+        walk = os.walk(folder / part, followlinks=True)
+        files += sorted(Path(place) / name for place, _, names in walk for name in names)
     whole = sum(file.stat().st_size for file in files) <= HASHED_WHOLE
     digest = hashlib.sha256()
     for file in files:
@@ -146,13 +164,13 @@ def _digest(folder: Path) -> str:
         if whole or file.suffix == ".json":
             digest.update(file.read_bytes())
         else:
-            _hash_parts(file, digest)
+            _hash_pieces(file, digest)
     return digest.hexdigest()[:16]
 
 
-def _hash_parts(file: Path, digest: Any, parts: int = 8, size: int = 1 << 18) -> None:
-    """Of a large weight file take pieces spread evenly: other weights of the same size differ in every one."""
+def _hash_pieces(file: Path, digest: Any, pieces: int = 256, size: int = 1 << 14) -> None:
+    """Of a large weight file take pieces spread evenly: training changes nearly all weights of what it trains."""
     with open(file, "rb") as stream:
-        for part in range(parts):
-            stream.seek(part * max(file.stat().st_size - size, 0) // (parts - 1))
+        for piece in range(pieces):
+            stream.seek(piece * max(file.stat().st_size - size, 0) // (pieces - 1))
             digest.update(stream.read(size))

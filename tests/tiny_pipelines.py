@@ -99,8 +99,6 @@ def picture_vae(latent_channels: int) -> AutoencoderKL:
         layers_per_block=1,
         latent_channels=latent_channels,
         norm_num_groups=2,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
         shift_factor=0.1,
         scaling_factor=0.4,
     )

@@ -15,6 +15,8 @@ from jobs.generate import explain
 from jobs.options import PROJECT, read_options
 from jobs.weights import Weights, find_weights
 
+UNREACHABLE = "the hub cannot be reached for {}: run this where there is a network, with the same HF_HOME"
+
 
 def download(path: str, revision: str | None) -> Weights:
     """Fetch a pipeline that is not on the disk yet; of one that is, only what has changed.
@@ -56,15 +58,15 @@ def download(path: str, revision: str | None) -> Weights:
     except RevisionNotFoundError:
         raise BadInput(f"{path} has no revision {revision}: give a branch, tag or commit of {page}") from None
     except LocalEntryNotFoundError:
-        raise BadInput(
-            f"the hub cannot be reached for {path}: run this where there is a network, with the same HF_HOME"
-        ) from None
+        raise BadInput(UNREACHABLE.format(path)) from None
     except EntryNotFoundError:
         raise BadInput(f"{path} holds no model_index.json: give the hub id of a diffusers pipeline") from None
     except HfHubHTTPError as error:
         raise BadInput(f"the hub ended the download of {path} ({_first_line(error)}): try again, it goes on") from None
     except OSError as error:
-        raise BadInput(f"{path} could not be stored ({_first_line(error)}): the same command goes on") from None
+        if error.errno is None:  # diffusers' own words for the network
+            raise BadInput(UNREACHABLE.format(path)) from None
+        raise BadInput(f"{path} could not be stored ({error.strerror}): the same command goes on") from None
     weights = find_weights(path, revision)
     weights.check()
     return weights

@@ -222,7 +222,7 @@ CASES = [
     Case(
         "model-embedded",
         "model.path=embedded:none",
-        "model.path embedded:none: no embedded model 'none'; there is: image",
+        "model.path embedded:none: no embedded model 'none'; there is: image*",
     ),
     Case("model-call", "model.call=3", "model.call must be a mapping like {name: value}, not 3"),
     Case("model-multiple", "model.size_multiple=0", "model.size_multiple must be a whole number from 1 up, not 0"),
@@ -304,7 +304,7 @@ CASES = [
     ),
     Case(
         "vae-float16-cpu",
-        "device=cpu model.vae_dtype=float16",
+        "model=hunyuan device=cpu model.vae_dtype=float16",
         "model.vae_dtype=float16 does not work on a CPU: use model.vae_dtype=float32 or bfloat16",
     ),
     Case(
@@ -319,7 +319,20 @@ CASES = [
     Case(
         "not-downloaded",
         "model=flux device=cpu",
-        "model.path black-forest-labs/FLUX.1-dev is not downloaded: run python -m tools.download first",
+        "model.path black-forest-labs/FLUX.1-dev is not downloaded: "
+        "run python -m tools.download model.path=black-forest-labs/FLUX.1-dev first",
+    ),
+    Case(
+        "not-downloaded-revision",
+        "model=flux device=cpu model.revision=1.0",
+        "model.path black-forest-labs/FLUX.1-dev is not downloaded: "
+        "run python -m tools.download model.path=black-forest-labs/FLUX.1-dev model.revision=1.0 first",
+    ),
+    Case("path-number", "model.path=5", "model.path 5 is neither a directory nor a hub id: *"),
+    Case(
+        "vae-dtype-picture",
+        "model=flux model.vae_dtype=float32",
+        "model.vae_dtype=float32 cannot differ from model.dtype here: pipelines that make pictures *",
     ),
     Case(
         "not-an-id",

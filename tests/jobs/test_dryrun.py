@@ -70,7 +70,8 @@ def test_a_dry_run_writes_and_loads_nothing(
         "  steps: 10 of 50 evaluated: 0 1 2 3 4 6 11 19 30 44\n"
         "  speed: at most 5.00x of denoising every step\n"
         "  history: 240 MiB for a batch of 1 (where the denoiser is), freed when its last step is taken\n"
-        "  weights: black-forest-labs/FLUX.1-dev is not downloaded yet (python -m tools.download)\n"
+        "  weights: black-forest-labs/FLUX.1-dev is not downloaded yet: "
+        "python -m tools.download model.path=black-forest-labs/FLUX.1-dev\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["p.txt"]
 

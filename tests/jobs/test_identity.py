@@ -112,7 +112,7 @@ def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path):
 def test_other_weights_at_the_same_path_are_refused(at: Path):
     weights = at / "pipeline" / "transformer" / "weights.safetensors"
     weights.parent.mkdir(parents=True)
-    (at / "pipeline" / "model_index.json").write_text("{}")
+    (at / "pipeline" / "model_index.json").write_text('{"transformer": ["diffusers", "FluxTransformer2DModel"]}')
     weights.write_bytes(b"first")
     begin("model.path=./pipeline")
     begin("model.path=./pipeline")

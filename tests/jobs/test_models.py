@@ -1,5 +1,8 @@
 """The five model configs, end to end, on tiny random pipelines of their real classes."""
 
+import dataclasses
+import functools
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import webdataset as wds
+from PIL import Image
 
 from jobs.dryrun import describe, history_bytes
 from jobs.models import load
@@ -85,7 +89,7 @@ def test_a_dataset_of_each_model_is_whole_and_the_same_twice(model: tuple[str, P
             assert seen[-1].shape == frames and info["num_frames"] == 5
             assert info["duration"] == 5 / info["fps"] == 5 / runs[0].options.model["fps"]
         else:
-            seen.append(next(iter(wds.WebDataset([str(runs[0].run.tar(0))], shardshuffle=False).decode("rgb8")))["png"])
+            seen.append(np.array(Image.open(io.BytesIO(sample["png"]))))
             assert seen[-1].shape == (SIZE["height"], SIZE["width"], 3)
             assert "fps" not in info and "num_frames" not in info
         assert seen[-1].std() > 0
@@ -118,6 +122,44 @@ def test_a_batch_is_its_samples_whatever_their_company(model: tuple[str, Path], 
 
 def options_of(model: tuple[str, Path], folder: Path, *overrides: str) -> Any:
     return begin(model, folder, *overrides).options
+
+
+def test_without_negative_prompts_sdxl_is_guided_as_by_default(tmp_path: Path):
+    """Its pipeline has something of its own for "no negative prompt", which is not the empty text."""
+    weights = tmp_path / "sdxl"
+    save("sdxl", weights)
+    prepared = begin(("sdxl", weights), tmp_path, "algo=nocache")
+    options, batch = prepared.options, prepared.plan.batches(0)[0]
+    assert options.weights.folder
+    generator = load(options.model, options.algo, options.weights.folder, device="cpu")
+    plain = generator.pipeline(
+        [sample.prompt for sample in batch],
+        **SIZE,
+        num_inference_steps=STEPS,
+        guidance_scale=5.0,
+        generator=[torch.Generator().manual_seed(sample.seed) for sample in batch],
+        output_type="np",
+    ).images
+    made = generator(batch)
+    assert np.array_equal(np.stack(made), (plain * 255).round().astype(np.uint8))
+    asked = [dataclasses.replace(sample, negative_prompt="a dog") for sample in batch]
+    assert not np.array_equal(generator(asked), made)
+
+
+def test_compiled_blocks_compute_and_are_met_at_each_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.nn.Module, "compile", functools.partialmethod(torch.nn.Module.compile, backend="eager"))
+    for name in ("flux", "sd3-5"):
+        weights = tmp_path / name
+        save(name, weights)
+        folder = tmp_path / f"{name}-run"
+        folder.mkdir()
+        prepared = begin((name, weights), folder, "model.compile=true")
+        options = prepared.options
+        assert options.weights.folder
+        compiled = load(options.model, options.algo, options.weights.folder, device="cpu")
+        plain = load({**options.model, "compile": False}, options.algo, options.weights.folder, device="cpu")
+        for batch in prepared.plan.batches(0):  # of two samples, and of one
+            assert np.array_equal(compiled(batch), plain(batch))
 
 
 def test_settings_reach_the_pipeline(tmp_path: Path):

@@ -181,9 +181,9 @@ def test_batches_cover_their_shard_in_order_and_never_mix(shard_size: int, batch
             assert len(before) == batch_size or before[-1].batch_settings != after[0].batch_settings
 
 
-def test_a_negative_prompt_or_a_seed_does_not_cut_a_batch():
-    one = plan(table(4, {"negative_prompt": ["x", None, "y", None], "seed": [1, None, 3, None]}), batch_size=4)
-    assert [len(batch) for batch in one.batches(0)] == [4]
+def test_a_negative_prompt_cuts_a_batch_and_a_seed_does_not():
+    one = plan(table(4, {"negative_prompt": ["x", "y", None, ""], "seed": [1, None, 3, None]}), batch_size=4)
+    assert [len(batch) for batch in one.batches(0)] == [2, 2]
 
 
 def test_shard_names_sort_and_grow():

@@ -47,6 +47,26 @@ def test_the_bytes_are_the_same_in_another_process_on_another_number_of_cores():
     assert there.stdout.strip() == here
 
 
+@pytest.mark.parametrize("flags", ["0", "sse4.2"])
+def test_the_bytes_are_the_same_on_another_processor(flags: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    here = VideoFormat(8, 18).encode(clip())
+    other = tmp_path / "ffmpeg"
+    other.write_text(f'#!/bin/sh\nexec {imageio_ffmpeg.get_ffmpeg_exe()} -cpuflags {flags} "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(other))
+    assert VideoFormat(8, 18).encode(clip()) == here
+
+
+@pytest.mark.parametrize("script", ["exec false", "cat > /dev/null; echo no space left >&2; exit 1"])
+def test_an_encoder_that_fails_is_noticed(script: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    broken = tmp_path / "ffmpeg"
+    broken.write_text(f"#!/bin/sh\n{script}\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(broken))
+    with pytest.raises(RuntimeError, match=r"^the video encoder ended with code 1: (without a word|no space left)$"):
+        VideoFormat(8, 18).encode(clip())
+
+
 def test_players_are_told_rate_and_colours(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(VideoFormat(24, 18).encode(clip(frames=12)))

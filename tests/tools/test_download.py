@@ -69,7 +69,8 @@ def test_what_is_needed_comes_whole_and_goes_into_the_runs_identity(
     small = ("model.dtype=float32", "height=32", "width=32", "num_frames=5", "num_inference_steps=2")
     before = download(*run, *small, module="jobs.generate")
     assert before.returncode == 2
-    assert before.stderr == "error: model.path lab/tiny is not downloaded: run python -m tools.download first\n"
+    fetch = "run python -m tools.download model.path=lab/tiny first"
+    assert before.stderr == f"error: model.path lab/tiny is not downloaded: {fetch}\n"
 
     done = download()
     assert done.returncode == 0, done.stderr
@@ -90,6 +91,12 @@ def test_what_is_needed_comes_whole_and_goes_into_the_runs_identity(
     again = download(*run, *small, module="jobs.generate")
     assert again.returncode == 0, again.stderr
     assert "c" * 40 in (tmp_path / "run" / "run.json").read_text()
+
+    # Gone from the cache, those weights are asked for by their commit, although the branch means others.
+    shutil.rmtree(snapshot(tmp_path, hub).parent / ("c" * 40))
+    (tmp_path / "run" / "done" / "00000.json").unlink()
+    lost = download(*run, *small, module="jobs.generate")
+    assert f"run python -m tools.download model.path=lab/tiny model.revision={'c' * 40} first" in lost.stderr
 
 
 def test_a_dropped_line_is_picked_up_where_it_broke(hub: FakeHub, download: Run, tmp_path: Path, folder: Path):
@@ -161,6 +168,25 @@ def test_a_missing_shard_of_weights_is_named(tmp_path: Path):
     assert missing_part(tmp_path) == "transformer/b.safetensors"
     (part / "b.safetensors").write_bytes(b"")
     assert missing_part(tmp_path) is None
+
+
+def test_weights_of_a_variant_alone_are_not_whole(tmp_path: Path):
+    save("wan14b", tmp_path)
+    weights = tmp_path / WEIGHTS
+    weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert missing_part(tmp_path) == "the weights in transformer"
+
+
+def test_the_digest_is_of_what_is_loaded_behind_links_too(tmp_path: Path):
+    save("wan14b", tmp_path / "one")
+    (tmp_path / "one" / "transformer").rename(tmp_path / "shared")
+    (tmp_path / "one" / "transformer").symlink_to(tmp_path / "shared")
+    before = find_weights(str(tmp_path / "one"), None).revision
+    (tmp_path / "one" / "README.md").write_text("decides nothing")
+    assert find_weights(str(tmp_path / "one"), None).revision == before
+    weights = tmp_path / "shared" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    assert find_weights(str(tmp_path / "one"), None).revision != before
 
 
 def test_a_directory_needs_no_revision(tmp_path: Path):
