@@ -71,7 +71,7 @@ def test_training_never_shows_held_out_sentences() -> None:
 @pytest.mark.parametrize("folder", ["tokenizer", "tokenizer_2"])
 def test_tokenizers_know_the_grammar(folder: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(demo.path("image") / folder)
-    assert set(shapes.words()) == demo.vocabulary()
+    assert set(shapes.words()) == demo.vocabulary("image")
     for scene in scenes(200):
         ids = tokenizer(shapes.caption(scene).upper()).input_ids
         assert tokenizer.unk_token_id not in ids
@@ -87,7 +87,7 @@ def test_prompt_file_is_of_the_grammar() -> None:
 
 
 def test_unknown_embedded_model() -> None:
-    with pytest.raises(ValueError, match="there is: image"):
+    with pytest.raises(ValueError, match="there is: image, video"):
         demo.path("video-of-cats")
 
 

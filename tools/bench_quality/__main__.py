@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", default="demo,demo-video", help="default: %(default)s")
     parser.add_argument("--steps", default="50,28", help="of the references; default: %(default)s")
     parser.add_argument("--methods", help="only methods whose name contains this")
+    parser.add_argument("--settings", help="only these settings, such as 10,14: numbers of evaluations")
     parser.add_argument("--prompts", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--time-limit", type=float, default=float("inf"), help="seconds after which it stops")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
@@ -45,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
         for steps in map(int, options.steps.split(",")):
             cases = [*calibrated_cases(name, steps), *all_cases(steps)]
             wanted = [case for case in cases if case.key not in rows and (options.methods or "") in case.method]
+            if options.settings:
+                wanted = [case for case in wanted if case.setting in options.settings.split(",")]
             if wanted:
                 one = one or subject(name, options.prompts)
                 _measure(one, steps, wanted, rows, deadline, lambda: write_json(path, results))
