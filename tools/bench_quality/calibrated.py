@@ -4,7 +4,8 @@ from functools import partial
 
 import spectrum
 from jobs.options import PROJECT
-from tools.bench_quality.cases import EVALUATIONS, Case, attached, schedule
+from tools.bench_quality import cases
+from tools.bench_quality.cases import Case, attached, schedule
 
 
 def calibrated_cases(name: str, steps: int) -> list[Case]:
@@ -13,8 +14,10 @@ def calibrated_cases(name: str, steps: int) -> list[Case]:
     if not path.exists():
         return []
     rule = spectrum.CalibratedRule(spectrum.Calibration.load(path))
+    if steps not in rule.calibration.grams:
+        return []
     found = []
-    for count in EVALUATIONS[steps]:
+    for count in cases.EVALUATIONS[steps]:
         config = schedule(steps, count)
         best = partial(rule.schedule, evaluations=count)
         found.append(Case("calibrated", str(count), steps, steps, attached(config, rule)))

@@ -84,7 +84,7 @@ def _chebyshev(steps: int, count: int) -> Iterator[Case]:
     yield Case("linear", str(count), steps, steps, attached(replace(config, w=0.0)))
     for w in SHARES:
         yield Case(f"Chebyshev w={w:g} H=n", str(count), steps, steps, attached(replace(config, w=w)))
-    for w in (0.5, 1.0):  # the published time axis
+    for w in (0.5, 1.0) if steps != 50 else ():  # the published time axis
         yield Case(f"Chebyshev w={w:g} H=50", str(count), steps, steps, attached(replace(config, w=w, horizon=50)))
 
 
