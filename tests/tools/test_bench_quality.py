@@ -57,6 +57,20 @@ def test_a_tiny_run_counts_evaluations_and_is_gone_on_with(
     assert (tmp_path / "quality-demo-10.png").stat().st_size > 10_000
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--models", "flux"], "error: --models flux cannot be measured here: choose among demo, demo-video\n"),
+        (["--steps", "30"], "error: --steps 30 has no cases: choose among 50, 28\n"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == sentence
+
+
 def test_the_best_parity_row_is_that_of_the_highest_mean():
     rows = [
         {"method": method, "evaluations": 10, "psnr": psnr}

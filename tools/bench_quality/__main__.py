@@ -15,10 +15,11 @@ import numpy as np
 import torch
 
 from jobs.atomic import write_json
-from tools.bench_quality import metrics, report
+from jobs.errors import refuse
+from tools.bench_quality import cases, metrics, report
 from tools.bench_quality.calibrated import calibrated_cases
 from tools.bench_quality.cases import Case, all_cases
-from tools.bench_quality.sampling import Subject, sample, subject
+from tools.bench_quality.sampling import BATCH, Subject, sample, subject
 from tools.bench_runner.machine import describe
 
 
@@ -34,6 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"), help="default: %(default)s")
     options = parser.parse_args(arguments)
+    for name in options.models.split(","):
+        if name not in BATCH:
+            refuse(f"--models {name} cannot be measured here: choose among {', '.join(BATCH)}")
+    for steps in options.steps.split(","):
+        if steps not in map(str, cases.EVALUATIONS):
+            refuse(f"--steps {steps} has no cases: choose among {', '.join(map(str, cases.EVALUATIONS))}")
     torch.set_num_threads(options.threads)
     deadline = time.monotonic() + options.time_limit
     options.out.mkdir(parents=True, exist_ok=True)
@@ -44,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         rows = _rows(results, name, options.prompts)
         one: Subject | None = None
         for steps in map(int, options.steps.split(",")):
-            cases = [*calibrated_cases(name, steps), *all_cases(steps)]
-            wanted = [case for case in cases if case.key not in rows and (options.methods or "") in case.method]
+            every = [*calibrated_cases(name, steps), *all_cases(steps)]
+            wanted = [case for case in every if case.key not in rows and (options.methods or "") in case.method]
             if options.settings:
                 wanted = [case for case in wanted if case.setting in options.settings.split(",")]
             if wanted:
@@ -64,10 +71,10 @@ def _rows(results: dict[str, Any], name: str, prompts: int) -> dict[str, Any]:
     return entry["rows"]
 
 
-def _measure(one: Subject, steps: int, cases: list[Case], rows: dict[str, Any], deadline: float, save: Any) -> None:
+def _measure(one: Subject, steps: int, wanted: list[Case], rows: dict[str, Any], deadline: float, save: Any) -> None:
     reference, _ = sample(one, None, steps)
     rows[f"{steps} reference"] = {"accuracy": one.accuracy(reference), "steps": steps}
-    for case in cases:
+    for case in wanted:
         if time.monotonic() > deadline:
             print("the time is up; the same command goes on", file=sys.stderr)
             break
