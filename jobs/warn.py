@@ -13,9 +13,24 @@ SHOWN = 10  # words in a warning
 
 def warn(prepared: Prepared) -> None:
     """Print the warnings there are, a line each, to standard error."""
-    for warning in (unknown_words(prepared), unused_calibration(prepared)):
+    for warning in (unknown_words(prepared), unused_calibration(prepared), foreign_calibration(prepared)):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
+
+
+def foreign_calibration(prepared: Prepared) -> str | None:
+    """A warning that a calibration was made with other weights, as it may be on purpose; None where it was not."""
+    options = prepared.options
+    if options.algo.get("weights") != "calibrated":
+        return None
+    path = options.algo["calibration"]
+    then = read_calibration(path).source.get("model", {})
+    if then.get("revision") in (None, options.weights.revision):
+        return None
+    return (
+        f"algo.calibration {path} was made with model {then['name']}, revision {then['revision']}, and this is "
+        f"{options.model['name']}, revision {options.weights.revision}: calibrate this one unless they are close kin"
+    )
 
 
 def unused_calibration(prepared: Prepared) -> str | None:

@@ -14,7 +14,7 @@ from jobs.algo import forecasting
 from jobs.errors import BadInput
 from jobs.options import identity
 from jobs.prepare import Prepared, prepare
-from jobs.warn import unused_calibration
+from jobs.warn import foreign_calibration, unused_calibration
 from jobs.worker import work
 from tests.jobs.support import config, new_run, tar_hashes, write_prompts
 
@@ -125,6 +125,22 @@ def test_a_calibration_that_fits_needs_no_warning(tmp_path: Path):
     write(tmp_path)
     assert unused_calibration(prepare(config(*calibrated(tmp_path)))) is None
     assert unused_calibration(prepare(config("algo=nocache"))) is None
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_calibration_of_other_weights_is_used_with_a_warning(same: bool, tmp_path: Path):
+    path = write(tmp_path)
+    prepared = prepare(config(*calibrated(tmp_path)))
+    revision = prepared.options.weights.revision
+    made = spectrum.Calibration.load(path)
+    source = {**made.source, "model": {"name": "other", "revision": revision if same else "v1"}}
+    path.write_text(spectrum.Calibration(made.grams, source).to_json())
+    assert foreign_calibration(prepared) == (
+        None
+        if same
+        else f"algo.calibration {path} was made with model other, revision v1, and this is demo, "
+        f"revision {revision}: calibrate this one unless they are close kin"
+    )
 
 
 REFUSED = [
