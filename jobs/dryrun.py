@@ -2,6 +2,7 @@
 
 from jobs.algo import forecasting
 from jobs.options import Options
+from jobs.parallel.degrees import Size
 from jobs.prepare import Prepared
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -17,6 +18,8 @@ def describe(prepared: Prepared) -> str:
         f"{plan.num_shards} shards, {left} to make",
         *_steps(options),
     ]
+    if options.parallel.size > 1:
+        lines.append(f"  ranks: {options.parallel.size} share each batch ({options.parallel})")
     own = sorted(plan.table.settings.keys() & {"height", "width", "num_frames", "num_inference_steps"})
     if own:
         lines.append(f"  {plan.table.path} sets {', '.join(own)} for single prompts; the above is for the others")
@@ -30,25 +33,26 @@ def _steps(options: Options) -> list[str]:
     plan = forecasting(options.algo, options.model, options.weights.folder).plan(n)
     count = len(plan.evaluated)
     size, place = history_bytes(options, len(plan.rows)), options.algo.get("history_device") or "where the denoiser is"
+    each = " on each rank" if options.parallel.size > 1 else ""
     return [
         f"  steps: {count} of {n} evaluated: {' '.join(map(str, plan.evaluated))}",
         f"  speed: at most {n / count:.2f}x of denoising every step",
-        f"  history: {_human(size)} for a batch of {options.batch_size} ({place}), freed when its last step is taken",
+        f"  history: {_human(size)}{each} for a batch of {options.batch_size} ({place}), "
+        "freed when its last step is taken",
     ]
 
 
 def history_bytes(options: Options, rows: int) -> int:
-    """Bytes of the features kept while a batch is denoised, all guidance branches together.
+    """Bytes of the features that a rank keeps while a batch is denoised, all its guidance branches together.
 
     Args:
         options: size, batch and model.
         rows: evaluated steps whose features are kept.
     """
-    feature = options.model["feature"]
-    frames = (options.num_frames - 1) // feature["frames"] + 1
-    positions = frames * (options.height // feature["pixels"]) * (options.width // feature["pixels"])
+    feature, degrees = options.model["feature"], options.parallel
+    positions = Size(options.height, options.width, options.num_frames).tokens(feature) // degrees.sequence
     # Guidance by a negative prompt computes everything twice, in one call or in two.
-    branches = 2 if options.model["negative_prompts"] and options.guidance_scale > 1 else 1
+    branches = 2 // degrees.cfg if options.model["negative_prompts"] and options.guidance_scale > 1 else 1
     return rows * options.batch_size * branches * positions * feature["channels"] * BYTES[options.model["dtype"]]
 
 

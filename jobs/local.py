@@ -1,4 +1,8 @@
-"""Works shards on this machine: ``ngpu`` worker processes, each with its own model, fed one shard at a time."""
+"""Works shards on this machine: worker processes, each with its own model, fed one shard at a time.
+
+A worker is one process, or a group of them that share each sample (``parallel``); then the first of them is the one
+that is fed.
+"""
 
 import logging
 import multiprocessing
@@ -15,25 +19,35 @@ from typing import Any
 
 from tqdm import tqdm
 
+from jobs.parallel.ranks import Member
 from jobs.prepare import Prepared
 
 log = logging.getLogger(__name__)
 
+ENDS = 20.0  # seconds that a group has to end by itself after it lost a rank
 
-@dataclass
+
+@dataclass(eq=False)
 class _Worker:
     process: Any
     pipe: Connection
-    device: str
+    devices: list[str]
     log_path: str
+    followers: list[Any]
+    doomed: float | None = None  # when it must have ended
     shard: int | None = None
     published: int = 0
     explained: bool = False
     open: bool = True
 
 
-def run_local(prepared: Prepared, shards: list[int], devices: list[str]) -> list[str]:
+def run_local(prepared: Prepared, shards: list[int], devices: list[list[str]]) -> list[str]:
     """Work ``shards`` on this machine and wait.
+
+    Args:
+        prepared: the run.
+        shards: in the order in which they are begun.
+        devices: of each worker, one a rank.
 
     Returns:
         One sentence for each thing that went wrong; empty when every shard was published whole.
@@ -41,23 +55,20 @@ def run_local(prepared: Prepared, shards: list[int], devices: list[str]) -> list
     queue = deque(shards)
     problems: list[str] = []
     total = sum(len(prepared.plan.shard_range(shard)) for shard in shards)
-    workers = [_start(prepared, device, number) for number, device in enumerate(devices[: len(shards)])]
+    workers = [_start(prepared, own, number) for number, own in enumerate(devices[: len(shards)])]
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with tqdm(total=total, unit="sample", desc=prepared.run.path.name, dynamic_ncols=True) as bar:
             while any(worker.open for worker in workers):
-                for ready in wait([worker.pipe for worker in workers if worker.open]):
-                    worker = next(worker for worker in workers if worker.pipe is ready)
+                for worker in _ready(workers):
                     _serve(worker, queue, problems, bar)
                     if not worker.open and worker.published and queue:
                         # it died on one shard and had managed others: the rest still deserves a worker
-                        workers.append(_start(prepared, worker.device, len(workers)))
+                        workers.append(_start(prepared, worker.devices, len(workers)))
     finally:
         signal.signal(signal.SIGTERM, previous)
         for worker in workers:
-            if worker.open:
-                worker.process.terminate()
-            worker.process.join()
+            _end(worker)
     if queue:
         problems.append(f"{len(queue)} shards were not begun")
     return problems
@@ -67,18 +78,59 @@ def _interrupt(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _start(prepared: Prepared, device: str, number: int) -> _Worker:
+def _ready(workers: list[_Worker]) -> list[_Worker]:
+    """Wait for word of some workers; ends those whose group lost a rank and does not end by itself."""
+    living = {worker.pipe: worker for worker in workers if worker.open}
+    followers = {process.sentinel: worker for worker in living.values() for process in worker.followers}
+    doomed = [worker for worker in living.values() if worker.doomed]
+    ready = wait([*living, *followers], timeout=1.0 if doomed else None)
+    for worker in {followers[one] for one in ready if one in followers}:
+        for process in worker.followers:
+            process.join(0)
+        if any(process.exitcode for process in worker.followers):
+            worker.doomed = worker.doomed or time.monotonic() + ENDS
+        worker.followers = [process for process in worker.followers if process.exitcode is None]
+    for worker in doomed:
+        if worker.doomed and time.monotonic() > worker.doomed:
+            worker.process.kill()
+    return [living[one] for one in ready if one in living]
+
+
+def _end(worker: _Worker) -> None:
+    """See to it that none of a worker's processes is left."""
+    processes = [worker.process, *worker.followers]
+    if worker.open:
+        for process in processes:
+            process.terminate()
+    for process in worker.followers:  # they leave by themselves when the first one has left
+        process.join(ENDS)
+        process.kill()
+    for process in processes:
+        process.join()
+
+
+def _start(prepared: Prepared, devices: list[str], number: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    log_path = str(prepared.run.logs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-worker{number}.log")
-    process = context.Process(target=_worker_main, args=(prepared, device, log_path, theirs), daemon=True)
-    process.start()
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-worker{number}"
+    logs = [str(prepared.run.logs / f"{stem}{f'-rank{rank}' if rank else ''}.log") for rank in range(len(devices))]
+    meeting = prepared.run.work / f"group-{stem}-{time.time_ns():x}.json"
+    members = [Member(rank, len(devices), rank, meeting) for rank in range(len(devices))]
+    leader = members[0] if len(devices) > 1 else None
+    process = context.Process(target=_worker_main, args=(prepared, devices[0], logs[0], theirs, leader), daemon=True)
+    followers = [
+        context.Process(target=_follower_main, args=(prepared, *one), daemon=True)
+        for one in zip(devices[1:], logs[1:], members[1:], strict=True)
+    ]
+    for each in (process, *followers):
+        each.start()
     theirs.close()
-    return _Worker(process, ours, device, log_path)
+    return _Worker(process, ours, devices, logs[0], followers)
 
 
 def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -> None:
     """Handle one message of a worker, or its end."""
+    name = " ".join(worker.devices)
     try:
         event, shard, detail = worker.pipe.recv()
     except (EOFError, OSError):
@@ -88,7 +140,9 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -
             where = f" on shard {worker.shard}" if worker.shard is not None else ""
             code = worker.process.exitcode
             ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            problems.append(f"worker {worker.device} {ended}{where}: see {worker.log_path}")
+            if worker.doomed:
+                ended = "lost one of its ranks and was ended"
+            problems.append(f"worker {name} {ended}{where}: see {worker.log_path}")
         return
     if event == "next":
         worker.shard = queue.popleft() if queue else None
@@ -108,15 +162,13 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -
         problems.append(f"shard {shard} waits for its failed samples; running the same command again retries them")
     elif event == "error":
         worker.explained = True
-        problems.append(f"worker {worker.device}: {detail}: see {worker.log_path}")
+        problems.append(f"worker {name}: {detail}: see {worker.log_path}")
 
 
-def _worker_main(prepared: Prepared, device: str, log_path: str, pipe: Connection) -> None:
+def _worker_main(prepared: Prepared, device: str, log_path: str, pipe: Connection, member: Member | None) -> None:
     from jobs.worker import work
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    redirect_output(log_path)
-
+    _begin(log_path)
     sending = threading.Lock()  # the generator's thread and the writer's share the pipe
 
     def report(event: str, shard: int | None, detail: str) -> None:
@@ -140,12 +192,26 @@ def _worker_main(prepared: Prepared, device: str, log_path: str, pipe: Connectio
             device=device,
             log_path=log_path,
             report=report,
+            member=member,
+            on_loss=lambda cause: report("error", None, cause),
         )
         log.info("the generator waited for encoding or writing %.2f %% of the time", 100 * waited)
     except Exception as error:
         log.exception("this worker cannot go on")
         report("error", None, f"{type(error).__name__}: {error}")
         sys.exit(1)
+
+
+def _follower_main(prepared: Prepared, device: str, log_path: str, member: Member) -> None:
+    from jobs.worker import follow
+
+    _begin(log_path)
+    follow(prepared.options, prepared.plan, device=device, member=member)
+
+
+def _begin(log_path: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    redirect_output(log_path)
 
 
 def redirect_output(log_path: str) -> None:

@@ -1,5 +1,6 @@
 """Loads diffusers pipelines from a model config and calls them for one batch. Only this module knows diffusers."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from jobs.algo import forecasting
 from jobs.errors import BadInput
+from jobs.parallel.degrees import Degrees
 from jobs.plan import Sample
 
 
@@ -24,12 +26,16 @@ class Generator:
         model: the model config (plain dict).
         spectrum: handle of the attached forecaster, or None for the plain pipeline.
         counted: evaluated steps of the last call that succeeded, as Spectrum counted them.
+        group: the ``jobs.parallel.group.Group`` whose ranks make each batch together, or None.
+        branches: ``jobs.parallel.guidance.Branches``, where ranks share the branches of guidance.
     """
 
     pipeline: Any
     model: dict[str, Any]
     spectrum: Any = None
     counted: int = 0
+    group: Any = None
+    branches: Any = None
 
     @property
     def sampler(self) -> str:
@@ -40,14 +46,31 @@ class Generator:
         return self.counted if self.spectrum else num_inference_steps
 
     def __call__(self, batch: list[Sample]) -> list[np.ndarray]:
-        """Generate one batch: samples that share size, steps and guidance.
+        """Generate one batch: samples that share size, steps and guidance. In a group, all ranks call it alike.
 
         Returns:
-            One uint8 array a sample: (height, width, 3), of a clip (frames, height, width, 3).
+            One uint8 array a sample: (height, width, 3), of a clip (frames, height, width, 3). Rank 0 of a group gets
+            them, the others an empty list.
 
         Raises:
             SampleFailed: the model's output is not finite (a single sample's batch tells which).
         """
+        if self.group and self.group.rank == 0:
+            self.group.announce([sample.index for sample in batch])
+        if self.branches:
+            self.branches.restart()
+        with self.group.together() if self.group else nullcontext():
+            output = self._call_pipeline(batch)
+        if self.group and self.group.rank:
+            return []
+        if not np.isfinite(output).all():
+            raise SampleFailed("the model's output is not finite: lower the guidance, or use a wider dtype")
+        if self.spectrum:
+            self.counted = self.spectrum.statistics.evaluated_steps
+        return list((output * 255).round().astype(np.uint8))
+
+    def _call_pipeline(self, batch: list[Sample]) -> np.ndarray:
+        """The batch's pictures or clips, of values from 0 to 1."""
         import torch
 
         first = batch[0]
@@ -67,12 +90,7 @@ class Generator:
             **asked,
             **self.model["call"],
         )
-        output = result.frames if makes_clips else result.images
-        if not np.isfinite(output).all():
-            raise SampleFailed("the model's output is not finite: lower the guidance, or use a wider dtype")
-        if self.spectrum:
-            self.counted = self.spectrum.statistics.evaluated_steps
-        return list((output * 255).round().astype(np.uint8))
+        return result.frames if makes_clips else result.images
 
     def _negative_prompts(self, batch: list[Sample]) -> list[str] | None:
         """The batch's negative prompts; a batch has one for every sample, or none (``Sample.batch_settings``).
@@ -85,7 +103,15 @@ class Generator:
         return None if zeros and not any(given) else given
 
 
-def load(model: dict[str, Any], algo: dict[str, Any], folder: Path, *, device: str) -> Generator:
+def load(
+    model: dict[str, Any],
+    algo: dict[str, Any],
+    folder: Path,
+    *,
+    device: str,
+    degrees: Degrees | None = None,
+    group: Any = None,
+) -> Generator:
     """Load the pipeline of a model config onto ``device`` and attach the algorithm.
 
     Args:
@@ -93,6 +119,8 @@ def load(model: dict[str, Any], algo: dict[str, Any], folder: Path, *, device: s
         algo: the algorithm's config.
         folder: the pipeline's directory.
         device: torch device that computes.
+        degrees: how the ranks of ``group`` share a sample.
+        group: the ``jobs.parallel.group.Group`` that this process is in; None if it works alone.
 
     Raises:
         BadInput: the weights cannot be read, or the pipeline cannot take the algorithm.
@@ -118,10 +146,27 @@ def load(model: dict[str, Any], algo: dict[str, Any], folder: Path, *, device: s
         pipeline.vae.enable_slicing()
         pipeline.vae.enable_tiling()
     _place(pipeline, model["offload"], device)
+    branches = _share(pipeline, degrees, group) if group and degrees else None
     if model["compile"]:
         for denoiser in _denoisers(pipeline):
             _compile(denoiser)
-    return Generator(pipeline, model, _attach(pipeline, algo, model, folder))
+    attached = _attach(pipeline, algo, model, folder)
+    return Generator(pipeline, model, attached, group=group, branches=branches)
+
+
+def _share(pipeline: Any, degrees: Degrees, group: Any) -> Any:
+    """Split the pipeline's work among the ranks of a group; returns what splits the branches of guidance, if it is."""
+    from jobs.parallel.decode import SplitDecoder
+    from jobs.parallel.denoiser import make_mesh, share_denoiser
+    from jobs.parallel.guidance import Branches
+
+    mesh = make_mesh(degrees, group.device)
+    denoisers = _denoisers(pipeline)
+    if degrees.sequence > 1:
+        for denoiser in denoisers:
+            share_denoiser(denoiser, degrees, mesh, group.device)
+    SplitDecoder(pipeline.vae, group.rank, group.size)
+    return Branches(pipeline, denoisers, mesh) if degrees.cfg > 1 else None
 
 
 def _place(pipeline: Any, offload: str, device: str) -> None:

@@ -1,6 +1,6 @@
 """From Hydra's config to checked options. Everything that can be refused without a model is refused here."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from jobs.checks import (
 )
 from jobs.encode import FORMATS
 from jobs.errors import BadInput
+from jobs.parallel.degrees import Degrees, Size, check_divides, check_shareable
 from jobs.plan import Plan
 from jobs.prompts import PromptTable, read_prompts
 from jobs.weights import Weights, find_weights
@@ -58,6 +59,7 @@ class Options:
     image_format: str
     image_quality: int
     video_crf: int
+    parallel: Degrees
     ngpu: int
     device: str
     cpu_threads: int
@@ -65,6 +67,11 @@ class Options:
     shards_per_task: int | None
     sample_attempts: int
     dry_run: bool
+
+    @property
+    def workers(self) -> int:
+        """Samples that are made at once on this machine."""
+        return self.ngpu // self.parallel.size
 
     @property
     def makes_clips(self) -> bool:
@@ -97,6 +104,7 @@ def read_options(cfg: DictConfig) -> Options:
         raise BadInput("model and algo must each name one of the files in conf/model and conf/algo")
     check_model(model)
     algo = checked_algo(algo)
+    degrees = _degrees(value["parallel"])
     prompt_file = find_prompt_file(text("prompt_file", value["prompt_file"]))
     name = value["exp_name"]
     name = f"{model['name']}-{prompt_file.stem}" if name is None else text("exp_name", name)
@@ -120,7 +128,8 @@ def read_options(cfg: DictConfig) -> Options:
         image_format=one_of("image_format", value["image_format"], FORMATS),
         image_quality=whole("image_quality", value["image_quality"], 1, 100),
         video_crf=whole("video_crf", value["video_crf"], 0, 51),
-        ngpu=whole("ngpu", value["ngpu"], 1),
+        parallel=degrees,
+        ngpu=whole("ngpu", value["ngpu"], 1, optional=True) or degrees.size,
         device=one_of("device", value["device"], ("auto", "cuda", "cpu")),
         cpu_threads=whole("cpu_threads", value["cpu_threads"], 1),
         shards=_shards(value["shards"]),
@@ -131,6 +140,13 @@ def read_options(cfg: DictConfig) -> Options:
     for axis in ("height", "width"):
         check_size(axis, getattr(options, axis), model)
     check_frames(options.num_frames, model)
+    check_divides(Size(options.height, options.width, options.num_frames), model, degrees)
+    check_shareable(model, options.weights.folder, degrees, options.guidance_scale)
+    if options.ngpu % degrees.size:
+        raise BadInput(
+            f"ngpu={options.ngpu} is no multiple of the {degrees.size} ranks that {degrees} makes of each worker: "
+            f"set ngpu={max(1, options.ngpu // degrees.size) * degrees.size}, or leave it out"
+        )
     if options.negative_prompt and not model["negative_prompts"]:
         raise BadInput(f"negative_prompt is nothing that model {model['name']} can take: leave it out")
     if options.negative_prompt and options.guidance_scale <= 1:
@@ -181,6 +197,8 @@ def identity(options: Options, plan: Plan) -> dict[str, Any]:
         "shard_size": options.shard_size,
         "batch_size": options.batch_size,
         "cpu_threads": options.cpu_threads,
+        # Only where samples are shared: runs from before they could be go on.
+        **({"parallel": options.parallel.shared} if options.parallel.size > 1 else {}),
     }
 
 
@@ -208,10 +226,25 @@ def _check_table(table: PromptTable, options: Options) -> None:
     for index, num_frames in enumerate(table.settings.get("num_frames", [])):
         if num_frames is not None:
             check_frames(num_frames, model, f"{table.where(index)}: ")
+    if options.parallel.sequence > 1:
+        default = Size(options.height, options.width, options.num_frames)
+        names = ("height", "width", "num_frames")
+        own = {name: table.settings[name] for name in names if name in table.settings}
+        for index in range(len(table) if own else 0):
+            size = replace(default, **{name: given[index] for name, given in own.items() if given[index] is not None})
+            check_divides(size, model, options.parallel, f"{table.where(index)}: ")
     if not model["negative_prompts"] and any(table.settings.get("negative_prompt", [])):
         raise BadInput(
             f"{table.path} has negative prompts, which model {model['name']} does not take: remove the column"
         )
+
+
+def _degrees(value: Any) -> Degrees:
+    if not isinstance(value, dict):
+        raise BadInput(f"parallel has the parts ulysses, ring and cfg: set them like parallel.ulysses=2, not {value!r}")
+    check_keys(value, set(vars(Degrees())), "conf/generate.yaml", "parallel.")
+    limits = {"ulysses": None, "ring": None, "cfg": 2}
+    return Degrees(**{name: whole(f"parallel.{name}", value[name], 1, high) for name, high in limits.items()})
 
 
 def _shards(value: Any) -> str | None:

@@ -93,26 +93,31 @@ def create(prepared: Prepared, cfg: DictConfig) -> None:
     run.check(identity(options, plan))  # another command may have been first
 
 
-def resolve_devices(options: Options) -> list[str]:
-    """The torch device of each of the ``ngpu`` workers of this machine.
+def resolve_devices(options: Options) -> list[list[str]]:
+    """The torch devices of each of this machine's workers: one of each rank that shares its samples.
 
     Raises:
-        BadInput: more workers than GPUs (on a CPU: than cores), or a dtype the device cannot compute.
+        BadInput: more of them than GPUs (on a CPU: than cores), or what the device cannot do.
     """
     gpus = _visible_gpus(options)
     if gpus:
-        if options.ngpu > gpus:
-            raise BadInput(f"ngpu={options.ngpu} is more than the {gpus} GPUs visible here: set ngpu={gpus} or less")
-        return [f"cuda:{number}" for number in range(options.ngpu)]
-    check_cpu(options)
-    cores = len(os.sched_getaffinity(0))
-    if options.ngpu > cores:
-        raise BadInput(f"ngpu={options.ngpu} is more than the {cores} cores here: set ngpu={cores} or less")
-    return ["cpu"] * options.ngpu
+        kind, there, devices = "GPUs visible", gpus, [f"cuda:{number}" for number in range(options.ngpu)]
+    else:
+        check_cpu(options)
+        kind, there, devices = "cores", len(os.sched_getaffinity(0)), ["cpu"] * options.ngpu
+    size = options.parallel.size
+    if options.ngpu > there:
+        if there < size:
+            raise BadInput(
+                f"{options.parallel} needs {size} ranks and there are {there} {kind} here: use lower degrees"
+            )
+        least = there // size * size
+        raise BadInput(f"ngpu={options.ngpu} is more than the {there} {kind} here: set ngpu={least} or less")
+    return [devices[start : start + size] for start in range(0, options.ngpu, size)]
 
 
 def task_device(options: Options, number: int) -> str:
-    """The torch device of launched task ``number``: Slurm shows a task its own GPU, other launchers show all.
+    """The torch device of rank ``number`` of the launched ones: Slurm shows a task its own GPUs, other launchers all.
 
     Raises:
         BadInput: as ``resolve_devices``.
@@ -138,7 +143,12 @@ def _visible_gpus(options: Options) -> int:
 
 
 def check_cpu(options: Options) -> None:
-    """Refuse what a CPU cannot do: float16, and offloading to itself."""
+    """Refuse what a CPU cannot do: float16, offloading to itself, and ring attention."""
+    if options.parallel.ring > 1:
+        raise BadInput(
+            f"parallel.ring={options.parallel.ring} needs attention kernels that only GPUs have: "
+            "use parallel.ulysses on a CPU"
+        )
     for name in ("dtype", "vae_dtype"):
         if options.model[name] == "float16":
             raise BadInput(f"model.{name}=float16 does not work on a CPU: use model.{name}=float32 or bfloat16")

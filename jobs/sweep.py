@@ -12,9 +12,8 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from jobs import slurm
@@ -22,6 +21,7 @@ from jobs.atomic import write_json
 from jobs.attempt import journals
 from jobs.dryrun import describe
 from jobs.errors import BadInput, Unfinished
+from jobs.launcher import check_ranks, make_launcher
 from jobs.options import read_options
 from jobs.plan import format_shards, parse_shards
 from jobs.prepare import Prepared, check_cpu, create, prepare, resolve_devices
@@ -32,7 +32,6 @@ from jobs.warn import warn
 POLL = 3.0  # seconds between looks at the queue
 GONE = 3  # looks in a row at which none of our jobs is in the queue, before that is believed
 AT_ONCE = ("basic", "joblib", "submitit_local")  # launchers with no queue: one task a worker, not one a shard
-REQUEUES = 20  # how often a task that ran into its time limit is queued again (each time it resumes)
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,7 @@ def fan_out(context: HydraContext, task_function: TaskFunction, config: DictConf
         slurm.drop_allocation_variables()
     runs = _compose_runs(context, config, arguments)
     prepared = [prepare(cfg) for _, cfg in runs]
+    check_ranks(config, prepared)
     for one in prepared:
         warn(one)
     if any(one.options.dry_run for one in prepared):
@@ -87,7 +87,7 @@ def fan_out(context: HydraContext, task_function: TaskFunction, config: DictConf
         print(f"{len(earlier)} tasks of an earlier launch are still in the queue; waiting for them too", flush=True)
     if tasks:
         folder = _launch_folder(prepared, tasks)
-        launcher = _make_launcher(context, task_function, config, folder, prepared, on_slurm)
+        launcher = make_launcher(context, task_function, config, folder, prepared)
         print(f"launching {len(tasks)} tasks for {sum(map(len, left))} shards; logs: {folder}", flush=True)
         jobs = [task.overrides for task in tasks]
         if on_slurm:
@@ -181,7 +181,7 @@ def _tasks(
         )
     size = asked or 1
     if not asked and launcher in AT_ONCE:
-        workers = 1 if launcher == "basic" else prepared[0].options.ngpu
+        workers = 1 if launcher == "basic" else prepared[0].options.workers
         size = max(1, -(-total // workers))
     while (count := sum(-(-len(shards) // size) for shards in left)) > limit:
         if asked:
@@ -214,33 +214,6 @@ def _launch_folder(prepared: list[Prepared], tasks: list[Task]) -> Path:
     listing = [{"run": str(task.run.absolute()), "shards": format_shards(task.shards)} for task in tasks]
     write_json(folder / "tasks.json", listing)
     return folder
-
-
-def _make_launcher(
-    context: HydraContext,
-    task_function: TaskFunction,
-    config: DictConfig,
-    folder: Path,
-    prepared: list[Prepared],
-    on_slurm: bool,
-) -> Any:
-    """Instantiate Hydra's launcher with what a long resumable job needs, unless the user said otherwise."""
-    given = list(config.hydra.overrides.hydra)
-    wanted: dict[str, Any] = {"hydra.sweep.dir": str(folder)}
-    if "submitit_folder" in config.hydra.launcher:
-        wanted["hydra.launcher.submitit_folder"] = f"{folder}/%j"
-        wanted["hydra.launcher.name"] = re.sub(r"\W+", "-", prepared[0].run.path.name)
-    if on_slurm:
-        wanted["hydra.launcher.max_num_timeout"] = REQUEUES
-        if gpus := max(one.options.model["gpus"] for one in prepared):
-            wanted["hydra.launcher.gpus_per_node"] = gpus
-    with open_dict(config):
-        for name, value in wanted.items():
-            if not any(str(item).lstrip("+").startswith(f"{name}=") for item in given):
-                OmegaConf.update(config, name, value)
-        # tasks compose their config anew from these
-        config.hydra.overrides.hydra.append(f"hydra.sweep.dir='{folder}'")
-    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task_function, config=config)
 
 
 def _launch(launcher: Any, jobs: list[list[str]]) -> list[str]:

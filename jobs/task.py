@@ -8,12 +8,14 @@ import time
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from jobs.attempt import journals
 from jobs.dryrun import describe
 from jobs.errors import BadInput, Unfinished, refuse
 from jobs.local import run_local, start_logging
+from jobs.options import Options
+from jobs.parallel.ranks import Member, launched_member
 from jobs.prepare import Prepared, create, prepare, resolve_devices, task_device
 from jobs.warn import warn
 
@@ -36,6 +38,8 @@ def run(cfg: DictConfig) -> None:
         try:
             _run_here(cfg)
         except BadInput as error:  # not later: Hydra prints a line of its own above an exception on its way out
+            if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, one says it
+                sys.exit(2)
             refuse(str(error))
 
 
@@ -44,6 +48,12 @@ def _run_here(cfg: DictConfig) -> None:
 
     _refuse_idle_launcher()
     prepared = prepare(cfg)
+    member = launched_member(prepared.options.parallel, prepared.run.work)
+    if member and member.rank:
+        if not prepared.options.dry_run and (shards := prepared.unfinished()):
+            start_logging()
+            _work_here(prepared, shards, member, log_path="")
+        sys.exit(0)
     warn(prepared)
     if prepared.options.dry_run:
         print(describe(prepared))
@@ -51,10 +61,15 @@ def _run_here(cfg: DictConfig) -> None:
     shards = prepared.unfinished()
     problems = []
     if shards:
-        devices = resolve_devices(prepared.options)
+        devices = [] if member else resolve_devices(prepared.options)
         prepared.options.weights.check()  # last of the checks: mending it takes longest
         create(prepared, cfg)
-        problems = run_local(prepared, _others_last(prepared, shards), devices)
+        shards = _others_last(prepared, shards)
+        if member:
+            start_logging()
+            problems = _work_here(prepared, shards, member, _own_log(prepared))
+        else:
+            problems = run_local(prepared, shards, devices)
     sys.exit(conclude([(prepared, shards)], problems))
 
 
@@ -81,12 +96,29 @@ def _run_task(cfg: DictConfig) -> None:
 
 
 def _work(prepared: Prepared) -> None:
-    """Work this task's shards in this process, on its own GPU."""
-    from jobs.worker import work
-
+    """Work this task's shards: in this process on its own GPU, as a rank of a group, or with ranks of its own."""
     log_path = _task_log(prepared)
     shards = prepared.unfinished()
     log.info("working shards %s", shards)
+    try:
+        prepared.options.weights.check()
+        member = launched_member(prepared.options.parallel, prepared.run.work)
+        if member or prepared.options.parallel.size == 1:
+            problems = _work_here(prepared, shards, member, log_path)
+        else:
+            problems = run_local(prepared, shards, [_devices_here(prepared.options)])
+    except Exception as error:
+        prepared.run.record_task_failure(shards, f"{type(error).__name__}: {error}", log_path)
+        raise
+    if problems:
+        raise Unfinished("; ".join(problems))
+
+
+def _work_here(prepared: Prepared, shards: list[int], member: Member | None, log_path: str) -> list[str]:
+    """Work shards in this process, alone or as a rank; returns what went wrong with single shards and samples."""
+    from jobs.worker import follow, work
+
+    options, plan, run = prepared.options, prepared.plan, prepared.run
     problems: list[str] = []
 
     def report(event: str, shard: int, detail: str) -> None:
@@ -95,18 +127,25 @@ def _work(prepared: Prepared) -> None:
         if event in ("failed", "held"):
             problems.append(f"shard {shard} {event} {detail}")
 
-    try:
-        device = task_device(prepared.options, HydraConfig.get().job.num)
-        prepared.options.weights.check()
+    def on_loss(cause: str) -> None:
+        run.record_task_failure(shards, cause, log_path)
+
+    device = _devices_here(options)[member.local_rank if member else 0]
+    if member and member.rank:
+        follow(options, plan, device=device, member=member, on_loss=on_loss)
+    else:
         waited = work(
-            prepared.options, prepared.plan, prepared.run, shards, device=device, log_path=log_path, report=report
+            options, plan, run, shards, device=device, log_path=log_path, report=report, member=member, on_loss=on_loss
         )
-    except Exception as error:
-        prepared.run.record_task_failure(shards, f"{type(error).__name__}: {error}", log_path)
-        raise
-    log.info("the generator waited for encoding or writing %.2f %% of the time", 100 * waited)
-    if problems:
-        raise Unfinished("; ".join(problems))
+        log.info("the generator waited for encoding or writing %.2f %% of the time", 100 * waited)
+    return problems
+
+
+def _devices_here(options: Options) -> list[str]:
+    """The devices of this task's ranks; where tasks see all of a machine's GPUs, each task has its own."""
+    job = HydraConfig.get().job
+    number = 0 if OmegaConf.is_missing(job, "num") else job.num
+    return [task_device(options, number * options.parallel.size + rank) for rank in range(options.parallel.size)]
 
 
 def _task_log(prepared: Prepared) -> str:
@@ -116,6 +155,10 @@ def _task_log(prepared: Prepared) -> str:
         import submitit
 
         return str(submitit.JobEnvironment().paths.stderr)
+    return _own_log(prepared)
+
+
+def _own_log(prepared: Prepared) -> str:
     path = str(prepared.run.logs / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-task.log")
     logging.getLogger().addHandler(logging.FileHandler(path))
     return path

@@ -1,22 +1,25 @@
 """One process with one loaded model, working through shards. The generator's loop, and nothing else."""
 
+import contextlib
 import hashlib
 import json
 import logging
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from submitit.core.utils import UncompletedJobError
 
-from jobs.algo import calibration_misfit
+from jobs.algo import calibration_misfit, forecasting
 from jobs.attempt import Attempt
 from jobs.encode import ImageFormat, MediaFormat
 from jobs.models import Generator, load, versions
-from jobs.options import Options, deciding_algo
+from jobs.options import Options, deciding_algo, identity
+from jobs.parallel.ranks import Member
 from jobs.plan import Plan, Sample
 from jobs.rundir import RunDir
 from jobs.video import VideoFormat
@@ -45,12 +48,16 @@ def work(
     device: str,
     log_path: str,
     report: Report,
+    member: Member | None = None,
+    on_loss: Callable[[str], None] | None = None,
 ) -> float:
     """Load the model once, then make and publish each shard.
 
     Args:
         shards: asked for one at a time, as late as possible.
         device: torch device.
+        member: this process's place, where it leads a group; None if it works alone.
+        on_loss: called before the group's loss of a rank ends this process.
         log_path: where this process logs, for ``jobs.status``.
         report: see ``jobs.writer.Writer``.
 
@@ -62,10 +69,44 @@ def work(
     """
     import torch
 
-    torch.set_num_threads(options.cpu_threads)
-    assert options.weights.folder  # prepare made sure of it
-    generator = load(options.model, options.algo, options.weights.folder, device=device)
-    common = {
+    current: list[Attempt] = []
+
+    def lost(cause: str) -> None:
+        for attempt in current:
+            attempt.end("lost", cause)  # for jobs.status
+        if on_loss:
+            on_loss(cause)
+
+    with _group(options, plan, member, device, lost) as group:
+        if group:
+            group.announce([])  # there is something to do: load the model
+        generator = _load(options, device, group)
+        common = _common(options, generator)
+        fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]
+        name = _device_name(device) + (f" x{group.size}" if group else "")
+        writer = Writer(
+            plan,
+            _media_format(options),
+            common,
+            sample_attempts=options.sample_attempts,
+            # Of clips only what hides one batch's encoding: a second of 720p takes 66 MB.
+            in_flight=options.batch_size + 1 if options.makes_clips else 4 * options.batch_size + 4,
+            report=report,
+        )
+        start = time.perf_counter()
+        try:
+            for shard in shards:
+                if not run.is_done(shard):
+                    current[:] = [Attempt(run, shard, fingerprint=fingerprint, device=name, log=log_path)]
+                    _make_shard(generator, plan, current[0], writer, options.sample_attempts)
+        finally:
+            writer.close()
+        return writer.waited / (time.perf_counter() - start)
+
+
+def _common(options: Options, generator: Generator) -> dict[str, Any]:
+    """What the json of every sample says alike."""
+    return {
         "model": options.model["name"],
         "revision": options.weights.revision,
         "sampler": generator.sampler,
@@ -73,25 +114,56 @@ def work(
         "algo": _algo_used(options),
         "versions": versions(options.makes_clips),
     }
-    fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]
-    writer = Writer(
-        plan,
-        _media_format(options),
-        common,
-        sample_attempts=options.sample_attempts,
-        # Of clips only what hides one batch's encoding: a second of 720p takes 66 MB.
-        in_flight=options.batch_size + 1 if options.makes_clips else 4 * options.batch_size + 4,
-        report=report,
+
+
+def follow(
+    options: Options, plan: Plan, *, device: str, member: Member, on_loss: Callable[[str], None] | None = None
+) -> None:
+    """Take part in the batches that rank 0 of a group makes, until it has no more; ``work`` says of what."""
+    with _group(options, plan, member, device, on_loss) as group:
+        calls = group.announced()
+        if next(calls, None) is None:
+            return
+        generator = _load(options, device, group)
+        for indices in calls:
+            with contextlib.suppress(Exception):  # rank 0 met it as well, or the group would have ended
+                generator([plan.sample(index) for index in indices])
+
+
+def _group(
+    options: Options, plan: Plan, member: Member | None, device: str, on_loss: Callable[[str], None] | None
+) -> AbstractContextManager[Any]:
+    """The group of this process; None to work with where it has none."""
+    if member is None:
+        return contextlib.nullcontext()
+    from jobs.parallel.group import Group
+
+    return Group(member, device=device, digest=_digest(options, plan), on_loss=on_loss or (lambda cause: None))
+
+
+def _digest(options: Options, plan: Plan) -> str:
+    """Names everything on which the ranks of a group must agree, the plan of denoising steps too."""
+    steps = None
+    if options.algo["name"] != "nocache":
+        chosen = forecasting(options.algo, options.model, options.weights.folder)
+        steps = chosen.plan(options.num_inference_steps).digest()
+    agreed = [identity(options, plan), versions(options.makes_clips), steps]
+    return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()
+
+
+def _load(options: Options, device: str, group: Any) -> Generator:
+    import torch
+
+    torch.set_num_threads(options.cpu_threads)
+    assert options.weights.folder  # prepare made sure of it
+    return load(
+        options.model,
+        options.algo,
+        options.weights.folder,
+        device=device,
+        degrees=options.parallel,
+        group=group,
     )
-    start = time.perf_counter()
-    try:
-        for shard in shards:
-            if not run.is_done(shard):
-                attempt = Attempt(run, shard, fingerprint=fingerprint, device=_device_name(device), log=log_path)
-                _make_shard(generator, plan, attempt, writer, options.sample_attempts)
-    finally:
-        writer.close()
-    return writer.waited / (time.perf_counter() - start)
 
 
 def _algo_used(options: Options) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def calibrate(options: Options, steps: Iterable[int]) -> Calibration:
     """
     options.weights.check()
     plan = make_plan(options)
-    device = resolve_devices(options)[0]
+    device = resolve_devices(options)[0][0]
     assert options.weights.folder  # or check would have raised
     generator = load(options.model, options.algo, options.weights.folder, device=device)
     with Recorder(generator.pipeline) as recorder:

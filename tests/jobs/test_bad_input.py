@@ -149,6 +149,61 @@ CASES = [
     whole("shard-size-0", "shard_size=0", "1 up"),
     whole("batch-size-minus", "batch_size=-1", "1 up"),
     whole("ngpu-0", "ngpu=0", "1 up"),
+    whole("ulysses-0", "parallel.ulysses=0", "1 up"),
+    whole("cfg-3", "parallel.cfg=3", "1 to 2"),
+    Case("parallel-4", "parallel=4", "parallel has the parts ulysses, ring and cfg: set them like parallel.ulysses=2*"),
+    Case("parallel-tensor", "+parallel.tensor=2", "there is no option 'parallel.tensor': *"),
+    Case(
+        "parallel-tokens",
+        "model=demo-video parallel.ulysses=2",
+        "height=48, width=48, num_frames=17 makes 45 tokens, which 2 ranks (parallel.ulysses=2) cannot share alike: "
+        "choose a size whose tokens are a multiple of 2, such as height=48, width=48, num_frames=13 or height=48, "
+        "width=48, num_frames=21",
+    ),
+    Case(
+        "parallel-tokens-of-one-prompt",
+        "model=demo-video parallel.ulysses=2 num_frames=13 prompt_file=p.jsonl",
+        "p.jsonl*2*: height=48, width=48, num_frames=17 makes 45 tokens, which 2 ranks*",
+        {"p.jsonl": '{"prompt": "a"}\n{"prompt": "b", "num_frames": 17}'},
+    ),
+    Case(
+        "parallel-heads",
+        "model=demo-video parallel.ulysses=5",
+        "parallel.ulysses=5 does not divide the 6 attention heads of model demo-video: use one of 1, 2, 3, 6, or "
+        "parallel.ring",
+    ),
+    Case(
+        "parallel-cfg-unguided",
+        "model=demo-video parallel.cfg=2 guidance_scale=1",
+        "parallel.cfg=2 computes the two branches of guidance at once, and guidance_scale=1 has only one: use "
+        "parallel.cfg=1, or a guidance_scale above 1",
+    ),
+    Case(
+        "parallel-cfg-one-call",
+        "parallel.cfg=2",
+        "parallel.cfg=2 needs a pipeline that computes the branches of guidance in two calls, and model demo "
+        "(FluxPipeline) does not: use parallel.cfg=1",
+    ),
+    Case(
+        "parallel-ring-on-a-cpu",
+        "model=demo-video parallel.ring=3",
+        "parallel.ring=3 needs attention kernels that only GPUs have: use parallel.ulysses on a CPU",
+    ),
+    Case(
+        "parallel-offload",
+        "model=demo-video parallel.cfg=2 model.offload=group",
+        "model.offload=group does not go with parallel.cfg=2: use model.offload=none",
+    ),
+    Case(
+        "parallel-ngpu",
+        "model=demo-video parallel.cfg=2 ngpu=3",
+        "ngpu=3 is no multiple of the 2 ranks that parallel.cfg=2 makes of each worker: set ngpu=2, or leave it out",
+    ),
+    Case(
+        "parallel-cores",
+        "model=demo-video parallel.cfg=2 parallel.ulysses=3 height=192",
+        "parallel.ulysses=3 parallel.cfg=2 needs 6 ranks and there are * cores here: use lower degrees",
+    ),
     whole("threads-0", "cpu_threads=0", "1 up"),
     whole("attempts-0", "sample_attempts=0", "1 up"),
     whole("shards-per-task-0", "shards_per_task=0", "1 up"),

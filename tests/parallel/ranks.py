@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLWan,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
     UniPCMultistepScheduler,
@@ -17,7 +21,10 @@ from diffusers import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from jobs.context_parallel import share_denoiser
+from jobs.parallel.decode import SplitDecoder
+from jobs.parallel.degrees import Degrees
+from jobs.parallel.denoiser import make_mesh, share_denoiser
+from jobs.parallel.guidance import Branches
 from spectrum import SpectrumConfig, attach
 
 STEPS, EVALUATED = 9, (0, 1, 2, 4, 6)
@@ -95,19 +102,49 @@ def hunyuan_arguments(batch: int, guided: bool) -> dict[str, Any]:
     return named("", 0) | (named("negative_", 100) | {"true_cfg_scale": 2.0} if guided else {})
 
 
+def flux() -> FluxPipeline:
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=4,
+        joint_attention_dim=16,
+        pooled_projection_dim=8,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 4, 8),
+    )
+    none = dict.fromkeys(("vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"))
+    return FluxPipeline(scheduler=FlowMatchEulerDiscreteScheduler(), transformer=transformer.eval(), **none)
+
+
+def flux_arguments(batch: int, guided: bool) -> dict[str, Any]:
+    named = {"prompt_embeds": texts(batch, 8, 16, 0), "pooled_prompt_embeds": texts(batch, 1, 8, 0)[:, 0]}
+    if guided:
+        negative = {
+            "negative_prompt_embeds": texts(batch, 8, 16, 100),
+            "negative_pooled_prompt_embeds": texts(batch, 1, 8, 100)[:, 0],
+        }
+        named |= {**negative, "true_cfg_scale": 2.0}
+    return named
+
+
 FAMILIES: dict[str, tuple[Callable[[], Any], Callable[[int, bool], dict[str, Any]]]] = {
     "wan": (wan, wan_arguments),
     "hunyuan": (hunyuan, hunyuan_arguments),
+    "flux": (flux, flux_arguments),
 }
 
 
 def run(pipe: Any, arguments: dict[str, Any], batch: int) -> torch.Tensor:
     pipe.set_progress_bar_config(disable=True)
+    frames = {} if isinstance(pipe, FluxPipeline) else {"num_frames": 5}
     return pipe(
         **arguments,
-        height=32,
+        **frames,
+        height=64 if isinstance(pipe, FluxPipeline) else 32,
         width=32,
-        num_frames=5,
         num_inference_steps=STEPS,
         generator=[torch.Generator().manual_seed(sample) for sample in range(batch)],
         output_type="latent",
@@ -137,7 +174,8 @@ def shared_run(name: str, world: int, batch: int, guided: bool, mode: str) -> di
 
     pipe = make()
     handle = attach(pipe, CONFIG) if mode == "spectrum-first" else None
-    share_denoiser(pipe.transformer, ulysses=world)
+    degrees = Degrees(ulysses=world)
+    share_denoiser(pipe.transformer, degrees, make_mesh(degrees, "cpu"))
     handle = attach(pipe, CONFIG) if mode == "spectrum-last" else handle
     counts: list[int] = []
     forward = pipe.transformer.forward
@@ -154,6 +192,111 @@ def shared_run(name: str, world: int, batch: int, guided: bool, mode: str) -> di
     return {"distance": float((made - expected).abs().max()), "collectives": counts, "history": kept}
 
 
+def branches_run(world: int, batch: int, guided: bool, mode: str) -> dict[str, Any]:
+    """Wan with its branches of guidance on different ranks, each of them shared by half of the ranks."""
+    arguments = wan_arguments(batch, guided)
+    alone = wan()
+    if mode == "spectrum":
+        attach(alone, CONFIG)
+    expected = run(alone, arguments, batch)
+
+    pipe, degrees = wan(), Degrees(ulysses=world // 2, cfg=2)
+    mesh = make_mesh(degrees, "cpu")
+    if degrees.sequence > 1:
+        share_denoiser(pipe.transformer, degrees, mesh)
+    handle = attach(pipe, CONFIG) if mode == "spectrum" else None
+    branches = Branches(pipe, [pipe.transformer], mesh)
+    counts: list[int] = []
+    call = pipe.transformer._call_impl
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        with Collectives() as seen:
+            output = call(*args, **kwargs)
+        counts.append(seen.count)
+        return output
+
+    pipe.transformer._call_impl = counted
+    made = run(pipe, arguments, batch)
+    assert (run(pipe, arguments, batch) == made).all()
+    interrupted(pipe, arguments, batch)
+    branches.restart()
+    assert (run(pipe, arguments, batch) == made).all()
+    kept = handle.statistics.history_bytes if handle else 0
+    return {"distance": float((made - expected).abs().max()), "collectives": counts, "history": kept}
+
+
+def interrupted(pipe: Any, arguments: dict[str, Any], batch: int) -> None:
+    """A trajectory that ends between the two calls of a step, on all ranks alike."""
+    call, calls = pipe.transformer._call_impl, []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            raise ValueError("a prompt that cannot be")
+        return call(*args, **kwargs)
+
+    pipe.transformer._call_impl = failing
+    try:
+        run(pipe, arguments, batch)
+    except ValueError:
+        pass
+    finally:
+        pipe.transformer._call_impl = call
+
+
+def vae(name: str) -> Any:
+    """A tiny autoencoder that decodes in tiles of 16 pixels (and of 4 frames) with a stride of 8."""
+    torch.manual_seed(0)
+    if name == "wan":
+        made = AutoencoderKLWan(base_dim=4, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
+        made.enable_tiling(16, 16, 8, 8)
+    else:
+        kind = "HunyuanVideoUpBlock3D"
+        made = AutoencoderKLHunyuanVideo(
+            latent_channels=4,
+            down_block_types=(kind.replace("Up", "Down"),) * 4,
+            up_block_types=(kind,) * 4,
+            block_out_channels=(4, 4, 4, 4),
+            layers_per_block=1,
+            norm_num_groups=2,
+        )
+        made.enable_tiling(
+            tile_sample_min_height=16,
+            tile_sample_min_width=16,
+            tile_sample_min_num_frames=8,
+            tile_sample_stride_height=8,
+            tile_sample_stride_width=8,
+            tile_sample_stride_num_frames=4,
+        )
+    made.enable_slicing()
+    return made.eval()
+
+
+@torch.no_grad()
+def decoded(name: str, rank: int, world: int, tiled: bool) -> dict[str, Any]:
+    """What the ranks decode together, beside what this process decodes by itself; rank 0 has the clip."""
+    latents = torch.randn(2, 4, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    alone, shared = vae(name), vae(name)
+    for each in (alone, shared):
+        each.use_tiling = tiled
+    expected = alone.decode(latents).sample
+    calls: list[tuple[int, ...]] = []
+    forward = shared.decoder.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(tuple(args[0].shape))
+        return forward(*args, **kwargs)
+
+    shared.decoder.forward = counted
+    SplitDecoder(shared, rank, world)
+    made = [shared.decode(latents).sample for _ in range(2)]
+    return {
+        "shape": list(made[0].shape),
+        "same": [bool(torch.equal(one, expected)) for one in made],
+        "calls": len(calls),
+    }
+
+
 def rank_main(rank: int, world: int, port: int, out: str) -> None:
     """Run every case of every family as one rank of ``world``; the results go to ``out``."""
     torch.set_num_threads(1)
@@ -165,6 +308,14 @@ def rank_main(rank: int, world: int, port: int, out: str) -> None:
             for batch, guided, mode in product((1, 2), (False, True), modes)
         }
         for name in FAMILIES
+    }
+    results["branches"] = {
+        f"{batch} {guided} {mode}": branches_run(world, batch, guided, mode)
+        for batch, guided, mode in product((1, 2), (False, True), ("plain", "spectrum"))
+    }
+    results["decoded"] = {
+        f"{name} {'tiles' if tiled else 'whole'}": decoded(name, rank, world, tiled)
+        for name, tiled in product(("wan", "hunyuan"), (True, False))
     }
     torch.distributed.destroy_process_group()
     Path(out, f"{rank}.json").write_text(json.dumps(results))

@@ -9,42 +9,46 @@ from typing import Any
 import torch
 from torch import nn
 
-from jobs.errors import BadInput
+from jobs.parallel.degrees import Degrees
 
 
-def share_denoiser(denoiser: Any, *, ulysses: int, ring: int = 1, device: str = "cpu") -> None:
+def make_mesh(degrees: Degrees, device: str) -> Any:
+    """The ranks of the default process group by their part in (cfg, ring, ulysses); every rank calls it alike."""
+    shape = (degrees.cfg, degrees.ring, degrees.ulysses)
+    return torch.distributed.init_device_mesh(
+        torch.device(device).type, shape, mesh_dim_names=("cfg", "ring", "ulysses")
+    )
+
+
+def share_denoiser(denoiser: Any, degrees: Degrees, mesh: Any, device: str = "cpu") -> None:
     """Make a denoiser compute its sequence together with the other ranks; every rank calls it alike.
 
-    The default process group must be of ulysses x ring ranks. Unlike ``enable_parallelism`` it does not ask how many
-    accelerators the machine has, so that it works on CPUs as well.
+    Unlike ``enable_parallelism`` it does not ask how many accelerators the machine has, so that it works on CPUs too.
 
     Args:
-        denoiser: a diffusers transformer.
-        ulysses: ranks that exchange heads; divides the number of heads and of tokens.
-        ring: ranks that pass keys and values around.
+        denoiser: a diffusers transformer, of a class in ``degrees.DENOISERS``.
+        degrees: of which ``ulysses`` and ``ring`` count here.
+        mesh: ``make_mesh``.
         device: torch device of this rank.
-
-    Raises:
-        BadInput: there is no plan for this class.
     """
     from diffusers import ContextParallelConfig
     from diffusers.hooks.context_parallel import apply_context_parallel
     from diffusers.models._modeling_parallel import ParallelConfig
 
     name = type(denoiser).__name__
-    plan = _PLANS[name]() if name in _PLANS else getattr(denoiser, "_cp_plan", None)
-    if plan is None:
-        raise BadInput(f"{name} cannot be shared among GPUs: use parallel.ulysses=1 and parallel.ring=1")
-    torch_device = torch.device(device)
-    mesh = torch.distributed.init_device_mesh(torch_device.type, (ring, ulysses), mesh_dim_names=("ring", "ulysses"))
-    config = ParallelConfig(context_parallel_config=ContextParallelConfig(ring_degree=ring, ulysses_degree=ulysses))
-    config.setup(torch.distributed.get_rank(), torch.distributed.get_world_size(), torch_device, mesh=mesh)
+    plan = _PLANS[name]() if name in _PLANS else denoiser._cp_plan
+    parts = ContextParallelConfig(ring_degree=degrees.ring, ulysses_degree=degrees.ulysses)
+    config = ParallelConfig(context_parallel_config=parts)
+    mine = mesh["ring", "ulysses"]
+    config.setup(torch.distributed.get_rank(), degrees.sequence, torch.device(device), mesh=mine)
     whole = {id(module) for part in _WHOLE.get(name, ()) for module in getattr(denoiser, part).modules()}
     for module in denoiser.modules():
         processor: Any = getattr(module, "processor", None)
         if hasattr(processor, "_parallel_config") and id(module) not in whole:
             processor._parallel_config = config
     denoiser._parallel_config = config
+    if degrees.ring > 1:  # PyTorch's choice among its kernels does not tell the sums that joining the parts takes
+        denoiser.set_attention_backend("_native_flash")
     apply_context_parallel(denoiser, config.context_parallel_config, plan)
     if name == "HunyuanVideoTransformer3DModel":
         _keep_whole_mask(denoiser)

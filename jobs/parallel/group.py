@@ -1,0 +1,242 @@
+"""The ranks that make a sample together. Rank 0 leads: it announces calls, which all ranks then make alike.
+
+Whatever ends one rank ends the group, and no rank waits for a lost one. Every rank has a watchdog thread that writes
+a beat into a common store and looks at those of the others, so that it works while the main thread waits inside a
+collective. The first cause is written down before anybody leaves, and everybody leaves with it within half a minute.
+
+Everything but the tensors goes through the store. It holds numbers and text, never pickles, which a stranger on the
+network could send as well.
+"""
+
+import contextlib
+import datetime
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from jobs.attempt import process_identity
+from jobs.parallel.ranks import MEET, Member
+
+log = logging.getLogger(__name__)
+
+BEAT = 1.0  # seconds between a rank's signs of life
+LOST = 15.0  # seconds without one after which a rank is given up; on the same machine its end is seen at once
+AGREE = 17.0  # seconds that ranks have to meet the same exception; longer than it takes to notice a lost one
+HANGS = datetime.timedelta(minutes=10)  # a collective that takes longer hangs
+LEFT_BEHIND = 75  # exit code of a process that leaves because of another one
+
+
+class Group:
+    """One rank's end of a group, used as a context: leaving it in order waits for the others.
+
+    Args:
+        member: this process's place.
+        device: torch device of this rank, which decides between nccl and gloo.
+        digest: must be the same on all ranks: names what they are going to do.
+        on_loss: called with the first cause before this process ends because of it: on rank 0, and on rank 1 where
+            rank 0 is the lost one.
+    """
+
+    def __init__(self, member: Member, *, device: str, digest: str, on_loss: Callable[[str], None]):
+        self.rank, self.size = member.rank, member.size
+        self.device = device
+        self._member, self._digest, self._on_loss = member, digest, on_loss
+        self._calls = 0
+        self._closing = threading.Event()
+        self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> "Group":
+        import torch
+        import torch.distributed as dist
+
+        member = self._member
+        if member.one_machine:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        self._host = member.host() if self.rank == 0 else None
+        self._store = self._client()
+        self._own_store = self._client()  # of the watchdog's own: a client is one socket, for one thread
+        self._introduce()
+        self._watchdog.start()
+        cuda = self.device.startswith("cuda")
+        if cuda:
+            torch.cuda.set_device(self.device)
+        dist.init_process_group(
+            "nccl" if cuda else "gloo",
+            store=dist.PrefixStore("tensors", self._client()),
+            rank=self.rank,
+            world_size=self.size,
+            timeout=HANGS,
+        )
+        member.met()
+        return self
+
+    def _client(self) -> Any:
+        from torch.distributed import PrefixStore
+
+        return PrefixStore(f"group{self._member.round}", self._member.connect())
+
+    def _introduce(self) -> None:
+        """Learn who the others are; rank 0 sees to it that they fit together."""
+        me = {"process": process_identity(os.getpid()), "device": _name(self.device), "digest": self._digest}
+        self._store.set(f"rank/{self.rank}", json.dumps(me))
+        keys = [f"rank/{rank}" for rank in range(self.size)]
+        self._store.wait(keys, datetime.timedelta(seconds=MEET))
+        self._others = [json.loads(self._store.get(key)) for key in keys]
+        devices = [other["device"] for other in self._others]
+        if self.rank == 0 and len(set(devices)) < len(devices) and self.device.startswith("cuda"):
+            self.end(f"{self.size} ranks share {len(set(devices))} GPUs: give each rank a GPU of its own")
+        if self.rank == 0 and any(other["digest"] != self._digest for other in self._others):
+            self.end("the ranks do not agree on what to do: they have other options, files or library versions")
+
+    def announce(self, call: Any) -> None:
+        """Rank 0 tells the others what to do next; anything JSON can say, and None for the end."""
+        self._calls += 1
+        self._store.set(f"call/{self._calls}", json.dumps(call))
+
+    def announced(self) -> Iterator[Any]:
+        """What rank 0 announces, until it leaves; the others make each call within ``together``."""
+        while True:
+            self._calls += 1
+            key = f"call/{self._calls}"
+            try:
+                while not self._store.check([key]):
+                    time.sleep(0.005)
+                call = json.loads(self._store.get(key))
+            except RuntimeError:
+                self._await_the_watchdog()
+                raise
+            if call is None:
+                return
+            yield call
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Around a call that all ranks make alike.
+
+        An exception that every rank meets, such as one that a prompt causes, passes as it is. One that only some meet
+        leaves the others in the middle of an exchange: it ends the group.
+        """
+        try:
+            yield
+        except Exception as error:
+            self._met(error)
+            raise
+
+    def _met(self, error: Exception) -> None:
+        """Return if all ranks met an exception, otherwise end."""
+        key = f"met/{self._calls}"
+        deadline = time.monotonic() + AGREE
+        try:
+            met = self._store.add(key, 1)
+            while met < self.size and time.monotonic() < deadline:
+                time.sleep(0.05)
+                met = self._store.add(key, 0)
+            whole = met == self.size and not self._store.check(["cause"])
+        except RuntimeError:
+            self._await_the_watchdog()
+            whole = False
+        if not whole:
+            self.end(f"rank {self.rank}: {type(error).__name__}: {error}")
+
+    def _await_the_watchdog(self) -> None:
+        """The store is gone, and rank 0 with it: leave it to the watchdog to say so."""
+        self._watchdog.join(LOST)
+
+    def end(self, cause: str) -> NoReturn:
+        """Write down why the group ends, if nobody has yet, and end this process."""
+        self._leave(self._first_cause(self._store, cause))
+
+    def _first_cause(self, store: Any, cause: str) -> str:
+        with contextlib.suppress(RuntimeError):  # the store is gone with rank 0
+            return store.compare_set("cause", "", cause).decode()
+        return cause
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            cause = f"rank {self.rank}: {type(error).__name__}: {error}"
+            if self.rank:
+                log.error("this rank cannot go on", exc_info=error)
+                self.end(cause)
+            self._closing.set()
+            self._first_cause(self._store, cause)
+            time.sleep(2 * BEAT)
+            return
+        import torch.distributed as dist
+
+        if self.rank == 0:
+            self.announce(None)
+        self._wait_for_all("done")
+        self._closing.set()
+        self._watchdog.join()
+        dist.destroy_process_group()
+        if self.rank:
+            self._store.add("gone", 1)
+        else:  # the store ends with this process
+            self._wait_for_all("gone")
+
+    def _wait_for_all(self, key: str) -> None:
+        """Wait until every rank has come here; the watchdog ends the wait for a lost one."""
+        arrived = self._store.add(key, 1)
+        while arrived < self.size:
+            time.sleep(0.01)
+            arrived = self._store.add(key, 0)
+
+    def _watch(self) -> None:
+        store = self._own_store
+        seen: dict[int, tuple[bytes, float]] = {}
+        while not self._closing.wait(BEAT):
+            try:
+                store.set(f"beat/{self.rank}", str(time.time()))
+                if store.check(["cause"]):
+                    self._leave(store.get("cause").decode())
+                for rank in range(self.size):
+                    key = f"beat/{rank}"
+                    beat = store.get(key) if store.check([key]) else b""
+                    if rank not in seen or seen[rank][0] != beat:
+                        seen[rank] = beat, time.monotonic()
+                    self._check_alive(rank, time.monotonic() - seen[rank][1])
+            except RuntimeError:
+                if not self._closing.is_set():
+                    self._check_alive(0, 0)
+                    self._leave("rank 0, which keeps the group together, is gone", lost=0)
+
+    def _check_alive(self, rank: int, silent: float) -> None:
+        process = self._others[rank]["process"]
+        here = process_identity(os.getpid())
+        if here and process["host"] == here["host"] and process_identity(process["pid"]) != process:
+            if self._closing.wait(BEAT):  # it may have left in order meanwhile
+                return
+            cause = f"rank {rank} (process {process['pid']}) was killed or ended"
+        elif silent > LOST:
+            cause = f"rank {rank} has given no sign of life for {LOST:.0f} seconds"
+        else:
+            return
+        self._leave(self._first_cause(self._own_store, cause), lost=rank)
+
+    def _leave(self, cause: str, lost: int | None = None) -> NoReturn:
+        """End this process, whatever its main thread is waiting for."""
+        log.error("this group of %d ranks ends: %s", self.size, cause)
+        if self.rank == (lost == 0):
+            word = threading.Thread(target=self._on_loss, args=(cause,), daemon=True)
+            word.start()
+            word.join(5)  # whoever is to be told may be stuck too
+        if self._host is not None:
+            time.sleep(2 * BEAT)  # the store ends with this process: let the others read the cause
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(LEFT_BEHIND)
+
+
+def _name(device: str) -> str:
+    """Tells a rank's device from the others'."""
+    import torch
+
+    if device.startswith("cuda"):
+        return f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}"
+    return device

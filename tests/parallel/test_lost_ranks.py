@@ -1,0 +1,177 @@
+"""Ranks of a real run killed at random instants: everybody leaves soon, the cause is named, and the run resumes."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.options import PROJECT
+from tests.jobs.support import command, generate, tar_hashes
+
+KILLS = int(os.environ.get("RANK_KILLS", "4"))  # 20 and more by hand
+SOON = 30.0  # seconds within which a group that lost a rank has ended
+RUN = (
+    *("model=demo-video", "prompt_file=prompts/shapes-video.txt", "total_prompt_num=4", "shard_size=2"),
+    *("batch_size=1", "num_inference_steps=10", "exp_name=run"),
+)
+
+
+def ranks_of(parent: int) -> list[psutil.Process]:
+    """The run's worker processes, rank 0 first; without Python's own helper processes."""
+    try:
+        children = psutil.Process(parent).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [child for child in children if "spawn_main" in " ".join(_command_line(child))]
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    with open(folder / "output", "ab") as output:
+        return subprocess.Popen(
+            command(*RUN, f"output_base_path={folder}", *arguments), cwd=PROJECT, stdout=output, stderr=output
+        )
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("reference")
+    assert generate(*RUN, f"output_base_path={folder}").returncode == 0
+    return tar_hashes(folder / "run")
+
+
+@pytest.mark.timeout(120 + 90 * KILLS)
+def test_a_lost_rank_ends_its_group_and_the_run_resumes(reference: dict[str, str], tmp_path: Path):
+    """The ranks share the branches of guidance, which does not change a bit of the result."""
+    dice = random.Random(5)
+    kills, struck, waited = 0, set(), []
+    while kills < KILLS:
+        folder = tmp_path / f"round{kills}"
+        folder.mkdir()
+        while True:
+            run = start(folder, "parallel.cfg=2")
+            victim = _kill_one(run, dice)
+            if victim is None:
+                assert run.wait(120) == 0, (folder / "output").read_text()
+                break
+            since = time.monotonic()
+            code = run.wait(2 * SOON)
+            waited.append(time.monotonic() - since)
+            kills, struck = kills + 1, struck | {victim}
+            output = (folder / "output").read_text()
+            assert code == 1, output
+            assert "problem: worker cpu cpu" in output
+            if victim:
+                assert "rank 1" in output or "lost one of its ranks" in output
+            else:
+                assert "killed by signal 9" in output
+            if kills == KILLS:
+                assert start(folder, "parallel.cfg=2").wait(120) == 0, "the same command goes on"
+                break
+        assert tar_hashes(folder / "run") == reference
+        assert not list((folder / "run/work").glob("0*")), "nothing is left over"
+    assert struck == {0, 1}
+    assert max(waited) < SOON, waited
+    print(f"{kills} kills, the command ended after {min(waited):.1f} to {max(waited):.1f} s")
+
+
+def _kill_one(run: subprocess.Popen, dice: random.Random) -> int | None:
+    """Kill a rank at a random instant, from its birth on; its number, or None where the run ended before."""
+    while len(ranks := ranks_of(run.pid)) < 2:
+        if run.poll() is not None:
+            return None
+        time.sleep(0.02)
+    try:
+        run.wait(dice.uniform(0, 20))
+        return None
+    except subprocess.TimeoutExpired:
+        victim = dice.randrange(2)
+    try:
+        ranks[victim].send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:  # it had just left
+        return None
+    return victim
+
+
+@pytest.mark.timeout(240)
+def test_a_slow_rank_is_given_up(tmp_path: Path):
+    """A stopped process shows no sign of life, and does not even notice that the others have left."""
+    run = start(tmp_path, "parallel.cfg=2")
+    while not list(tmp_path.glob("run/work/*.jsonl")):
+        assert run.poll() is None
+        time.sleep(0.1)
+    stopped = ranks_of(run.pid)[1]
+    stopped.send_signal(signal.SIGSTOP)
+    assert run.wait(2 * SOON) == 1
+    assert "rank 1 has given no sign of life for 15 seconds" in (tmp_path / "output").read_text()
+    assert not stopped.is_running()
+    assert start(tmp_path, "parallel.cfg=2").wait(120) == 0
+
+
+@pytest.mark.timeout(240)
+def test_an_error_that_one_rank_meets_ends_the_group(tmp_path: Path):
+    """As if one GPU's memory were full."""
+    (tmp_path / "sitecustomize.py").write_text(FAILING)
+    environment = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    arguments = (*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2")
+    began = time.monotonic()
+    failed = generate(*arguments, timeout=100, **environment)
+    assert failed.returncode == 1
+    assert "rank 1: OutOfMemoryError: no memory left" in failed.stdout, failed.stdout
+    assert time.monotonic() - began < 60
+    status = subprocess.run(
+        command(str(tmp_path / "run"), module="jobs.status"), cwd=PROJECT, capture_output=True, text=True, timeout=60
+    )
+    assert "rank 1: OutOfMemoryError: no memory left" in status.stdout, status.stdout
+    assert generate(*arguments).returncode == 0
+
+
+@pytest.mark.timeout(240)
+def test_an_error_that_all_ranks_meet_fails_the_sample_alone(tmp_path: Path):
+    (tmp_path / "sitecustomize.py").write_text(EVERYWHERE)
+    environment = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    arguments = (*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2")
+    failed = generate(*arguments, timeout=100, **environment)
+    assert failed.returncode == 1
+    assert "3 of 4 samples" in failed.stdout, failed.stdout
+    assert "ValueError: a prompt that cannot be" in failed.stdout
+    assert generate(*arguments).returncode == 0
+
+
+# Python runs this at the start of every process: the second prompt's first call of the pipeline fails.
+FAILING = """
+import sys
+
+def _rank():
+    import torch.distributed as dist
+    return dist.get_rank()
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jobs.worker":  # which then finds jobs.models already imported
+            sys.meta_path.remove(self)
+            import jobs.models, torch
+            call = jobs.models.Generator._call_pipeline
+            def failing(self, batch):
+                if batch[0].prompt_index == 1 and _rank() == 1:
+                    raise torch.OutOfMemoryError("no memory left")
+                return call(self, batch)
+            jobs.models.Generator._call_pipeline = failing
+        return None
+
+sys.meta_path.insert(0, Finder())
+"""
+EVERYWHERE = FAILING.replace("_rank() == 1", "_rank() < 2").replace(
+    'torch.OutOfMemoryError("no memory left")', 'ValueError("a prompt that cannot be")'
+)

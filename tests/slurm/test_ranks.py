@@ -1,0 +1,108 @@
+"""Tasks of several ranks on a real Slurm: an array of them, one that loses a rank, and ranks on two nodes."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.attempt import journals
+from jobs.options import PROJECT
+from jobs.rundir import RunDir
+from tests.jobs.support import command, generate, tar_hashes
+from tests.slurm.test_fanout import launched, states
+from tools.slurm import Cluster
+from tools.slurm.processes import matching
+
+SETTINGS = (
+    *("model=demo-video", "prompt_file=prompts/shapes-video.txt", "total_prompt_num=6", "shard_size=2"),
+    *("batch_size=1", "num_inference_steps=10", "exp_name=run"),
+)
+FANNED_OUT = ("-m", "hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of a run in one process."""
+    folder = tmp_path_factory.mktemp("reference")
+    assert generate(*SETTINGS, f"output_base_path={folder}").returncode == 0
+    return tar_hashes(folder / "run")
+
+
+def kill_a_follower(run: RunDir, launch: subprocess.Popen) -> str:
+    """SIGKILL rank 1 of a task whose rank 0 has written a sample of a shard; returns the task's Slurm job id."""
+    while launch.poll() is None:
+        for journal in journals(run):
+            if journal.samples and journal.alive():
+                job = journal.header["slurm_job"]
+                end_rank_1(job.partition("_")[2])
+                return job
+        time.sleep(0.01)
+    raise AssertionError("no task was caught in mid-shard")
+
+
+def end_rank_1(task: str) -> None:
+    wanted = {"SLURM_ARRAY_TASK_ID": task, "SLURM_PROCID": "1", "SUBMITIT_EXECUTOR": "slurm"}
+    for process in matching(lambda seen: wanted.items() <= seen.environment.items()):
+        os.kill(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.timeout(600)
+def test_an_array_of_two_ranks_a_task_loses_one_and_resumes(slurm_env: Cluster, reference, tmp_path: Path) -> None:
+    arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *SETTINGS, "parallel.cfg=2")
+    run = RunDir(tmp_path / "run")
+    with subprocess.Popen(
+        command(*arguments), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as first:
+        killed = kill_a_follower(run, first)
+        since = time.monotonic()
+        while killed in subprocess.run(["squeue", "-rho%i"], capture_output=True, text=True).stdout.split():
+            assert time.monotonic() - since < 40, "a task that lost a rank must end"
+            time.sleep(0.5)
+        output, errors = first.communicate(timeout=400)
+    assert first.returncode == 1, errors
+    assert "2 of 3 shards done" in output
+    jobs = launched(run.path)[0]
+    seen = states(jobs)
+    assert len(jobs) == 3
+    assert seen[killed].split()[0] == "FAILED", seen
+    assert all(state.startswith("COMPLETED 0:0") for job, state in seen.items() if job != killed), seen
+    status = subprocess.run(command(str(run.path), module="jobs.status"), cwd=PROJECT, capture_output=True, text=True)
+    assert status.returncode == 1 and "done 2   running 0   failed 1   left 0" in status.stdout, status.stdout
+
+    again = generate(*arguments, timeout=400)
+    assert again.returncode == 0, again.stdout
+    assert len(launched(run.path)[1]) in (0, 1)  # one task, whose folder is that of a job that is no array's
+    assert tar_hashes(run.path) == reference
+
+
+@pytest.mark.timeout(400)
+def test_the_ranks_of_a_task_may_be_on_two_nodes(slurm_env: Cluster, reference, tmp_path: Path) -> None:
+    """The meeting goes by host name then, and the group hears of a lost rank by its beats."""
+    made = generate(
+        *(*FANNED_OUT, f"output_base_path={tmp_path}", *SETTINGS, "parallel.cfg=2", "hydra.launcher.nodes=2"),
+        timeout=300,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert tar_hashes(tmp_path / "run") == reference
+    nodes = {state.split()[-1] for state in states(launched(tmp_path / "run")[0]).values()}
+    assert nodes == {"node[1-2]"}
+
+
+REFUSED = {
+    ("parallel.cfg=2", "hydra.launcher.tasks_per_node=3"): "makes 3 ranks, and parallel.cfg=2 needs 2",
+    ("parallel.cfg=2", "hydra.launcher.nodes=3"): "hydra.launcher.nodes=3 does not divide the 2 ranks",
+    ("hydra.launcher.nodes=2",): "hydra.launcher.nodes=2 does not divide the 1 ranks",
+    ("parallel.cfg=1,2",): "parallel cannot be swept",
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), REFUSED.items())
+def test_a_launcher_that_does_not_fit_is_refused(slurm_env: Cluster, tmp_path: Path, arguments, sentence) -> None:
+    made = generate(*FANNED_OUT, f"output_base_path={tmp_path}", *SETTINGS, *arguments)
+    assert made.returncode == 2
+    assert sentence in made.stderr
+    assert made.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
