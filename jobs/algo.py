@@ -9,17 +9,58 @@ from typing import Any
 import numpy as np
 
 import spectrum
+from jobs import demo
 from jobs.errors import BadInput
+from jobs.weights import EMBEDDED
 
 # What the runner adds to the options of the method.
 RUNNER_KEYS = ("weights", "calibration", "schedule", "evaluations")
+# The numbers of the published form: whoever gives one wants that form.
+FORM_KEYS = ("w", "lam", "m", "horizon", "force_last")
+
+
+def with_defaults(algo: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what an algo config leaves open (null), as far as there is something to fill in.
+
+    The embedded models come with a calibration, which is used unless the published form is asked for, by
+    ``algo.weights=chebyshev`` or by one of its numbers. Calibrated weights go with a searched schedule.
+
+    Args:
+        algo: the algo config as given.
+        model: the model config.
+    """
+    if algo.get("name") != "spectrum":
+        return algo
+    filled = dict(algo)
+    published = spectrum.SpectrumConfig()
+    for name in FORM_KEYS:
+        if algo.get(name) is None:
+            filled[name] = getattr(published, name)
+    own = own_calibration(model)
+    if algo.get("weights") is None:
+        asked_for = any(algo.get(name) is not None for name in FORM_KEYS)
+        calibrated = algo.get("calibration") is not None or (own and not asked_for)
+        filled["weights"] = "calibrated" if calibrated else "chebyshev"
+    if filled["weights"] == "calibrated" and algo.get("calibration") is None:
+        filled["calibration"] = own
+    if algo.get("schedule") is None:
+        filled["schedule"] = "searched" if filled["weights"] == "calibrated" else "window"
+    return filled
+
+
+def own_calibration(model: dict[str, Any]) -> str | None:
+    """The file that an embedded model comes with; None for a model that comes with none."""
+    name = model["path"].removeprefix(EMBEDDED)
+    path = demo.HERE / f"{name}-calibration.json"
+    return str(path) if name != model["path"] and path.exists() else None
 
 
 @dataclass(frozen=True)
-class CalibratedOrPrior:
+class CalibratedOrPublished:
     """Calibrated weights for the step counts that were calibrated, the Chebyshev form's for all others."""
 
     calibrated: spectrum.CalibratedRule
+    published: spectrum.ChebyshevRule
 
     def fits(self, num_steps: int) -> bool:
         """Whether the calibration has that number of steps."""
@@ -27,12 +68,12 @@ class CalibratedOrPrior:
 
     def weights(self, evaluated_before: Sequence[int], step: int, num_steps: int) -> np.ndarray:
         """See ``spectrum.ForecastRule``."""
-        rule = self.calibrated if self.fits(num_steps) else self.calibrated.prior
+        rule = self.calibrated if self.fits(num_steps) else self.published
         return rule.weights(evaluated_before, step, num_steps)
 
     def describe(self) -> str:
-        """Names the rule, its numbers and the calibration."""
-        return self.calibrated.describe()
+        """Names both rules, their numbers and the calibration."""
+        return f"{self.calibrated.describe()}, else {self.published.describe()}"
 
 
 @dataclass(frozen=True)
@@ -40,7 +81,7 @@ class Forecasting:
     """What ``spectrum.attach`` takes; None stands for its defaults."""
 
     config: spectrum.SpectrumConfig
-    rule: CalibratedOrPrior | None = None
+    rule: CalibratedOrPublished | None = None
     schedule: Callable[[int], Sequence[int]] | None = None
 
     def plan(self, num_steps: int) -> spectrum.Plan:
@@ -63,15 +104,16 @@ def forecasting(algo: dict[str, Any], model: dict[str, Any], folder: Path | None
     config = spectrum.SpectrumConfig(**{name: value for name, value in algo.items() if name in names})
     if algo["weights"] == "chebyshev" or calibration_misfit(algo, model, folder):
         return Forecasting(config)
-    calibrated = spectrum.CalibratedRule(read_calibration(algo["calibration"]), prior=config.rule())
-    rule = CalibratedOrPrior(calibrated)
+    calibrated = spectrum.CalibratedRule(read_calibration(algo["calibration"]))
+    rule = CalibratedOrPublished(calibrated, config.rule())
     if algo["schedule"] == "window":
         return Forecasting(config, rule)
 
     def searched(num_steps: int) -> Sequence[int]:
+        window = config.evaluated_steps(num_steps)
         if not rule.fits(num_steps):
-            return config.evaluated_steps(num_steps)
-        return calibrated.schedule(num_steps, min(algo["evaluations"], num_steps))
+            return window
+        return calibrated.schedule(num_steps, min(algo["evaluations"] or len(window), num_steps))
 
     return Forecasting(config, rule, searched)
 

@@ -92,10 +92,8 @@ def checked_algo(algo: dict[str, Any]) -> dict[str, Any]:
         read_calibration(text("algo.calibration", algo["calibration"]))
     elif algo["calibration"] is not None:
         raise BadInput("algo.calibration is used by algo.weights=calibrated only: add that, or leave it out")
-    if algo["schedule"] == "searched" and (algo["weights"] != "calibrated" or algo["evaluations"] is None):
-        raise BadInput(
-            "algo.schedule=searched needs algo.weights=calibrated and algo.evaluations, how many steps to run"
-        )
+    if algo["schedule"] == "searched" and algo["weights"] != "calibrated":
+        raise BadInput("algo.schedule=searched needs algo.weights=calibrated: add that, or leave it out")
     if algo["schedule"] == "window" and algo["evaluations"] is not None:
         raise BadInput("algo.evaluations belongs to algo.schedule=searched: add that, or set flex_window instead")
     try:

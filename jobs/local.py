@@ -130,7 +130,7 @@ def _start(prepared: Prepared, devices: list[str], number: int) -> _Worker:
 
 def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -> None:
     """Handle one message of a worker, or its end."""
-    name = " ".join(worker.devices)
+    name = " + ".join(worker.devices)
     try:
         event, shard, detail = worker.pipe.recv()
     except (EOFError, OSError):

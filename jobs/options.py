@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from jobs.algo import read_calibration
+from jobs.algo import read_calibration, with_defaults
 from jobs.checks import (
     SCHEDULE_KEYS,
     boolean,
@@ -103,7 +103,7 @@ def read_options(cfg: DictConfig) -> Options:
     if not isinstance(model, dict) or not isinstance(algo, dict):
         raise BadInput("model and algo must each name one of the files in conf/model and conf/algo")
     check_model(model)
-    algo = checked_algo(algo)
+    algo = checked_algo(with_defaults(algo, model))
     degrees = _degrees(value["parallel"])
     prompt_file = find_prompt_file(text("prompt_file", value["prompt_file"]))
     name = value["exp_name"]

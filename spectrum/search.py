@@ -10,18 +10,6 @@ from spectrum.schedule import whole_number
 
 # (rule's weights for steps, given the evaluated ones before them): (evaluated (K,), steps (S,)) -> (S, K)
 WeightsOfSteps = Callable[[Sequence[int], np.ndarray], np.ndarray]
-# Turns expected relative errors of forecasts, any shape, into what is summed over a trajectory.
-Cost = Callable[[np.ndarray], np.ndarray]
-
-
-def relative_error(errors: np.ndarray) -> np.ndarray:
-    """The cost that told the quality of samples best: errors of neighbouring steps add up rather than cancel."""
-    return errors
-
-
-def squared_error(errors: np.ndarray) -> np.ndarray:
-    """The cost of errors that are independent from step to step."""
-    return errors**2
 
 
 @dataclass(frozen=True)
@@ -36,19 +24,17 @@ class ScheduleSearch:
     Attributes:
         gram: Expected inner products of the features of n steps, (n, n).
         weights: The rule that forecasts.
-        cost: What is summed over the forecast steps.
         beam: Beginnings kept.
     """
 
     gram: np.ndarray
     weights: WeightsOfSteps
-    cost: Cost = relative_error
     beam: int = 8
 
     def errors(self, evaluated: Sequence[int]) -> np.ndarray:
-        """Expected relative error of each later step if no more is evaluated, (n - 1 - e_K,).
+        """Expected squared relative error of each later step if no more is evaluated, (n - 1 - e_K,).
 
-        sqrt(E |h_i - sum_k a_k(i) h_k|^2 / E |h_i|^2), from inner products alone.
+        E |h_i - sum_k a_k(i) h_k|^2 / E |h_i|^2, from inner products alone.
         """
         chosen = np.asarray(evaluated)
         steps = np.arange(chosen[-1] + 1, len(self.gram))
@@ -56,13 +42,13 @@ class ScheduleSearch:
         size = self.gram[steps, steps]
         within = self.gram[np.ix_(chosen, chosen)]
         squares = size + np.einsum("sk,sk->s", weights, weights @ within - 2 * self.gram[np.ix_(steps, chosen)])
-        return np.sqrt(np.maximum(squares, 0) / size)
+        return np.maximum(squares, 0) / size
 
     def total(self, evaluated: Sequence[int]) -> float:
-        """The cost of a schedule."""
+        """The cost of a schedule: the sum of the squared relative errors of its forecasts."""
         ends = (*evaluated[1:], len(self.gram))
         gaps = (self.errors(evaluated[: k + 1])[: end - evaluated[k] - 1] for k, end in enumerate(ends))
-        return float(sum(self.cost(gap).sum() for gap in gaps))
+        return float(sum(gap.sum() for gap in gaps))
 
     def best(self, evaluations: int) -> tuple[int, ...]:
         """The cheapest schedule found; step 0 is always in it.
@@ -79,13 +65,13 @@ class ScheduleSearch:
             for longer in self._longer(beginnings, n - left):
                 following.setdefault(longer[1][-1], []).append(longer)
             beginnings = [kept for some in following.values() for kept in sorted(some)[: self.beam]]
-        return min((cost + self.cost(self.errors(steps)).sum(), steps) for cost, steps in beginnings)[1]
+        return min((cost + self.errors(steps).sum(), steps) for cost, steps in beginnings)[1]
 
     def _longer(
         self, beginnings: list[tuple[float, tuple[int, ...]]], last: int
     ) -> Iterator[tuple[float, tuple[int, ...]]]:
         """Each beginning with one more evaluation, at `last` the latest, and its cost up to there."""
         for cost, steps in beginnings:
-            costs = cost + np.concatenate([[0.0], np.cumsum(self.cost(self.errors(steps)))])
+            costs = cost + np.concatenate([[0.0], np.cumsum(self.errors(steps))])
             for step in range(steps[-1] + 1, last + 1):
                 yield float(costs[step - steps[-1] - 1]), (*steps, step)

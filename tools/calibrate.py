@@ -84,7 +84,7 @@ def source_of(options: Options, plan: Plan) -> dict[str, Any]:
 
 
 def report(calibration: Calibration) -> list[str]:
-    """For each number of steps, expected errors with the default schedule and with the best found of as many."""
+    """For each number of steps, expected squared errors with the default schedule, and with the best of as many."""
     rule, default = CalibratedRule(calibration), SpectrumConfig()
     lines = []
     for count in sorted(calibration.grams):
@@ -92,7 +92,7 @@ def report(calibration: Calibration) -> list[str]:
         found = rule.schedule(count, len(evaluated))
         before, after = (rule.expected_error(count, steps) for steps in (evaluated, found))
         lines.append(
-            f"{count} steps, {len(evaluated)} evaluated: expected error {before:.3g}, {after:.3g} with {found}"
+            f"{count} steps, {len(evaluated)} evaluated: expected squared errors {before:.3g}, {after:.3g} with {found}"
         )
     return lines
 

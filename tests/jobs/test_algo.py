@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 import spectrum
 from jobs import demo
-from jobs.algo import forecasting
+from jobs.algo import forecasting, with_defaults
 from jobs.errors import BadInput
 from jobs.options import identity
 from jobs.prepare import Prepared, prepare
@@ -44,6 +45,8 @@ def calibrated(folder: Path, *overrides: str) -> tuple[str, ...]:
 
 
 SEARCHED = ("algo.schedule=searched", "algo.evaluations=6")
+WINDOW = "algo.schedule=window"
+PUBLISHED = "algo.weights=chebyshev"
 
 
 def make(prepared: Prepared) -> dict[str, Any]:
@@ -60,7 +63,8 @@ def make(prepared: Prepared) -> dict[str, Any]:
 def test_calibrated_and_searched_samples_say_so_and_differ(tmp_path: Path):
     digest = json.loads(write(tmp_path).read_text())["sha256"]
     seen = {}
-    cases = {"plain": (), "calibrated": calibrated(tmp_path)[2:], "searched": (*calibrated(tmp_path)[2:], *SEARCHED)}
+    given = calibrated(tmp_path)[2:]
+    cases = {"plain": (PUBLISHED,), "calibrated": (*given, WINDOW), "searched": (*given, *SEARCHED)}
     for name, overrides in cases.items():
         (tmp_path / name).mkdir()
         run = new_run(tmp_path / name, *calibrated(tmp_path)[:2], *overrides)
@@ -76,7 +80,7 @@ def test_the_plan_is_the_calibrations(tmp_path: Path):
     path = write(tmp_path)
     options = prepare(config(*calibrated(tmp_path, *SEARCHED))).options
     plan = forecasting(options.algo, options.model, options.weights.folder).plan(STEPS)
-    rule = spectrum.CalibratedRule(spectrum.Calibration.load(path), prior=spectrum.SpectrumConfig().rule())
+    rule = spectrum.CalibratedRule(spectrum.Calibration.load(path))
     assert plan.evaluated == rule.schedule(STEPS, 6)
     first = plan.forecast[-1]
     before = [step for step in plan.evaluated if step < first]
@@ -143,14 +147,76 @@ def test_a_calibration_of_other_weights_is_used_with_a_warning(same: bool, tmp_p
     )
 
 
+# What is chosen where nothing is said
+
+
+OWN = str(demo.HERE / "image-calibration.json")
+CHOICES = {
+    "embedded": ((), ("calibrated", OWN, "searched", 0.5)),
+    "one switch": ((PUBLISHED,), ("chebyshev", None, "window", 0.5)),
+    "a number of the published form": (("algo.w=0.5",), ("chebyshev", None, "window", 0.5)),
+    "another": (("algo.force_last=2",), ("chebyshev", None, "window", 0.5)),
+    "both": (("algo.w=1", "algo.weights=calibrated"), ("calibrated", OWN, "searched", 1.0)),
+    "its weights alone": ((WINDOW,), ("calibrated", OWN, "window", 0.5)),
+    "another model": (("model=flux",), ("chebyshev", None, "window", 0.5)),
+    "other weights": (("model.path=outputs",), ("chebyshev", None, "window", 0.5)),
+}
+
+
+@pytest.mark.parametrize(("overrides", "chosen"), CHOICES.values(), ids=CHOICES)
+def test_what_is_chosen_where_nothing_is_said(overrides: tuple[str, ...], chosen: tuple[Any, ...]):
+    cfg: Any = OmegaConf.to_container(config(*overrides))
+    algo = with_defaults(cfg["algo"], cfg["model"])
+    assert tuple(algo[name] for name in ("weights", "calibration", "schedule", "w")) == chosen
+
+
+def test_a_calibration_given_is_used_and_searched(tmp_path: Path):
+    path = write(tmp_path)
+    options = prepare(config(f"algo.calibration={path}", f"num_inference_steps={STEPS}")).options
+    assert (options.algo["weights"], options.algo["schedule"]) == ("calibrated", "searched")
+    plan = forecasting(options.algo, options.model, options.weights.folder).plan(STEPS)
+    window = spectrum.SpectrumConfig().evaluated_steps(STEPS)
+    assert len(plan.evaluated) == len(window) and plan.evaluated != window
+
+
+@pytest.mark.parametrize("model", ["demo", "demo-video"])
+@pytest.mark.parametrize(("steps", "flex", "count"), [(50, 0.75, 14), (50, 3, 10), (28, 0.75, 11)])
+def test_embedded_models_evaluate_as_often_as_the_window_would_and_elsewhere(
+    model: str, steps: int, flex: float, count: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.chdir(tmp_path)
+    prompts = write_prompts(tmp_path / "prompts.txt", 3)
+    prepared = prepare(
+        config(f"model={model}", f"prompt_file={prompts}", f"num_inference_steps={steps}", f"flex_window={flex}")
+    )
+    options = prepared.options
+    plan = forecasting(options.algo, options.model, options.weights.folder).plan(steps)
+    window = spectrum.SpectrumConfig(flex_window=flex).evaluated_steps(steps)
+    assert len(plan.evaluated) == len(window) == count and plan.evaluated != window
+    assert unused_calibration(prepared) is None and foreign_calibration(prepared) is None
+
+
+def test_embedded_models_at_other_step_counts_are_forecast_as_published_with_a_warning():
+    prepared = prepare(config("num_inference_steps=30"))
+    assert unused_calibration(prepared) == (
+        f"algo.calibration {OWN} was made for 28, 50 steps: samples of 30 are forecast as with algo.weights=chebyshev"
+    )
+
+
+# Refused
+
+
 REFUSED = [
-    (("algo.weights=calibrated",), "algo.weights=calibrated needs algo.calibration=FILE: make one with "),
-    (("algo.calibration=c.json",), "algo.calibration is used by algo.weights=calibrated only: add that, "),
+    (("model=flux", "algo.weights=calibrated"), "algo.weights=calibrated needs algo.calibration=FILE: make one with "),
+    ((PUBLISHED, "algo.calibration=c.json"), "algo.calibration is used by algo.weights=calibrated only: add that, "),
     (("algo.weights=calibrated", "algo.calibration=none.json"), "algo.calibration none.json cannot be read (No such "),
     (("algo.weights=calibrated", "algo.calibration=README.md"), "algo.calibration: The calibration README.md is no "),
     (("algo.weights=best",), "algo.weights must be one of chebyshev, calibrated, not 'best'"),
-    (("algo.schedule=searched",), "algo.schedule=searched needs algo.weights=calibrated and algo.evaluations, how "),
-    (("algo.evaluations=10",), "algo.evaluations belongs to algo.schedule=searched: add that, or set flex_window "),
+    (("model=flux", "algo.schedule=searched"), "algo.schedule=searched needs algo.weights=calibrated: add that, "),
+    (
+        ("model=flux", "algo.evaluations=10"),
+        "algo.evaluations belongs to algo.schedule=searched: add that, or set flex_window ",
+    ),
     (("algo.evaluations=0",), "algo.evaluations must be a whole number from 1 up, not 0"),
 ]
 

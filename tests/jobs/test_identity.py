@@ -61,7 +61,14 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 CHANGES = [
     pytest.param(["seed=1"], ["seed was 0, is 1"], id="seed"),
-    pytest.param(["algo.w=1"], ["algo.w was 0.5, is 1.0"], id="algo.w"),
+    pytest.param(
+        ["algo.w=1"],
+        [
+            *("algo.w was 0.5, is 1.0", "algo.weights was calibrated, is chebyshev"),
+            *("algo.schedule was searched, is window", "algo.calibration was "),
+        ],
+        id="algo.w",
+    ),
     pytest.param(["window_size=3"], ["algo.window_size was 2.0, is 3.0"], id="window"),
     pytest.param(["algo=nocache"], ["algo.name was spectrum, is nocache", "algo.w was 0.5, is null"], id="algo"),
     pytest.param(["shard_size=3"], ["shard_size was 2, is 3"], id="shard_size"),
@@ -148,7 +155,7 @@ def test_the_command_refuses_with_code_2_and_one_line(
 SAME = [
     pytest.param([], id="same-command"),
     pytest.param(["num_inference_steps=50", "height=64"], id="defaults-spelt-out"),
-    pytest.param(["algo.lam=1e-1", "window_size=2.0"], id="numbers-written-otherwise"),
+    pytest.param(["flex_window=75e-2", "window_size=2.0"], id="numbers-written-otherwise"),
     pytest.param(["ngpu=2"], id="more-workers"),
     pytest.param(["device=cpu"], id="device"),
     pytest.param(["shards=1"], id="some-shards"),

@@ -71,7 +71,7 @@ def test_a_lost_rank_ends_its_group_and_the_run_resumes(reference: dict[str, str
             kills, struck = kills + 1, struck | {victim}
             output = (folder / "output").read_text()
             assert code == 1, output
-            assert "problem: worker cpu cpu" in output
+            assert "problem: worker cpu + cpu" in output
             if victim:
                 assert "rank 1" in output or "lost one of its ranks" in output
             else:

@@ -6,20 +6,19 @@ import subprocess
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.attempt import journals
 from jobs.options import PROJECT
 from jobs.rundir import RunDir
 from tests.jobs.support import command, generate, tar_hashes
-from tests.slurm.test_fanout import launched, states
+from tests.slurm.test_fanout import launched, queue_state, states, wait_for
 from tools.slurm import Cluster
 from tools.slurm.processes import matching
 
-SETTINGS = (
-    *("model=demo-video", "prompt_file=prompts/shapes-video.txt", "total_prompt_num=6", "shard_size=2"),
-    *("batch_size=1", "num_inference_steps=10", "exp_name=run"),
-)
+VIDEO = ("model=demo-video", "prompt_file=prompts/shapes-video.txt", "shard_size=2", "batch_size=1", "exp_name=run")
+SETTINGS = (*VIDEO, "total_prompt_num=6", "num_inference_steps=10")
 FANNED_OUT = ("-m", "hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1")
 
 
@@ -76,6 +75,25 @@ def test_an_array_of_two_ranks_a_task_loses_one_and_resumes(slurm_env: Cluster, 
     assert again.returncode == 0, again.stdout
     assert len(launched(run.path)[1]) in (0, 1)  # one task, whose folder is that of a job that is no array's
     assert tar_hashes(run.path) == reference
+
+
+@pytest.mark.timeout(600)
+def test_a_task_of_two_ranks_at_its_time_limit_is_queued_again(slurm_env: Cluster, tmp_path: Path) -> None:
+    """All ranks get the signal; rank 0 puts the job back, and the others leave with it."""
+    settings = (*VIDEO, "total_prompt_num=2", "num_inference_steps=50", "algo=nocache", "parallel.cfg=2")
+    arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *settings)
+    run = RunDir(tmp_path / "run")
+    with subprocess.Popen(command(*arguments), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as it:
+        wait_for(lambda: any(journal.samples for journal in journals(run)))
+        (before,) = journals(run)
+        job = before.header["slurm_job"]
+        subprocess.run(["scancel", "--signal=USR2", job], check=True)
+        wait_for(lambda: queue_state(job) == "PENDING")
+        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+        assert it.wait(300) == 0
+    assert len(list(run.path.glob("logs/launch-*"))) == 1
+    attempts = [row["attempt"] for row in pq.read_table(run.sidecar(0)).to_pylist()]
+    assert attempts[0] == before.header["attempt"] != attempts[1]  # what was made before the limit was kept
 
 
 @pytest.mark.timeout(400)

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spectrum import CalibratedRule, Calibration
 from tools.bench_quality import __main__ as command
-from tools.bench_quality import cases, metrics, report
+from tools.bench_quality import agreement, cases, metrics, report, sampling
+from tools.bench_quality.calibrated import calibrated_cases
 
 
 def test_psnr_and_ssim_of_known_differences():
@@ -79,3 +81,62 @@ def test_the_best_parity_row_is_that_of_the_highest_mean():
     best = report.best_parity(rows, 10)
     assert best and best["psnr"] == 47.0
     assert report.best_parity(rows, 9) is None
+
+
+# Expected errors against measured quality
+
+
+def features(steps: int = 12) -> np.ndarray:
+    """Random walks (samples, steps, size), of which the Gram matrix below is exact."""
+    return np.random.default_rng(0).standard_normal((8, steps, 16)).cumsum(axis=1) + 5
+
+
+def rule(steps: int = 12) -> CalibratedRule:
+    walks = features(steps)
+    return CalibratedRule(Calibration({steps: (walks @ walks.mT).mean(axis=0)[None]}, {}))
+
+
+def test_products_of_errors_are_those_of_the_forecasts():
+    evaluated = (0, 2, 3, 7)
+    walks = features()
+    errors = np.zeros_like(walks)
+    for step in set(range(12)) - set(evaluated):
+        before = [known for known in evaluated if known < step]
+        errors[:, step] = walks[:, step] - np.einsum("k,bkf->bf", rule().weights(before, step, 12), walks[:, before])
+    size = np.sqrt((walks**2).sum(axis=2).mean(axis=0))
+    expected = np.einsum("bif,bjf->ij", errors, errors) / len(walks) / np.outer(size, size)
+    products = agreement.error_products(rule(), 12, evaluated)
+    np.testing.assert_allclose(products, expected, atol=1e-9)
+    assert agreement.COSTS[agreement.CHOSEN](products, np.ones(12)) == pytest.approx(
+        rule().expected_error(12, evaluated)
+    )
+
+
+def test_schedules_to_compare_have_the_counts_asked_for():
+    found = agreement.schedules(rule(50), 50, (8, 10))
+    assert {len(evaluated) for evaluated in found} == {8, 10}
+    assert sorted(found.values()) == ["published"] * 2 + ["random"] * 12 + ["searched"] * 2
+    assert all(evaluated[0] == 0 and sorted({*evaluated}) == [*evaluated] for evaluated in found)
+
+
+def test_correlations_are_over_all_schedules_and_within_counts():
+    rows = [
+        {"evaluated": [0] * count, "psnr": psnr, "costs": {"cost": cost}}
+        for count, psnr, cost in ((8, 30, 9.0), (8, 31, 8.0), (8, 32, 7.0), (9, 40, 1.0), (9, 41, 2.0), (9, 42, 3.0))
+    ]
+    everywhere, within = agreement.correlations(rows, "cost")
+    assert within == pytest.approx(0) and -1 < everywhere < -0.5
+
+
+@pytest.mark.parametrize("name", sampling.BATCH)
+def test_choices_are_made_on_other_sentences_and_other_noise(name: str):
+    one = sampling.subject(name, 64)
+    other = sampling.others(one, 16)
+    assert len(set(other.captions())) == 16 and not set(other.captions()) & set(one.captions())
+    assert other.seed != one.seed
+
+
+@pytest.mark.parametrize("name", sampling.BATCH)
+def test_embedded_models_have_calibrated_cases(name: str):
+    assert [case.method for case in calibrated_cases(name, 28)] == ["calibrated", "searched"] * 5
+    assert calibrated_cases(name, 30) == []

@@ -21,7 +21,7 @@ def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.Ca
     assert calibration.source["settings"]["guidance_scale"] == 2.0
     assert len(CalibratedRule(calibration).schedule(9, 4)) == 4
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("7 steps, 6 evaluated: expected error") and lines[-1] == str(out)
+    assert lines[0].startswith("7 steps, 6 evaluated: expected squared errors") and lines[-1] == str(out)
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,24 @@
-"""The cases that use a calibration, for a model that has one."""
+"""The cases that use a calibration, for a model that comes with one."""
 
 from functools import partial
 
 import spectrum
-from jobs.options import PROJECT
+from jobs.algo import own_calibration
 from tools.bench_quality import cases
 from tools.bench_quality.cases import Case, attached, schedule
+from tools.bench_quality.sampling import options_of
+
+
+def rule_of(name: str) -> spectrum.CalibratedRule:
+    """The rule of an embedded model's own calibration."""
+    path = own_calibration(options_of(name).model)
+    assert path
+    return spectrum.CalibratedRule(spectrum.Calibration.load(path))
 
 
 def calibrated_cases(name: str, steps: int) -> list[Case]:
-    """Calibrated weights on the published schedules, and on searched ones; none without a calibration."""
-    path = PROJECT / "docs" / "benchmarks" / f"calibration-{name}.json"
-    if not path.exists():
-        return []
-    rule = spectrum.CalibratedRule(spectrum.Calibration.load(path))
+    """Calibrated weights on the published schedules, and on searched ones; none for other numbers of steps."""
+    rule = rule_of(name)
     if steps not in rule.calibration.grams:
         return []
     found = []

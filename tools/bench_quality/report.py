@@ -20,7 +20,9 @@ def write(results: dict[str, Any], out: Path) -> None:
         "Distance to all-steps sampling from the same noise, mean over the prompts with its 95 % interval. Half of "
         "the sentences are of combinations that the models were never trained on; none was calibrated on. Warm-up 5, "
         "window 2, m 4, lam 0.1; `H=n` scales the time axis to the number of steps, `H=50` is as published; the "
-        "window grows so that the evaluations come out. "
+        "window grows so that the evaluations come out. `calibrated` is the embedded models' own calibration on that "
+        "schedule, `searched` the same with the schedule that it prefers, which is what these models do by default "
+        "([how it was chosen](../calibration.md)). "
         f"Made by `{COMMAND}` with torch {results['machine']['libraries']['torch']}.",
         "",
     ]
@@ -31,7 +33,7 @@ def write(results: dict[str, Any], out: Path) -> None:
                 reference = entry["rows"][f"{steps} reference"]["accuracy"]
                 lines += [f"## {name}, {steps} steps, {entry['prompts']} prompts", ""]
                 lines += [f"![PSNR over evaluations](quality-{name}-{steps}.png)", "", *_table(rows), ""]
-                lines += [*_details(rows, reference), ""]
+                lines += [_verdict(rows), "", *_details(rows, reference), ""]
                 _curve(name, steps, rows, out / f"quality-{name}-{steps}.png")
     write_bytes(out / "quality.md", "\n".join(lines).rstrip().encode() + b"\n")
 
@@ -76,6 +78,26 @@ def _table(rows: list[Row]) -> list[str]:
     return [*lines, "", *odd]
 
 
+def _verdict(rows: list[Row]) -> str:
+    """In how far the default beats the published form at its best for every single prompt."""
+    worse = []
+    for count, row in sorted(_at(rows, "searched").items()):
+        best = best_parity(rows, count)
+        if best and ((gain := _gain(row, best)) < -1).any():
+            worse.append(
+                f"{(gain < -1).sum()} of {len(gain)} at {count:g} evaluations (by {-gain.min():.1f} dB at most)"
+            )
+    return (
+        "Prompts for which `searched` is more than 1 dB worse than the Chebyshev form at its best: "
+        f"{'; '.join(worse) or 'none'}. [Why](../calibration.md#single-prompts-that-lose)."
+    )
+
+
+def _gain(row: Row, best: Row) -> np.ndarray:
+    """The difference in PSNR for each prompt, dB."""
+    return np.array(row["psnr_each"]) - np.array(best["psnr_each"])
+
+
 def _details(rows: list[Row], reference: float) -> list[str]:
     """All measures, and the paired difference to the parity form at its best, at few evaluations."""
     lines = [
@@ -92,7 +114,7 @@ def _details(rows: list[Row], reference: float) -> list[str]:
         kept = ("calibrated", "searched", "hold", "linear", "fewer", "TaylorSeer", "FirstBlock", default)
         for row in rows:
             if row["evaluations"] == count and (row is best or row["method"].startswith(kept)):
-                gain = np.array(row["psnr_each"]) - np.array(best["psnr_each"])
+                gain = _gain(row, best)
                 difference = "best" if row is best else f"{gain.mean():+.1f} ± {interval(gain):.1f}"
                 lines.append(
                     f"| {count:g} | {row['method']} | {row['psnr']:.1f} | {row['ssim']:.3f} | "

@@ -1,7 +1,7 @@
 """The pictures and clips: test sentences, one noise for each, and the pipeline that makes them."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor
 
 from jobs.models import Generator, load
-from jobs.options import PROJECT, read_options
+from jobs.options import PROJECT, Options, read_options
 from jobs.plan import Plan
 from jobs.prompts import PromptTable
 from tools.bench_quality.cases import Case
@@ -20,6 +20,7 @@ from tools.train_demo import clips, score, shapes
 
 BATCH = {"demo": 16, "demo-video": 8}
 SEED = 1  # of the noise
+OTHER_SEED = 4242  # of the sentences and the noise that choices are made on
 
 
 @dataclass
@@ -31,12 +32,14 @@ class Subject:
         generator: the plain pipeline.
         scenes: what the sentences say: int64 (n, ...); calibrations use other sentences.
         settings: of the model's config: size, frames, guidance.
+        seed: of the noise.
     """
 
     name: str
     generator: Generator
     scenes: Tensor
     settings: dict[str, Any]
+    seed: int = SEED
 
     @property
     def is_video(self) -> bool:
@@ -54,8 +57,7 @@ class Subject:
 
 def subject(name: str, count: int) -> Subject:
     """Load an embedded model; half of its ``count`` sentences are of combinations that it was never trained on."""
-    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        options = read_options(compose("generate", [f"model={name}", "algo=nocache", "device=cpu"]))
+    options = options_of(name)
     assert options.weights.folder
     scenes_of = score.test_clip_scenes if name == "demo-video" else score.test_scenes
     scenes = torch.cat([scenes_of(count - count // 2, False), scenes_of(count // 2, True)])
@@ -63,6 +65,25 @@ def subject(name: str, count: int) -> Subject:
     settings = {name: getattr(options, name) for name in names}
     generator = load(options.model, options.algo, options.weights.folder, device="cpu")
     return Subject(name, generator, scenes, settings)
+
+
+def options_of(name: str) -> Options:
+    """What a model's config says."""
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        return read_options(compose("generate", [f"model={name}", "algo=nocache", "device=cpu"]))
+
+
+def others(subject: Subject, count: int) -> Subject:
+    """The same with ``count`` sentences and noise to make choices on, none of them a sentence of ``subject``."""
+    scenes_of, caption = (
+        (clips.sample_scenes, clips.caption) if subject.is_video else (shapes.sample_scenes, shapes.caption)
+    )
+    generator = torch.Generator().manual_seed(OTHER_SEED)
+    taken = set(subject.captions())
+    drawn = [scenes_of(100, generator, held_out=held_out) for held_out in (False, True)]
+    fresh = [[scene for scene in scenes if caption(scene) not in taken] for scenes in drawn]
+    scenes = torch.stack([*fresh[0][: count // 2], *fresh[1][: count - count // 2]])
+    return replace(subject, scenes=scenes, seed=OTHER_SEED)
 
 
 def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray, float]:
@@ -75,7 +96,7 @@ def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray,
     captions = subject.captions()
     table = PromptTable(Path("captions"), "", captions, range(len(captions)))
     size = BATCH[subject.name]
-    plan = Plan(table, {**subject.settings, "num_inference_steps": steps}, SEED, 1, size, size)
+    plan = Plan(table, {**subject.settings, "num_inference_steps": steps}, subject.seed, 1, size, size)
     pipe = subject.generator.pipeline
     runs = 0
 
