@@ -162,6 +162,7 @@ class Group:
             cause = f"rank {self.rank}: {type(error).__name__}: {error}"
             if self.rank:
                 log.error("this rank cannot go on", exc_info=error)
+                self._watchdog.join(2 * BEAT)  # the watchdog may know of a loss that led to this
                 self.end(cause)
             self._closing.set()
             self._first_cause(self._store, cause)
