@@ -159,6 +159,11 @@ class Attempt:
     def _write_row(self, row: dict[str, Any]) -> None:
         self._log.write(json.dumps(row).encode() + b"\n")
 
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended."""
+        return not self._log.closed
+
     def beat(self) -> None:
         """Show that this attempt is alive."""
         with contextlib.suppress(OSError, ValueError):  # closed meanwhile

@@ -27,6 +27,8 @@ def check_ranks(config: DictConfig, prepared: list[Prepared]) -> None:
     degrees, launcher = prepared[0].options.parallel, config.hydra.launcher
     nodes, size = launcher.nodes, degrees.size
     tasks = launcher.tasks_per_node if _given(config, "tasks_per_node") else None
+    if "setup" not in launcher and nodes > 1:
+        raise BadInput(f"hydra.launcher.nodes={nodes} needs hydra/launcher=submitit_slurm: leave it out")
     if size % nodes:
         raise BadInput(
             f"hydra.launcher.nodes={nodes} does not divide the {size} ranks of {degrees}: "

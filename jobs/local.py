@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -24,7 +25,7 @@ from jobs.prepare import Prepared
 
 log = logging.getLogger(__name__)
 
-ENDS = 20.0  # seconds that a group has to end by itself after it lost a rank
+ENDS = 8.0  # seconds that a worker has to end by itself, also one that has lost a rank
 
 
 @dataclass(eq=False)
@@ -33,8 +34,10 @@ class _Worker:
     pipe: Connection
     devices: list[str]
     log_path: str
-    followers: list[Any]
+    followers: list[tuple[Any, str]]  # the processes of its other ranks, and their logs
+    meeting: Path
     doomed: float | None = None  # when it must have ended
+    lost: str = ""  # the rank that it lost
     shard: int | None = None
     published: int = 0
     explained: bool = False
@@ -64,13 +67,14 @@ def run_local(prepared: Prepared, shards: list[int], devices: list[list[str]]) -
                     _serve(worker, queue, problems, bar)
                     if not worker.open and worker.published and queue:
                         # it died on one shard and had managed others: the rest still deserves a worker
+                        _end(worker)
                         workers.append(_start(prepared, worker.devices, len(workers)))
     finally:
         signal.signal(signal.SIGTERM, previous)
         for worker in workers:
             _end(worker)
     if queue:
-        problems.append(f"{len(queue)} shards were not begun")
+        problems.append(f"{len(queue)} {'shards were' if len(queue) > 1 else 'shard was'} not begun")
     return problems
 
 
@@ -81,32 +85,36 @@ def _interrupt(signum: int, frame: Any) -> None:
 def _ready(workers: list[_Worker]) -> list[_Worker]:
     """Wait for word of some workers; ends those whose group lost a rank and does not end by itself."""
     living = {worker.pipe: worker for worker in workers if worker.open}
-    followers = {process.sentinel: worker for worker in living.values() for process in worker.followers}
+    sentinels = [process.sentinel for worker in living.values() for process, _ in worker.followers]
     doomed = [worker for worker in living.values() if worker.doomed]
-    ready = wait([*living, *followers], timeout=1.0 if doomed else None)
-    for worker in {followers[one] for one in ready if one in followers}:
-        for process in worker.followers:
-            process.join(0)
-        if any(process.exitcode for process in worker.followers):
-            worker.doomed = worker.doomed or time.monotonic() + ENDS
-        worker.followers = [process for process in worker.followers if process.exitcode is None]
+    ready = wait([*living, *sentinels], timeout=1.0 if doomed else None)
+    for worker in living.values():
+        for process, log_path in worker.followers:
+            if process.exitcode and not worker.doomed:
+                worker.doomed = time.monotonic() + ENDS
+                worker.lost = f"{process.name}, which {_ended(process.exitcode)} ({log_path})"
+        worker.followers = [each for each in worker.followers if each[0].exitcode is None]
     for worker in doomed:
         if worker.doomed and time.monotonic() > worker.doomed:
             worker.process.kill()
     return [living[one] for one in ready if one in living]
 
 
+def _ended(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+
+
 def _end(worker: _Worker) -> None:
     """See to it that none of a worker's processes is left."""
-    processes = [worker.process, *worker.followers]
+    processes = [worker.process, *(process for process, _ in worker.followers)]
     if worker.open:
         for process in processes:
             process.terminate()
-    for process in worker.followers:  # they leave by themselves when the first one has left
+    for process in processes:  # the followers leave by themselves when the first one has left
         process.join(ENDS)
         process.kill()
-    for process in processes:
         process.join()
+    worker.meeting.unlink(missing_ok=True)
 
 
 def _start(prepared: Prepared, devices: list[str], number: int) -> _Worker:
@@ -119,13 +127,13 @@ def _start(prepared: Prepared, devices: list[str], number: int) -> _Worker:
     leader = members[0] if len(devices) > 1 else None
     process = context.Process(target=_worker_main, args=(prepared, devices[0], logs[0], theirs, leader), daemon=True)
     followers = [
-        context.Process(target=_follower_main, args=(prepared, *one), daemon=True)
+        context.Process(target=_follower_main, args=(prepared, *one), daemon=True, name=f"rank {one[-1].rank}")
         for one in zip(devices[1:], logs[1:], members[1:], strict=True)
     ]
     for each in (process, *followers):
         each.start()
     theirs.close()
-    return _Worker(process, ours, devices, logs[0], followers)
+    return _Worker(process, ours, devices, logs[0], list(zip(followers, logs[1:], strict=True)), meeting)
 
 
 def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -> None:
@@ -138,10 +146,7 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: tqdm) -
         worker.process.join()
         if worker.process.exitcode and not worker.explained:
             where = f" on shard {worker.shard}" if worker.shard is not None else ""
-            code = worker.process.exitcode
-            ended = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            if worker.doomed:
-                ended = "lost one of its ranks and was ended"
+            ended = f"lost {worker.lost}" if worker.lost else _ended(worker.process.exitcode)
             problems.append(f"worker {name} {ended}{where}: see {worker.log_path}")
         return
     if event == "next":
@@ -212,6 +217,15 @@ def _follower_main(prepared: Prepared, device: str, log_path: str, member: Membe
 def _begin(log_path: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     redirect_output(log_path)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker is of no use to a command that was killed, and would keep its GPU until a sample is written."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def redirect_output(log_path: str) -> None:

@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> None:
         try:
             _run_here(cfg)
         except BadInput as error:  # not later: Hydra prints a line of its own above an exception on its way out
-            if os.environ.get("RANK", "0") != "0":  # of torchrun's processes, one says it
+            if os.environ.get("LOCAL_RANK", "0") != "0":  # of torchrun's processes, one on each machine says it
                 sys.exit(2)
             refuse(str(error))
 
@@ -52,6 +52,7 @@ def _run_here(cfg: DictConfig) -> None:
     if member and member.rank:
         if not prepared.options.dry_run and (shards := prepared.unfinished()):
             start_logging()
+            prepared.options.weights.check()
             _work_here(prepared, shards, member, log_path="")
         sys.exit(0)
     warn(prepared)

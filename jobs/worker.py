@@ -78,8 +78,6 @@ def work(
             on_loss(cause)
 
     with _group(options, plan, member, device, lost) as group:
-        if group:
-            group.announce([])  # there is something to do: load the model
         generator = _load(options, device, group)
         common = _common(options, generator)
         fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]
@@ -97,8 +95,10 @@ def work(
         try:
             for shard in shards:
                 if not run.is_done(shard):
-                    current[:] = [Attempt(run, shard, fingerprint=fingerprint, device=name, log=log_path)]
-                    _make_shard(generator, plan, current[0], writer, options.sample_attempts)
+                    # The writer may still be at the one before.
+                    current[:] = [attempt for attempt in current if attempt.open]
+                    current.append(Attempt(run, shard, fingerprint=fingerprint, device=name, log=log_path))
+                    _make_shard(generator, plan, current[-1], writer, options.sample_attempts)
         finally:
             writer.close()
         return writer.waited / (time.perf_counter() - start)
@@ -121,11 +121,8 @@ def follow(
 ) -> None:
     """Take part in the batches that rank 0 of a group makes, until it has no more; ``work`` says of what."""
     with _group(options, plan, member, device, on_loss) as group:
-        calls = group.announced()
-        if next(calls, None) is None:
-            return
         generator = _load(options, device, group)
-        for indices in calls:
+        for indices in group.announced():
             with contextlib.suppress(Exception):  # rank 0 met it as well, or the group would have ended
                 generator([plan.sample(index) for index in indices])
 

@@ -137,6 +137,11 @@ def check_shareable(model: dict[str, Any], folder: Path | None, degrees: Degrees
             f"parallel.ring={degrees.ring} cannot pass the attention mask of model {model['name']} around: "
             "use parallel.ulysses"
         )
+    if degrees.ring > 1 and model["dtype"] == "float32":
+        raise BadInput(
+            f"parallel.ring={degrees.ring} works on GPUs in half precision only: use parallel.ulysses, or "
+            "model.dtype=bfloat16 on GPUs"
+        )
     heads = json.loads((folder / "transformer" / "config.json").read_text())["num_attention_heads"]
     if heads % degrees.ulysses:
         works = ", ".join(str(degree) for degree in range(1, heads + 1) if heads % degree == 0)

@@ -12,6 +12,7 @@ import contextlib
 import datetime
 import json
 import logging
+import math
 import os
 import socket
 import sys
@@ -20,13 +21,15 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
+from submitit.core.utils import UncompletedJobError
+
 from jobs.attempt import process_identity
 from jobs.parallel.ranks import MEET, Member
 
 log = logging.getLogger(__name__)
 
 BEAT = 1.0  # seconds between a rank's signs of life
-LOST = 15.0  # seconds without one after which a rank is given up; on the same machine its end is seen at once
+LOST = 15  # beats missed after which a rank is given up; on the same machine its end is seen at once
 AGREE = 17.0  # seconds that ranks have to meet the same exception; longer than it takes to notice a lost one
 HANGS = datetime.timedelta(minutes=10)  # a collective that takes longer hangs
 LEFT_BEHIND = 75  # exit code of a process that leaves because of another one
@@ -48,6 +51,8 @@ class Group:
         self.device = device
         self._member, self._digest, self._on_loss = member, digest, on_loss
         self._calls = 0
+        self._rounds = 0
+        self._leaving = threading.Lock()
         self._closing = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -55,25 +60,28 @@ class Group:
         import torch
         import torch.distributed as dist
 
-        member = self._member
-        if member.one_machine:
+        if self._member.one_machine:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        self._host = member.host() if self.rank == 0 else None
+        self._host = self._member.host() if self.rank == 0 else None
         self._store = self._client()
         self._own_store = self._client()  # of the watchdog's own: a client is one socket, for one thread
-        self._introduce()
-        self._watchdog.start()
-        cuda = self.device.startswith("cuda")
-        if cuda:
-            torch.cuda.set_device(self.device)
-        dist.init_process_group(
-            "nccl" if cuda else "gloo",
-            store=dist.PrefixStore("tensors", self._client()),
-            rank=self.rank,
-            world_size=self.size,
-            timeout=HANGS,
-        )
-        member.met()
+        try:
+            self._introduce()
+            self._watchdog.start()
+            threading.Thread(target=self._watch_the_watchdog, name="watchdog's", daemon=True).start()
+            cuda = self.device.startswith("cuda")
+            if cuda:
+                torch.cuda.set_device(self.device)
+            dist.init_process_group(
+                "nccl" if cuda else "gloo",
+                store=dist.PrefixStore("tensors", self._client()),
+                rank=self.rank,
+                world_size=self.size,
+                timeout=HANGS,
+            )
+        except Exception as error:
+            self._fail(error)
+        self._member.met()
         return self
 
     def _client(self) -> Any:
@@ -119,18 +127,26 @@ class Group:
     def together(self) -> Iterator[None]:
         """Around a call that all ranks make alike.
 
-        An exception that every rank meets, such as one that a prompt causes, passes as it is. One that only some meet
-        leaves the others in the middle of an exchange: it ends the group.
+        An exception that every rank meets, such as one that a prompt causes, passes as it is; so does one of rank 0
+        when the others have come through the call. Another leaves some in the middle of an exchange: it ends the group.
         """
         try:
             yield
+        except UncompletedJobError:  # submitit's signal handler ends this task after its last time limit
+            raise
         except Exception as error:
             self._met(error)
             raise
+        if self.rank:
+            self._store.add(f"out/{self._calls}", 1)
 
     def _met(self, error: Exception) -> None:
-        """Return if all ranks met an exception, otherwise end."""
-        key = f"met/{self._calls}"
+        """Return if no other rank is left in the middle of the call, otherwise end."""
+        if self.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.synchronize()  # returns only if the others came as far as this rank did
+        key = f"out/{self._calls}"
         deadline = time.monotonic() + AGREE
         try:
             met = self._store.add(key, 1)
@@ -142,11 +158,21 @@ class Group:
             self._await_the_watchdog()
             whole = False
         if not whole:
-            self.end(f"rank {self.rank}: {type(error).__name__}: {error}")
+            self._fail(error)
 
     def _await_the_watchdog(self) -> None:
         """The store is gone, and rank 0 with it: leave it to the watchdog to say so."""
-        self._watchdog.join(LOST)
+        self._watchdog.join(LOST * BEAT)
+
+    def _fail(self, error: BaseException) -> NoReturn:
+        """End this process because of what it met."""
+        log.error("this rank cannot go on", exc_info=error)
+        if self._watchdog.is_alive():
+            self._watchdog.join(2 * BEAT)  # it may know of a loss that led to this
+        self.end(self._cause(error))
+
+    def _cause(self, error: BaseException) -> str:
+        return f"rank {self.rank}: {type(error).__name__}: {error}"
 
     def end(self, cause: str) -> NoReturn:
         """Write down why the group ends, if nobody has yet, and end this process."""
@@ -159,13 +185,10 @@ class Group:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if error is not None:
-            cause = f"rank {self.rank}: {type(error).__name__}: {error}"
             if self.rank:
-                log.error("this rank cannot go on", exc_info=error)
-                self._watchdog.join(2 * BEAT)  # the watchdog may know of a loss that led to this
-                self.end(cause)
+                self._fail(error)
             self._closing.set()
-            self._first_cause(self._store, cause)
+            self._first_cause(self._store, self._cause(error))
             time.sleep(2 * BEAT)
             return
         import torch.distributed as dist
@@ -178,19 +201,20 @@ class Group:
         dist.destroy_process_group()
         if self.rank:
             self._store.add("gone", 1)
-        else:  # the store ends with this process
-            self._wait_for_all("gone")
+        else:  # the store ends with this process; nothing is lost any more by one that does not come
+            self._wait_for_all("gone", patience=LOST * BEAT)
 
-    def _wait_for_all(self, key: str) -> None:
-        """Wait until every rank has come here; the watchdog ends the wait for a lost one."""
+    def _wait_for_all(self, key: str, patience: float = math.inf) -> None:
+        """Wait until every rank has come here; the watchdog, while it is there, ends the wait for a lost one."""
+        deadline = time.monotonic() + patience
         arrived = self._store.add(key, 1)
-        while arrived < self.size:
+        while arrived < self.size and time.monotonic() < deadline:
             time.sleep(0.01)
             arrived = self._store.add(key, 0)
 
     def _watch(self) -> None:
         store = self._own_store
-        seen: dict[int, tuple[bytes, float]] = {}
+        seen: dict[int, tuple[bytes, int]] = {}  # the last beat of each rank, and the looks without a new one
         while not self._closing.wait(BEAT):
             try:
                 store.set(f"beat/{self.rank}", str(time.time()))
@@ -199,36 +223,53 @@ class Group:
                 for rank in range(self.size):
                     key = f"beat/{rank}"
                     beat = store.get(key) if store.check([key]) else b""
-                    if rank not in seen or seen[rank][0] != beat:
-                        seen[rank] = beat, time.monotonic()
-                    self._check_alive(rank, time.monotonic() - seen[rank][1])
+                    last, looks = seen.get(rank, (b"", 0))
+                    seen[rank] = (beat, looks + 1 if beat == last else 0)
+                    self._check_alive(rank, seen[rank][1])
             except RuntimeError:
                 if not self._closing.is_set():
-                    self._check_alive(0, 0)
-                    self._leave("rank 0, which keeps the group together, is gone", lost=0)
+                    self._store_is_gone()
+            self._rounds += 1
 
-    def _check_alive(self, rank: int, silent: float) -> None:
+    def _watch_the_watchdog(self) -> None:
+        """The watchdog waits without end for the answers of a store that is there and says nothing."""
+        last, looks = -1, 0
+        while not self._closing.wait(BEAT):
+            last, looks = self._rounds, looks + 1 if self._rounds == last else 0
+            if looks > LOST:
+                self._leave(f"rank 0 has given no answer for {LOST} seconds", lost=0)
+
+    def _store_is_gone(self) -> NoReturn:
+        if self._member.address:
+            self._leave("the store that the launcher keeps is gone")
+        self._check_alive(0, 0)
+        self._leave("rank 0, which keeps the group together, is gone", lost=0)
+
+    def _check_alive(self, rank: int, looks: int) -> None:
         process = self._others[rank]["process"]
         here = process_identity(os.getpid())
         if here and process["host"] == here["host"] and process_identity(process["pid"]) != process:
             if self._closing.wait(BEAT):  # it may have left in order meanwhile
                 return
             cause = f"rank {rank} (process {process['pid']}) was killed or ended"
-        elif silent > LOST:
-            cause = f"rank {rank} has given no sign of life for {LOST:.0f} seconds"
+        elif looks > LOST:
+            cause = f"rank {rank} has given no sign of life for {LOST} seconds"
         else:
             return
         self._leave(self._first_cause(self._own_store, cause), lost=rank)
 
     def _leave(self, cause: str, lost: int | None = None) -> NoReturn:
         """End this process, whatever its main thread is waiting for."""
+        if not self._leaving.acquire(blocking=False):
+            threading.Event().wait()  # another thread is about to end it
         log.error("this group of %d ranks ends: %s", self.size, cause)
+        self._member.met()
+        if self._host is not None:
+            time.sleep(2 * BEAT)  # the store ends with this process: let the others read the cause
         if self.rank == (lost == 0):
             word = threading.Thread(target=self._on_loss, args=(cause,), daemon=True)
             word.start()
             word.join(5)  # whoever is to be told may be stuck too
-        if self._host is not None:
-            time.sleep(2 * BEAT)  # the store ends with this process: let the others read the cause
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(LEFT_BEHIND)

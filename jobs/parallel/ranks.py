@@ -65,9 +65,9 @@ class Member:
             try:
                 host, port = self.address or self._read_meeting()
                 return TCPStore(host, port, is_master=False, timeout=_WAIT, wait_for_workers=False)
-            except (FileNotFoundError, ConnectionError, RuntimeError) as error:  # torch has errors of its own for these
+            except (OSError, RuntimeError) as error:  # no file yet, or torch's own words for no answer
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"rank 0 of the group did not come within {MEET:.0f} seconds") from error
+                    raise TimeoutError(f"no word of rank 0 within {MEET:.0f} seconds: {error}") from error
                 time.sleep(0.1)
 
     def _read_meeting(self) -> tuple[str, int]:

@@ -186,8 +186,13 @@ CASES = [
     ),
     Case(
         "parallel-ring-on-a-cpu",
-        "model=demo-video parallel.ring=3",
+        "model=demo-video parallel.ring=3 model.dtype=bfloat16",
         "parallel.ring=3 needs attention kernels that only GPUs have: use parallel.ulysses on a CPU",
+    ),
+    Case(
+        "parallel-ring-in-float32",
+        "model=demo-video parallel.ring=3",
+        "parallel.ring=3 works on GPUs in half precision only: use parallel.ulysses, or model.dtype=bfloat16 on GPUs",
     ),
     Case(
         "parallel-offload",

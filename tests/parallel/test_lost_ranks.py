@@ -77,7 +77,7 @@ def test_a_lost_rank_ends_its_group_and_the_run_resumes(reference: dict[str, str
             kills, struck = kills + 1, struck | {victim}
             assert "problem: worker cpu + cpu" in output
             if victim:
-                assert "rank 1" in output or "lost one of its ranks" in output
+                assert "rank 1 (process " in output or "lost rank 1, which was killed by signal 9" in output
             else:
                 assert "killed by signal 9" in output
             if kills == KILLS:
@@ -109,30 +109,82 @@ def _kill_one(run: subprocess.Popen, dice: random.Random) -> int | None:
 
 
 @pytest.mark.timeout(240)
-def test_a_slow_rank_is_given_up(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("rank", "word"),
+    [(0, "lost rank 1, which ended with code 75"), (1, "rank 1 has given no sign of life for 15 seconds")],
+)
+def test_a_slow_rank_is_given_up(tmp_path: Path, rank: int, word: str):
     """A stopped process shows no sign of life, and does not even notice that the others have left."""
     run = start(tmp_path, "parallel.cfg=2")
     while not list(tmp_path.glob("run/work/*.jsonl")):
         assert run.poll() is None
         time.sleep(0.1)
-    stopped = ranks_of(run.pid)[1]
+    stopped = ranks_of(run.pid)[rank]
     stopped.send_signal(signal.SIGSTOP)
+    since = time.monotonic()
     assert run.wait(2 * SOON) == 1
-    assert "rank 1 has given no sign of life for 15 seconds" in (tmp_path / "output").read_text()
+    assert time.monotonic() - since < SOON
+    assert word in (tmp_path / "output").read_text()
     assert not stopped.is_running()
     assert start(tmp_path, "parallel.cfg=2").wait(120) == 0
+    if rank == 0:
+        logs = [path.read_text() for path in tmp_path.glob("run/logs/*-rank1.log")]
+        assert any("rank 0 has given no answer for 15 seconds" in log for log in logs)
+
+
+def test_ranks_do_not_outlive_their_command(tmp_path: Path):
+    run = start(tmp_path, "parallel.cfg=2")
+    while len(ranks := ranks_of(run.pid)) < 2 or not list(tmp_path.glob("run/work/*.jsonl")):
+        assert run.poll() is None
+        time.sleep(0.1)
+    run.kill()
+    run.wait()
+    _, left = psutil.wait_procs(ranks, timeout=5)
+    assert not left
+
+
+# Python runs this at the start of every process.
+SITE = """
+import sys
+
+def rank():
+    import torch.distributed as dist
+    return dist.get_rank()
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "jobs.worker":  # which then finds jobs.models already imported
+            sys.meta_path.remove(self)
+            import jobs.models, torch
+            call = jobs.models.WHERE
+            def failing(*given, **named):
+                BODY
+            jobs.models.WHERE = failing
+        return None
+
+sys.meta_path.insert(0, Finder())
+"""
+FULL = 'torch.OutOfMemoryError("no memory left")'
+IMPOSSIBLE = 'ValueError("a prompt that cannot be")'
+SECOND = "given[1][0].prompt_index == 1"  # the second prompt, of the arguments of Generator._call_pipeline
+
+
+def failing(folder: Path, where: str, *body: str) -> dict[str, str]:
+    """Replaces a function of ``jobs.models`` in every process of a command with this environment."""
+    (folder / "sitecustomize.py").write_text(SITE.replace("WHERE", where).replace("BODY", ("\n" + " " * 16).join(body)))
+    return {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
 
 
 @pytest.mark.timeout(240)
 def test_an_error_that_one_rank_meets_ends_the_group(tmp_path: Path):
     """As if one GPU's memory were full."""
-    (tmp_path / "sitecustomize.py").write_text(FAILING)
-    environment = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    check = f"if {SECOND} and rank() == 1: raise {FULL}"
+    environment = failing(tmp_path, "Generator._call_pipeline", check, "return call(*given, **named)")
     arguments = (*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2")
     began = time.monotonic()
     failed = generate(*arguments, timeout=100, **environment)
     assert failed.returncode == 1
-    assert "rank 1: OutOfMemoryError: no memory left" in failed.stdout, failed.stdout
+    assert failed.stdout.count("rank 1: OutOfMemoryError: no memory left") == 2, failed.stdout  # a problem, a failure
     assert time.monotonic() - began < 60
     status = subprocess.run(
         command(str(tmp_path / "run"), module="jobs.status"), cwd=PROJECT, capture_output=True, text=True, timeout=60
@@ -142,40 +194,32 @@ def test_an_error_that_one_rank_meets_ends_the_group(tmp_path: Path):
 
 
 @pytest.mark.timeout(240)
-def test_an_error_that_all_ranks_meet_fails_the_sample_alone(tmp_path: Path):
-    (tmp_path / "sitecustomize.py").write_text(EVERYWHERE)
-    environment = {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+def test_a_rank_that_cannot_begin_is_named(tmp_path: Path):
+    environment = failing(tmp_path, "load", f"if rank() == 1: raise {FULL}", "return call(*given, **named)")
+    failed = generate(*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2", timeout=100, **environment)
+    assert failed.returncode == 1
+    assert "problem: worker cpu + cpu: rank 1: OutOfMemoryError: no memory left" in failed.stdout, failed.stdout
+    assert "without a word" not in failed.stdout
+    assert not list(tmp_path.glob("run/work/group-*"))
+
+
+ALONE = {
+    "all ranks": (f"if {SECOND}: raise {IMPOSSIBLE}", "return call(*given, **named)"),
+    "rank 0 as it decodes": (
+        "made = call(*given, **named)",
+        f"if {SECOND} and rank() == 0: raise {IMPOSSIBLE}",
+        "return made",
+    ),
+}
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("body", ALONE.values(), ids=ALONE)
+def test_an_error_that_leaves_nobody_in_the_call_fails_the_sample_alone(tmp_path: Path, body: tuple[str, ...]):
+    environment = failing(tmp_path, "Generator._call_pipeline", *body)
     arguments = (*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2")
     failed = generate(*arguments, timeout=100, **environment)
     assert failed.returncode == 1
     assert "7 of 8 samples" in failed.stdout, failed.stdout
     assert "ValueError: a prompt that cannot be" in failed.stdout
     assert generate(*arguments).returncode == 0
-
-
-# Python runs this at the start of every process: the second prompt's first call of the pipeline fails.
-FAILING = """
-import sys
-
-def _rank():
-    import torch.distributed as dist
-    return dist.get_rank()
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "jobs.worker":  # which then finds jobs.models already imported
-            sys.meta_path.remove(self)
-            import jobs.models, torch
-            call = jobs.models.Generator._call_pipeline
-            def failing(self, batch):
-                if batch[0].prompt_index == 1 and _rank() == 1:
-                    raise torch.OutOfMemoryError("no memory left")
-                return call(self, batch)
-            jobs.models.Generator._call_pipeline = failing
-        return None
-
-sys.meta_path.insert(0, Finder())
-"""
-EVERYWHERE = FAILING.replace("_rank() == 1", "_rank() < 2").replace(
-    'torch.OutOfMemoryError("no memory left")', 'ValueError("a prompt that cannot be")'
-)
