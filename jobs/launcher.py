@@ -8,6 +8,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from jobs import slurm
 from jobs.errors import BadInput
 from jobs.prepare import Prepared
 
@@ -38,6 +39,13 @@ def check_ranks(config: DictConfig, prepared: list[Prepared]) -> None:
         raise BadInput(
             f"hydra.launcher.tasks_per_node={tasks} on {nodes} nodes makes {tasks * nodes} ranks, and {degrees} needs "
             f"{size}: leave tasks_per_node out"
+        )
+    needed = size // nodes * _gpus(prepared)
+    there = slurm.node_gpus(launcher.partition) if size > 1 and "setup" in launcher else None
+    if there and needed > there:
+        raise BadInput(
+            f"{degrees} on {nodes} {'nodes' if nodes > 1 else 'node'} needs {needed} GPUs on each, and the largest has "
+            f"{there}: use more hydra.launcher.nodes, or lower degrees"
         )
     gpus = launcher.gpus_per_node if _given(config, "gpus_per_node") else None
     if gpus is not None and size > 1 and _gpus(prepared) and gpus < size // nodes:

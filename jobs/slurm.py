@@ -44,6 +44,14 @@ def array_limit() -> int:
     return min(limits, default=1001)
 
 
+def node_gpus(partition: str | None) -> int | None:
+    """GPUs of the node that has most, in the partition or in all; None where the cluster does not list GPUs."""
+    chosen = [f"--partition={partition}"] if partition else []
+    listing = _ask("sinfo", "--noheader", "--format=%G", *chosen) or ""
+    nodes = [sum(map(int, re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", line))) for line in listing.splitlines()]
+    return max(nodes, default=0) or None
+
+
 def live_jobs() -> set[str] | None:
     """Ids (``123_4`` for an array task) of this user's jobs that are pending, running or completing."""
     listing = _ask("squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}")

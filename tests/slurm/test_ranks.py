@@ -114,6 +114,8 @@ REFUSED = {
     ("parallel.cfg=2", "hydra.launcher.nodes=3"): "hydra.launcher.nodes=3 does not divide the 2 ranks",
     ("hydra.launcher.nodes=2",): "hydra.launcher.nodes=2 does not divide the 1 ranks",
     ("parallel.cfg=1,2",): "parallel cannot be swept",
+    ("parallel.cfg=2", "parallel.ulysses=3", "model.gpus=1"): "on 1 node needs 6 GPUs on each, and the largest has 2",
+    ("parallel.cfg=2", "model.gpus=1", "hydra.launcher.gpus_per_node=1"): "is fewer than the 2 ranks",
 }
 
 
