@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,25 +114,37 @@ def forecasting(algo: dict[str, Any], model: dict[str, Any], folder: Path | None
         window = config.evaluated_steps(num_steps)
         if not rule.fits(num_steps):
             return window
-        return calibrated.schedule(num_steps, min(algo["evaluations"] or len(window), num_steps))
+        return _best_schedule(calibrated, num_steps, min(algo["evaluations"] or len(window), num_steps))
 
     return Forecasting(config, rule, searched)
 
 
+@cache
+def _best_schedule(rule: spectrum.CalibratedRule, num_steps: int, evaluations: int) -> tuple[int, ...]:
+    """The search takes a second; a group compares its plan before its pipeline asks for the same."""
+    return rule.schedule(num_steps, evaluations)
+
+
 def read_calibration(path: str) -> spectrum.Calibration:
-    """Read a calibration file.
+    """Read a calibration file, once as long as it stays the same.
 
     Raises:
         BadInput: it is not there, or no calibration.
     """
+    file = Path(path).expanduser()
     try:
-        return spectrum.Calibration.load(Path(path).expanduser())
+        return _read(file, file.stat().st_mtime_ns)
     except OSError as error:
         raise BadInput(
             f"algo.calibration {path} cannot be read ({error.strerror}): make it with python -m tools.calibrate"
         ) from None
     except spectrum.SpectrumError as error:
         raise BadInput(f"algo.calibration: {str(error).rstrip('.')}") from None
+
+
+@cache
+def _read(file: Path, changed: int) -> spectrum.Calibration:
+    return spectrum.Calibration.load(file)
 
 
 def calibration_misfit(algo: dict[str, Any], model: dict[str, Any], folder: Path | None) -> str | None:

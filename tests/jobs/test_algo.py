@@ -1,6 +1,7 @@
 """Calibrated weights and searched schedules through the runner's options, and calibrations that do not fit."""
 
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 
 import spectrum
 from jobs import demo
-from jobs.algo import forecasting, with_defaults
+from jobs.algo import forecasting, read_calibration, with_defaults
 from jobs.errors import BadInput
 from jobs.options import identity
 from jobs.prepare import Prepared, prepare
@@ -227,3 +228,15 @@ def test_what_does_not_go_together_is_refused(overrides: tuple[str, ...], senten
         prepare(config(*overrides))
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
+
+
+def test_a_calibration_is_read_and_searched_once_and_again_when_it_changed(tmp_path: Path):
+    path = Path(write(tmp_path))
+    first = read_calibration(str(path))
+    assert read_calibration(str(path)) is first
+    algo = prepare(config(f"algo.calibration={path}", f"num_inference_steps={STEPS}")).options
+    plans = [forecasting(algo.algo, algo.model, algo.weights.folder).schedule for _ in range(2)]
+    assert plans[0] and plans[1] and plans[0](STEPS) is plans[1](STEPS)
+    path.write_text(spectrum.Calibration(first.grams, {**first.source, "remark": "made again"}).to_json())
+    os.utime(path, (1, 1))  # however coarse the file system's clock is
+    assert read_calibration(str(path)).digest != first.digest

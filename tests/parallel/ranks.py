@@ -164,6 +164,21 @@ class Collectives(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
+def count_collectives(denoiser: Any, method: str) -> list[int]:
+    """A list that gets the number of collectives of each call of a denoiser's method."""
+    counts: list[int] = []
+    call = getattr(denoiser, method)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        with Collectives() as seen:
+            output = call(*args, **kwargs)
+        counts.append(seen.count)
+        return output
+
+    setattr(denoiser, method, counted)
+    return counts
+
+
 def shared_run(name: str, world: int, batch: int, guided: bool, mode: str) -> dict[str, Any]:
     """One case on one rank: how far the shared output is from this process's own, and the collectives of each step."""
     make, arguments = FAMILIES[name][0], FAMILIES[name][1](batch, guided)
@@ -177,16 +192,7 @@ def shared_run(name: str, world: int, batch: int, guided: bool, mode: str) -> di
     degrees = Degrees(ulysses=world)
     share_denoiser(pipe.transformer, degrees, make_mesh(degrees, "cpu"))
     handle = attach(pipe, CONFIG) if mode == "spectrum-last" else handle
-    counts: list[int] = []
-    forward = pipe.transformer.forward
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        with Collectives() as seen:
-            output = forward(*args, **kwargs)
-        counts.append(seen.count)
-        return output
-
-    pipe.transformer.forward = counted
+    counts = count_collectives(pipe.transformer, "forward")
     made = run(pipe, arguments, batch)
     kept = handle.statistics.history_bytes if handle else 0
     return {"distance": float((made - expected).abs().max()), "collectives": counts, "history": kept}
@@ -206,16 +212,7 @@ def branches_run(world: int, batch: int, guided: bool, mode: str) -> dict[str, A
         share_denoiser(pipe.transformer, degrees, mesh)
     handle = attach(pipe, CONFIG) if mode == "spectrum" else None
     branches = Branches(pipe, [pipe.transformer], mesh)
-    counts: list[int] = []
-    call = pipe.transformer._call_impl
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        with Collectives() as seen:
-            output = call(*args, **kwargs)
-        counts.append(seen.count)
-        return output
-
-    pipe.transformer._call_impl = counted
+    counts = count_collectives(pipe.transformer, "_call_impl")
     made = run(pipe, arguments, batch)
     assert (run(pipe, arguments, batch) == made).all()
     interrupted(pipe, arguments, batch)

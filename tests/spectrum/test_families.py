@@ -22,7 +22,7 @@ from tests.spectrum.probe import (
     to_bfloat16,
     traces_of,
 )
-from tests.spectrum.tiny import STEPS
+from tests.spectrum.tiny import FAMILIES, STEPS
 
 
 @pytest.mark.parametrize("guidance", [False, True], ids=["plain", "guided"])
@@ -36,14 +36,23 @@ def test_with_every_step_evaluated_nothing_changes(family, guidance):
     assert handle.statistics.forecast == handle.statistics.history_bytes == 0
 
 
-@pytest.mark.parametrize(
-    ("batch", "guidance", "each"),
-    [(1, False, 1), (1, True, 1), (2, False, 1), (3, True, 1), (2, True, 2)],
-    ids=lambda value: str(value),
-)
-def test_forecast_steps_run_no_block_and_use_the_forecast(family, batch, guidance, each):
-    if each > 1 and not family.repeats:
-        pytest.skip(f"{family.pipeline.__name__} does not repeat embeddings that it is given")
+REPEATING = [name for name, family in FAMILIES.items() if family.repeats]
+# The others encode their texts inside the pipeline, here by a stand-in for float32.
+GIVEN_TEXTS = [name for name, family in FAMILIES.items() if not any(map(callable, family.replaced.values()))]
+
+
+@pytest.mark.parametrize(("batch", "guidance"), [(1, False), (1, True), (2, False), (3, True)])
+def test_forecast_steps_run_no_block_and_use_the_forecast(family, batch, guidance):
+    check_forecast_steps(family, batch, guidance)
+
+
+@pytest.mark.parametrize("family", REPEATING, indirect=True)
+def test_several_samples_of_a_prompt_are_forecast_alike(family):
+    """Of the families whose pipelines repeat the embeddings they are given; test_prompts gives texts."""
+    check_forecast_steps(family, batch=2, guidance=True, each=2)
+
+
+def check_forecast_steps(family, batch, guidance, each=1):
     pipe = family.make()
     with attach(pipe, CONFIG) as handle:
         watch = Watch(denoiser_of(pipe))
@@ -74,9 +83,8 @@ def test_forecasts_stay_near_the_plain_output(family):
     assert 0 < (forecast - plain).norm() / plain.norm() < 0.1
 
 
+@pytest.mark.parametrize("family", GIVEN_TEXTS, indirect=True)
 def test_history_keeps_the_dtype_of_the_model(family):
-    if any(callable(value) for value in family.replaced.values()):
-        pytest.skip("its texts are encoded inside the pipeline, here by a stand-in for float32")
     pipe = family.make()
     for module in pipe.components.values():
         if isinstance(module, nn.Module):
