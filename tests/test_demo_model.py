@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from jobs import demo
+from jobs.model import demo
 from tools.train_demo import score, shapes
 from tools.train_demo.draw import SIZE, draw
 from tools.train_demo.measure import judge, read, to_uint8

@@ -9,7 +9,7 @@ import torch
 from diffusers import WanPipeline
 from transformers import AutoTokenizer
 
-from jobs import demo
+from jobs.model import demo
 from tools.train_demo import clips, score, shapes
 from tools.train_demo.measure import to_uint8
 from tools.train_demo.video_measure import judge_clip, read_clip

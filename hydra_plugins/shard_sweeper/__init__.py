@@ -1,6 +1,6 @@
 """The sweeper behind ``-m``: one job a group of unfinished shards. Hydra only takes plugins from this namespace.
 
-Hydra imports this at every start, so what it does lies in ``jobs.sweep`` and is imported when it is used.
+Hydra imports this at every start, so what it does lies in ``jobs.execute.sweep`` and is imported when it is used.
 """
 
 from typing import Any
@@ -18,10 +18,10 @@ class ShardSweeper(Sweeper):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def sweep(self, arguments: list[str]) -> Any:
-        from jobs.sweep import fan_out
+        from jobs.execute.sweep import fan_out
 
         assert self.hydra_context and self.config
-        return fan_out(self.hydra_context, self.task_function, self.config, arguments)
+        return fan_out(self.hydra_context, self.config, arguments)
 
 
 ConfigStore.instance().store(

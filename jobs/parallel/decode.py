@@ -54,7 +54,7 @@ class SplitDecoder:
             self._tiles += 1
         owner = (self._tiles - 1) % self._size
         if owner == self._rank:
-            result = self._decoder(latents, *args, **kwargs)
+            result: torch.Tensor = self._decoder(latents, *args, **kwargs)
         else:
             result = latents.new_zeros(self._shape(latents, kwargs))
         self._owners.append(owner)

@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 
-from jobs.parallel.degrees import Degrees
+from jobs.options.degrees import Degrees
+from jobs.parallel.diffusers_private import ContextParallelInput, ContextParallelOutput, ParallelConfig
 
 
 def make_mesh(degrees: Degrees, device: str) -> Any:
     """The ranks of the default process group by their part in (cfg, ring, ulysses); every rank calls it alike."""
     shape = (degrees.cfg, degrees.ring, degrees.ulysses)
-    return torch.distributed.init_device_mesh(
-        torch.device(device).type, shape, mesh_dim_names=("cfg", "ring", "ulysses")
-    )
+    return init_device_mesh(torch.device(device).type, shape, mesh_dim_names=("cfg", "ring", "ulysses"))
 
 
 def share_denoiser(denoiser: Any, degrees: Degrees, mesh: Any, device: str = "cpu") -> None:
@@ -26,14 +26,13 @@ def share_denoiser(denoiser: Any, degrees: Degrees, mesh: Any, device: str = "cp
     Unlike ``enable_parallelism`` it does not ask how many accelerators the machine has, so that it works on CPUs too.
 
     Args:
-        denoiser: a diffusers transformer, of a class in ``degrees.DENOISERS``.
+        denoiser: a diffusers transformer, of a class in ``limits.DENOISERS``.
         degrees: of which ``ulysses`` and ``ring`` count here.
         mesh: ``make_mesh``.
         device: torch device of this rank.
     """
     from diffusers import ContextParallelConfig
     from diffusers.hooks.context_parallel import apply_context_parallel
-    from diffusers.models._modeling_parallel import ParallelConfig
 
     name = type(denoiser).__name__
     plan = _PLANS[name]() if name in _PLANS else denoiser._cp_plan
@@ -61,7 +60,6 @@ def _hunyuan_video_plan() -> dict[str, Any]:
     its own part of the text's mask, each rank builds the mask of its own part, and the attention gathers these in the
     order in which it gathers the keys.
     """
-    from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 
     def output(dim: int, dims: int) -> Any:
         return ContextParallelInput(split_dim=dim, expected_dims=dims, split_output=True)
@@ -79,10 +77,10 @@ def _keep_whole_mask(denoiser: Any) -> None:
     """The text's own encoder computes all of the text on every rank, with all of its mask."""
     whole: list[torch.Tensor] = []
 
-    def remember(module: nn.Module, args: tuple, kwargs: dict) -> None:
+    def remember(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         whole[:] = [kwargs["encoder_attention_mask"]]
 
-    def restore(module: nn.Module, args: tuple) -> tuple:
+    def restore(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return (*args[:2], whole.pop())
 
     denoiser.register_forward_pre_hook(remember, with_kwargs=True)

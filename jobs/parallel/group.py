@@ -23,15 +23,12 @@ from typing import Any, NoReturn
 
 from submitit.core.utils import UncompletedJobError
 
-from jobs.attempt import process_identity
-from jobs.parallel.ranks import MEET, Member
+from jobs.base.times import AGREE, BEAT, HANGS, LOST, MEET
+from jobs.parallel.ranks import Member
+from jobs.store.process import lives_here, process_identity
 
 log = logging.getLogger(__name__)
 
-BEAT = 1.0  # seconds between a rank's signs of life
-LOST = 15  # beats missed after which a rank is given up; on the same machine its end is seen at once
-AGREE = 17.0  # seconds that ranks have to meet the same exception; longer than it takes to notice a lost one
-HANGS = datetime.timedelta(minutes=10)  # a collective that takes longer hangs
 LEFT_BEHIND = 75  # exit code of a process that leaves because of another one
 
 
@@ -77,7 +74,7 @@ class Group:
                 store=dist.PrefixStore("tensors", self._client()),
                 rank=self.rank,
                 world_size=self.size,
-                timeout=HANGS,
+                timeout=datetime.timedelta(seconds=HANGS),
             )
         except Exception as error:
             self._fail(error)
@@ -180,7 +177,7 @@ class Group:
 
     def _first_cause(self, store: Any, cause: str) -> str:
         with contextlib.suppress(RuntimeError):  # the store is gone with rank 0
-            return store.compare_set("cause", "", cause).decode()
+            return str(store.compare_set("cause", "", cause).decode())
         return cause
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
@@ -237,7 +234,7 @@ class Group:
         while not self._closing.wait(BEAT):
             last, looks = self._rounds, looks + 1 if self._rounds == last else 0
             if looks > LOST:
-                self._leave(f"rank 0 has given no answer for {LOST} seconds", lost=0)
+                self._leave(f"rank 0 has given no answer for {LOST * BEAT:g} seconds", lost=0)
 
     def _store_is_gone(self) -> NoReturn:
         if self._member.address:
@@ -247,13 +244,12 @@ class Group:
 
     def _check_alive(self, rank: int, looks: int) -> None:
         process = self._others[rank]["process"]
-        here = process_identity(os.getpid())
-        if here and process["host"] == here["host"] and process_identity(process["pid"]) != process:
+        if lives_here(process) is False:
             if self._closing.wait(BEAT):  # it may have left in order meanwhile
                 return
             cause = f"rank {rank} (process {process['pid']}) was killed or ended"
         elif looks > LOST:
-            cause = f"rank {rank} has given no sign of life for {LOST} seconds"
+            cause = f"rank {rank} has given no sign of life for {LOST * BEAT:g} seconds"
         else:
             return
         self._leave(self._first_cause(self._own_store, cause), lost=rank)

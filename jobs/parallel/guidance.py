@@ -12,7 +12,7 @@ class Branches:
 
     The pipeline makes both calls on every rank. The call that is another part's returns at once: the first a tensor
     that is filled in when the second call is made, the second what the other part computed. So the pipeline must not
-    look at the first result before it has the second (``degrees.TWO_CALLS``). What a denoiser's hooks see, Spectrum's
+    look at the first result before it has the second (``limits.TWO_CALLS``). What a denoiser's hooks see, Spectrum's
     too, is the one call that it really makes.
 
     Args:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.atomic import write_json
-from jobs.errors import BadInput
-from jobs.parallel.degrees import Degrees
+from jobs.base.errors import BadInput
+from jobs.base.times import MEET
+from jobs.options.degrees import Degrees
+from jobs.store.atomic import write_json
 
-MEET = 600.0  # seconds that ranks wait for each other at the start: a node may be slow to begin
 _WAIT = datetime.timedelta(seconds=60)
 
 

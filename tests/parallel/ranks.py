@@ -21,8 +21,8 @@ from diffusers import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from jobs.options.degrees import Degrees
 from jobs.parallel.decode import SplitDecoder
-from jobs.parallel.degrees import Degrees
 from jobs.parallel.denoiser import make_mesh, share_denoiser
 from jobs.parallel.guidance import Branches
 from spectrum import SpectrumConfig, attach

@@ -2,10 +2,12 @@
 
 import pytest
 
-from jobs.errors import BadInput
-from jobs.options import Options, read_options
-from jobs.parallel.degrees import Degrees, Size, check_divides, check_shareable
-from tests.jobs.support import config
+from jobs.base.errors import BadInput
+from jobs.options.degrees import Degrees
+from jobs.options.schema import Options
+from jobs.parallel.limits import Size, check_divides, check_shareable
+from jobs.run.resolve import read_options
+from tests.support import config
 from tests.tiny_pipelines import PIPELINES, save
 
 PUBLISHED = [  # sizes of the model cards, and degrees of one node and of two that share them

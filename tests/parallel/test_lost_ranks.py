@@ -10,8 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.options import PROJECT
-from tests.jobs.support import command, generate, tar_hashes
+from tests.support import command, generate, tar_hashes
 
 KILLS = int(os.environ.get("RANK_KILLS", "4"))  # 20 and more by hand
 SOON = 30.0  # seconds within which a group that lost a rank has ended
@@ -39,9 +38,7 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     with open(folder / "output", "ab") as output:
-        return subprocess.Popen(
-            command(*RUN, f"output_base_path={folder}", *arguments), cwd=PROJECT, stdout=output, stderr=output
-        )
+        return subprocess.Popen(command(*RUN, f"output_base_path={folder}", *arguments), stdout=output, stderr=output)
 
 
 @pytest.fixture(scope="module")
@@ -153,13 +150,13 @@ def rank():
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "jobs.worker":  # which then finds jobs.models already imported
+        if name == "jobs.execute.worker":  # which then finds jobs.model.pipeline already imported
             sys.meta_path.remove(self)
-            import jobs.models, torch
-            call = jobs.models.WHERE
+            import jobs.model.pipeline, torch
+            call = jobs.model.pipeline.WHERE
             def failing(*given, **named):
                 BODY
-            jobs.models.WHERE = failing
+            jobs.model.pipeline.WHERE = failing
         return None
 
 sys.meta_path.insert(0, Finder())
@@ -170,7 +167,7 @@ SECOND = "given[1][0].prompt_index == 1"  # the second prompt, of the arguments 
 
 
 def failing(folder: Path, where: str, *body: str) -> dict[str, str]:
-    """Replaces a function of ``jobs.models`` in every process of a command with this environment."""
+    """Replaces a function of ``jobs.model.pipeline`` in every process of a command with this environment."""
     (folder / "sitecustomize.py").write_text(SITE.replace("WHERE", where).replace("BODY", ("\n" + " " * 16).join(body)))
     return {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
 
@@ -187,7 +184,7 @@ def test_an_error_that_one_rank_meets_ends_the_group(tmp_path: Path):
     assert failed.stdout.count("rank 1: OutOfMemoryError: no memory left") == 2, failed.stdout  # a problem, a failure
     assert time.monotonic() - began < 60
     status = subprocess.run(
-        command(str(tmp_path / "run"), module="jobs.status"), cwd=PROJECT, capture_output=True, text=True, timeout=60
+        command(str(tmp_path / "run"), module="jobs.status"), capture_output=True, text=True, timeout=60
     )
     assert "rank 1: OutOfMemoryError: no memory left" in status.stdout, status.stdout
     assert generate(*arguments).returncode == 0

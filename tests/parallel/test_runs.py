@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.options import PROJECT
-from jobs.video import read_clip
-from tests.jobs.support import generate, tar_hashes
+from jobs.media.video import read_clip
+from tests.support import generate, tar_hashes
 from tests.tiny_pipelines import WIDTH, save
 
 STEPS = 10
@@ -82,7 +81,6 @@ def test_torchrun_with_other_degrees_is_refused_once(alone: tuple[str, Path]) ->
 def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *TORCHRUN, "-m", "jobs.generate", *words],
-        cwd=PROJECT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
-from jobs.attempt import journals
-from jobs.options import PROJECT
-from jobs.rundir import RunDir
-from tests.jobs.support import command, generate, tar_hashes
+from jobs.store.journal import journals
+from jobs.store.rundir import RunDir
+from tests.support import command, generate, tar_hashes
 from tools.slurm import Cluster
 
 SHARDS, SIZE, BAD = 12, 3, 16
@@ -89,9 +88,7 @@ def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompt
     arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={tmp_path}", *SETTINGS)
     run = RunDir(tmp_path / "run")
 
-    with subprocess.Popen(
-        command(*arguments), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as first:
+    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         killed = kill_a_task_in_mid_shard(run, first)
         output, errors = first.communicate(timeout=400)
     assert first.returncode == 1, errors
@@ -107,7 +104,7 @@ def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompt
     assert all(state.startswith("COMPLETED 0:0") for job, state in seen.items() if job not in (failed, killed))
     assert {state.split()[-1] for state in seen.values()} == {"node1", "node2"}
 
-    status = subprocess.run(command(str(run.path), module="jobs.status"), cwd=PROJECT, capture_output=True, text=True)
+    status = subprocess.run(command(str(run.path), module="jobs.status"), capture_output=True, text=True)
     assert status.returncode == 1
     assert "done 10   running 0   failed 2   left 0" in status.stdout
     assert "_log.err" in status.stdout  # every failure names its log
@@ -149,9 +146,7 @@ def check_readers(run: RunDir, scratch: Path) -> None:
 def test_a_second_command_waits_for_the_tasks_of_one_that_died(slurm_env: Cluster, tmp_path) -> None:
     arguments = (*FANNED_OUT, "total_prompt_num=4", f"output_base_path={tmp_path}", *SETTINGS, "shard_size=2")
     run = RunDir(tmp_path / "run")
-    with subprocess.Popen(
-        command(*arguments), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as first:
+    with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         while not launched(run.path) or len(launched(run.path)[0]) < 2:
             assert first.poll() is None
             time.sleep(0.05)
@@ -193,16 +188,14 @@ def test_a_task_at_its_time_limit_is_queued_again_and_resumes(slurm_env: Cluster
     settings = ("total_prompt_num=6", "num_inference_steps=50", "algo=nocache", "batch_size=1", "exp_name=run")
     arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *settings)
     run = RunDir(tmp_path / "run")
-    with subprocess.Popen(
-        command(*arguments), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as first:
+    with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         wait_for(lambda: any(journal.samples for journal in journals(run)))
         (before,) = journals(run)
         job = before.header["slurm_job"]
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
         wait_for(lambda: queue_state(job) == "PENDING")
         first.kill()
-    with subprocess.Popen(command(*arguments), cwd=PROJECT, stdout=subprocess.PIPE, text=True) as again:
+    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True) as again:
         assert again.stdout
         assert again.stdout.readline() == "1 tasks of an earlier launch are still in the queue; waiting for them too\n"
         # Slurm holds a requeued job back for two minutes; no need to wait for them here

@@ -9,11 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.attempt import journals
-from jobs.options import PROJECT
-from jobs.rundir import RunDir
-from tests.jobs.support import command, generate, tar_hashes
+from jobs.store.journal import journals
+from jobs.store.rundir import RunDir
 from tests.slurm.test_fanout import launched, queue_state, states, wait_for
+from tests.support import command, generate, tar_hashes
 from tools.slurm import Cluster
 from tools.slurm.processes import matching
 
@@ -52,9 +51,7 @@ def end_rank_1(task: str) -> None:
 def test_an_array_of_two_ranks_a_task_loses_one_and_resumes(slurm_env: Cluster, reference, tmp_path: Path) -> None:
     arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *SETTINGS, "parallel.cfg=2")
     run = RunDir(tmp_path / "run")
-    with subprocess.Popen(
-        command(*arguments), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as first:
+    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         killed = kill_a_follower(run, first)
         since = time.monotonic()
         while killed in subprocess.run(["squeue", "-rho%i"], capture_output=True, text=True).stdout.split():
@@ -68,7 +65,7 @@ def test_an_array_of_two_ranks_a_task_loses_one_and_resumes(slurm_env: Cluster, 
     assert len(jobs) == 3
     assert seen[killed].split()[0] == "FAILED", seen
     assert all(state.startswith("COMPLETED 0:0") for job, state in seen.items() if job != killed), seen
-    status = subprocess.run(command(str(run.path), module="jobs.status"), cwd=PROJECT, capture_output=True, text=True)
+    status = subprocess.run(command(str(run.path), module="jobs.status"), capture_output=True, text=True)
     assert status.returncode == 1 and "done 2   running 0   failed 1   left 0" in status.stdout, status.stdout
 
     again = generate(*arguments, timeout=400)
@@ -83,7 +80,7 @@ def test_a_task_of_two_ranks_at_its_time_limit_is_queued_again(slurm_env: Cluste
     settings = (*VIDEO, "total_prompt_num=2", "num_inference_steps=50", "algo=nocache", "parallel.cfg=2")
     arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *settings)
     run = RunDir(tmp_path / "run")
-    with subprocess.Popen(command(*arguments), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as it:
+    with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as it:
         wait_for(lambda: any(journal.samples for journal in journals(run)))
         (before,) = journals(run)
         job = before.header["slurm_job"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from jobs.parallel.degrees import Degrees
+from jobs.options.degrees import Degrees
 from tools.bench_parallel.__main__ import main
 from tools.bench_parallel.cost import Line, Message, Rates, Step, calibrated, fit_line
 from tools.bench_parallel.count import count_step, history_bytes

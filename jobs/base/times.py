@@ -1,0 +1,25 @@
+"""How long processes wait for each other, in seconds; every such constant of the runner is here.
+
+``JOBS_PATIENCE`` multiplies them: above 1 for a slow or overloaded file system or network, below 1 where a loss should
+be noticed sooner. All processes of a run must agree on it.
+"""
+
+import os
+
+PATIENCE = float(os.environ.get("JOBS_PATIENCE", "1"))
+
+# Attempts (jobs.store): the journal's modification time is the heartbeat.
+HEARTBEAT = 5.0 * PATIENCE
+SILENT = 60.0 * PATIENCE  # an attempt on another machine counts as gone after this long without a heartbeat
+
+# Ranks that share a sample (jobs.parallel).
+MEET = 600.0 * PATIENCE  # ranks wait for each other at the start: a node may be slow to begin
+BEAT = 1.0 * PATIENCE  # between a rank's signs of life
+LOST = 15  # beats missed after which a rank is given up; on the same machine its end is seen at once
+AGREE = 17.0 * PATIENCE  # ranks have to meet the same exception; longer than it takes to notice a lost one
+HANGS = 600.0 * PATIENCE  # a collective that takes longer hangs
+
+# The pool of one machine and the queue of a cluster (jobs.execute).
+ENDS = 8.0 * PATIENCE  # a worker has to end by itself, also one that has lost a rank
+POLL = 3.0 * PATIENCE  # between looks at the queue
+GONE = 3  # looks in a row at which none of our jobs is in the queue, before that is believed

@@ -1,0 +1,107 @@
+"""What a run consists of: samples, their seeds, batches and shards. Pure; the same on every machine.
+
+A sample is one repeat of one prompt. Samples are numbered prompt by prompt (index = prompt * repeats + repeat),
+a shard is a contiguous range of them, and a batch a run of neighbours within one shard that share size, steps and
+guidance. Nothing here depends on where an attempt began or on how many workers there are, so that a resumed
+shard goes through the same batches, hence the same arithmetic, as one that was never interrupted.
+"""
+
+import hashlib
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from jobs.dataset.prompts import PromptTable
+from jobs.options.schema import SampleOptions
+
+_ALIKE_IN_A_BATCH = [one.name for one in fields(SampleOptions) if one.metadata["shared_by_batch"]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image or clip to make; ``seed`` is below 2^63."""
+
+    index: int
+    key: str
+    prompt_index: int
+    repeat: int
+    prompt: str
+    seed: int
+    options: SampleOptions
+    id: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def batch_settings(self) -> tuple[Any, ...]:
+        """What the samples of one pipeline call must share, and whether there are negative prompts at all."""
+        return *(getattr(self.options, name) for name in _ALIKE_IN_A_BATCH), bool(self.options.negative_prompt)
+
+
+def sample_seed(run_seed: int, prompt_index: int, repeat: int) -> int:
+    """Return the seed of a sample: 63 bits of SHA-256 over run seed, prompt index and repeat, and nothing else.
+
+    PyTorch's CPU generator starts from the low 32 bits of a seed, so two samples of a very large run can draw the
+    same noise; with different prompts that is harmless, and repeats of one prompt are far too few to meet.
+    """
+    digest = hashlib.sha256(f"{run_seed}/{prompt_index}/{repeat}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All samples of a run, made on demand from the prompt table.
+
+    Attributes:
+        table: the prompts.
+        defaults: the per-sample options of a prompt that sets none itself.
+        seed: the run's seed.
+    """
+
+    table: PromptTable
+    defaults: SampleOptions
+    seed: int
+    samples_per_prompt: int
+    shard_size: int
+    batch_size: int
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.table) * self.samples_per_prompt
+
+    @property
+    def num_shards(self) -> int:
+        return -(-self.num_samples // self.shard_size)
+
+    def shard_range(self, shard: int) -> range:
+        """Return the sample indices of a shard."""
+        start = shard * self.shard_size
+        return range(start, min(start + self.shard_size, self.num_samples))
+
+    def sample(self, index: int) -> Sample:
+        """Return sample ``index``. A prompt's own seed is that of its first repeat; later repeats count up from it."""
+        prompt_index, repeat = divmod(index, self.samples_per_prompt)
+        own = self.table.own_settings(prompt_index)
+        seed = own.pop("seed", None)
+        seed = sample_seed(self.seed, prompt_index, repeat) if seed is None else seed + repeat
+        return Sample(
+            index=index,
+            key=f"{prompt_index:08d}_{repeat:04d}",
+            prompt_index=prompt_index,
+            repeat=repeat,
+            prompt=self.table.texts[prompt_index],
+            seed=seed % 2**63,
+            id=own.pop("id", ""),
+            options=replace(self.defaults, **own) if own else self.defaults,
+            metadata={name: values[prompt_index] for name, values in self.table.metadata.items()},
+        )
+
+    def batches(self, shard: int) -> list[list[Sample]]:
+        """Return the shard's samples in order, in batches of at most ``batch_size`` that share their settings."""
+        batches: list[list[Sample]] = []
+        for index in self.shard_range(shard):
+            sample = self.sample(index)
+            last = batches[-1] if batches else []
+            if last and len(last) < self.batch_size and last[0].batch_settings == sample.batch_settings:
+                last.append(sample)
+            else:
+                batches.append([sample])
+        return batches

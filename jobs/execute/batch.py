@@ -1,0 +1,80 @@
+"""Makes one batch; when that fails, finds which sample is to blame."""
+
+import logging
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from submitit.core.utils import UncompletedJobError
+
+from jobs.dataset.layout import Sample
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no image of a sample; no strike where the sample itself is not to blame."""
+
+    reason: str
+    strike: bool = True
+
+
+Results = dict[int, np.ndarray | Failure]
+
+
+def generate_batch(pipeline: Any, batch: list[Sample]) -> Results:
+    """Make a batch; when it fails, find which sample is to blame.
+
+    A failing batch is tried sample by sample. If some fail alone, they are the bad ones and the others' images from
+    their own calls are kept: which of the two it is depends on the prompts only, so a resumed shard gets the same
+    bytes. If none fails alone the failure was passing (or the batch is too large for the memory): the whole batch is
+    tried once more, because the bytes of a batch of one may differ from those of a batch of many.
+
+    Returns:
+        Sample index -> image or clip, or why there is none.
+
+    Raises:
+        RuntimeError: the accelerator itself is broken; the process cannot go on.
+    """
+    results = _try(pipeline, batch)
+    if isinstance(results, dict):
+        return results
+    if len(batch) == 1:
+        return {batch[0].index: Failure(results)}
+    alone: Results = {}
+    for sample in batch:
+        alone |= generate_batch(pipeline, [sample])
+    if any(isinstance(result, Failure) for result in alone.values()):
+        return alone
+    results = _try(pipeline, batch)
+    if isinstance(results, dict):
+        return results
+    reason = f"fails only as a batch of {len(batch)} (use a new exp_name with a lower batch_size): {results}"
+    return {sample.index: Failure(reason, strike=False) for sample in batch}
+
+
+def _try(pipeline: Any, batch: list[Sample]) -> Results | str:
+    """Return images by sample index, or the reason of the failure (text: a kept exception would keep its tensors)."""
+    import torch
+
+    try:
+        return dict(zip([sample.index for sample in batch], pipeline(batch), strict=True))
+    except UncompletedJobError:  # submitit's signal handler ends this task after its last time limit
+        raise
+    except Exception as error:
+        log.warning("batch of %d from %s failed: %s", len(batch), batch[0].key, traceback.format_exc())
+        no_memory = isinstance(error, torch.OutOfMemoryError)
+        if not no_memory and (isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)):
+            # every later call of this process fails too: no prompt is to blame
+            raise RuntimeError(f"the accelerator failed and this process cannot go on: {error}") from error
+        reason = reason_of(error)
+    if no_memory:
+        torch.accelerator.empty_cache()
+    return reason
+
+
+def reason_of(error: BaseException) -> str:
+    """Return how an exception is told in logs, journals and summaries."""
+    return f"{type(error).__name__}: {error}"

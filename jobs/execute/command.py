@@ -1,0 +1,81 @@
+"""What ``python -m jobs.generate`` does without ``-m``: the whole run on this machine."""
+
+import os
+import sys
+from typing import NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from jobs.base.errors import BadInput, refuse
+from jobs.execute.inprocess import run_in_process
+from jobs.execute.logs import start_logging, task_log
+from jobs.execute.pool import run_pool
+from jobs.parallel.ranks import Member, launched_member
+from jobs.report.dryrun import describe
+from jobs.report.summary import conclude
+from jobs.report.warn import warn
+from jobs.run.devices import worker_devices
+from jobs.run.open import create, open_run
+from jobs.run.run import Run
+from jobs.store.journal import journals
+
+
+def run_command(cfg: DictConfig) -> None:
+    """Make what is left of a run, print the summary, and exit with the command's code.
+
+    Raises:
+        SystemExit: always.
+    """
+    try:
+        _run(cfg)
+    except BadInput as error:  # not later: Hydra prints a line of its own above an exception on its way out
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # of torchrun's processes, one on each machine says it
+            sys.exit(2)
+        refuse(str(error))
+
+
+def _run(cfg: DictConfig) -> NoReturn:
+    _refuse_idle_launcher()
+    run = open_run(cfg)
+    member = launched_member(run.options.parallel, run.directory.work)
+    if member and member.rank:
+        _follow(run, member)
+    warn(run)
+    if run.options.dry_run:
+        print(describe(run))
+        sys.exit(0)
+    shards = run.unfinished()
+    problems: list[str] = []
+    if shards:
+        devices = [] if member else worker_devices(run.options)
+        run.checkpoint.check()  # last of the checks: mending it takes longest
+        create(run)
+        shards = _others_last(run, shards)
+        if member:
+            problems = run_in_process(run, shards, member, log_path=task_log(run))
+        else:
+            problems = run_pool(run, shards, devices)
+    sys.exit(conclude([(run, shards)], problems))
+
+
+def _follow(run: Run, member: Member) -> NoReturn:
+    """Be one of torchrun's further ranks, which say nothing."""
+    if not run.options.dry_run and (shards := run.unfinished()):
+        start_logging()
+        run.checkpoint.check()
+        run_in_process(run, shards, member, log_path="")
+    sys.exit(0)
+
+
+def _refuse_idle_launcher() -> None:
+    """Whoever names a launcher means to launch: do not begin on, say, a login node because ``-m`` was forgotten."""
+    for override in HydraConfig.get().overrides.hydra:
+        if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
+            raise BadInput(f"{override} launches nothing without -m: add -m, or leave {override} out")
+
+
+def _others_last(run: Run, shards: list[int]) -> list[int]:
+    """Begin with what nobody is at; a shard another command is making is probably done when its turn comes."""
+    busy = {journal.header["shard"] for journal in journals(run.directory) if journal.alive()}
+    return sorted(shards, key=lambda shard: shard in busy)

@@ -1,0 +1,87 @@
+"""What a task asks the cluster for: from the launcher's settings and the run, and what does not fit together."""
+
+from typing import Any, Protocol
+
+from jobs.base.errors import BadInput
+from jobs.execute import queue
+from jobs.run.run import Run
+
+REQUEUES = 20  # how often a task that ran into its time limit is queued again (each time it resumes)
+
+
+class Launched(Protocol):
+    """The part of a launcher that resources depend on."""
+
+    settings: dict[str, Any]
+    given: set[str]
+
+
+def check_resources(launcher: Launched, runs: list[Run]) -> None:
+    """Refuse settings that do not start the ranks that share a sample.
+
+    Raises:
+        BadInput: nodes, tasks or GPUs do not fit ``parallel``.
+    """
+    if len({run.options.parallel for run in runs}) > 1:
+        raise BadInput("parallel cannot be swept, as all tasks of an array have as many ranks: launch one run for each")
+    settings = launcher.settings
+    if "tasks_per_node" not in settings:
+        return
+    degrees = runs[0].options.parallel
+    nodes, size, on_slurm = settings["nodes"], degrees.size, "setup" in settings
+    if not on_slurm and nodes > 1:
+        raise BadInput(f"hydra.launcher.nodes={nodes} needs hydra/launcher=submitit_slurm: leave it out")
+    if size % nodes:
+        raise BadInput(
+            f"hydra.launcher.nodes={nodes} does not divide the {size} ranks of {degrees}: "
+            "let the degrees' product be a multiple of the nodes"
+        )
+    tasks = settings["tasks_per_node"] if "tasks_per_node" in launcher.given else None
+    if tasks not in (None, size // nodes):
+        raise BadInput(
+            f"hydra.launcher.tasks_per_node={tasks} on {nodes} nodes makes {tasks * nodes} ranks, and {degrees} needs "
+            f"{size}: leave tasks_per_node out"
+        )
+    if on_slurm and size > 1:
+        _check_gpus(launcher, runs)
+
+
+def _check_gpus(launcher: Launched, runs: list[Run]) -> None:
+    settings, degrees = launcher.settings, runs[0].options.parallel
+    nodes = settings["nodes"]
+    ranks = degrees.size // nodes
+    each = max(run.options.model.gpus for run in runs)
+    there = queue.node_gpus(settings["partition"])
+    if there and ranks * each > there:
+        raise BadInput(
+            f"{degrees} on {nodes} {'nodes' if nodes > 1 else 'node'} needs {ranks * each} GPUs on each, and the "
+            f"largest has {there}: use more hydra.launcher.nodes, or lower degrees"
+        )
+    gpus = settings["gpus_per_node"] if "gpus_per_node" in launcher.given else None
+    if gpus is not None and each and gpus < ranks:
+        raise BadInput(
+            f"hydra.launcher.gpus_per_node={gpus} is fewer than the {ranks} ranks that {degrees} puts on a node: "
+            "leave gpus_per_node out"
+        )
+
+
+def submission(settings: dict[str, Any], given: set[str], run: Run, job_name: str) -> dict[str, Any]:
+    """Return the settings to submit with; what the command line gives stays as it is.
+
+    Args:
+        settings: the launcher's.
+        given: names of those that the command line sets.
+        run: whose model and degrees say what a task needs.
+        job_name: name of the jobs.
+    """
+    ranks = run.options.parallel.size // settings["nodes"]
+    wanted: dict[str, Any] = {"tasks_per_node": ranks}
+    if "setup" in settings:  # Slurm's
+        wanted["max_num_timeout"] = REQUEUES
+        if run.options.model.gpus:
+            wanted["gpus_per_node"] = run.options.model.gpus * ranks
+    chosen = {**settings, **{name: value for name, value in wanted.items() if name not in given}, "name": job_name}
+    if "setup" in settings:
+        # one rank's end is the task's: the others are waiting for it
+        chosen["setup"] = [*(settings["setup"] or []), "export SLURM_KILL_BAD_EXIT=1"]
+    return {name: value for name, value in chosen.items() if name != "_target_"}

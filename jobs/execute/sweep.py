@@ -1,0 +1,163 @@
+"""``-m``: plan every run the command line describes, and launch its unfinished shards as tasks."""
+
+import itertools
+import re
+import sys
+from dataclasses import dataclass
+from typing import NoReturn
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext
+from omegaconf import DictConfig
+
+from jobs.base.errors import BadInput
+from jobs.execute.launch import Launcher, make_launcher
+from jobs.execute.launches import Launch, launches_of
+from jobs.execute.resources import check_resources
+from jobs.execute.task import Task
+from jobs.report.dryrun import describe
+from jobs.report.summary import conclude
+from jobs.report.warn import warn
+from jobs.run.devices import check_cpu, worker_devices
+from jobs.run.open import create, open_run
+from jobs.run.resolve import read_options
+from jobs.run.run import Run
+from jobs.store.journal import journals
+
+
+@dataclass(frozen=True)
+class Unmade:
+    """What of a run this command is for.
+
+    Attributes:
+        run: the run.
+        asked: its unfinished shards.
+        free: those of them that no living attempt and no queued task is for.
+        queued: ids of the queued tasks of earlier launches.
+    """
+
+    run: Run
+    asked: list[int]
+    free: list[int]
+    queued: set[str]
+
+
+def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> NoReturn:
+    """Plan, launch, wait, summarise.
+
+    Args:
+        context: Hydra's, to compose the configuration of each combination.
+        config: the configuration without the sweep's options; its launcher is the one to use.
+        arguments: the options of the command line.
+
+    Raises:
+        BadInput: any run's config is refused; then nothing is launched.
+        SystemExit: with the command's exit code.
+    """
+    launcher = make_launcher(config)
+    launcher.require()
+    runs = [open_run(cfg) for cfg in _combinations(context, config, arguments)]
+    check_resources(launcher, runs)
+    for run in runs:
+        warn(run)
+    if any(run.options.dry_run for run in runs):
+        print("\n".join(map(describe, runs)))
+        sys.exit(0)
+    for run in runs:
+        _check_devices(run, launcher)
+        run.checkpoint.check()
+    unmade = _find_unmade(runs, launcher)
+    tasks = plan_tasks(unmade, launcher)
+    if len({run.directory.path for run in runs}) < len(runs):
+        raise BadInput(
+            "two combinations of this sweep would share a directory: sweep them apart, each with an exp_name"
+        )
+    for run in runs:
+        create(run)
+    earlier = {job for one in unmade for job in one.queued}
+    if earlier:
+        print(f"{len(earlier)} tasks of an earlier launch are still in the queue; waiting for them too", flush=True)
+    launch = Launch.begin(runs, tasks) if tasks else None
+    if launch:
+        shards = sum(len(task.shards) for task in tasks)
+        print(f"launching {len(tasks)} tasks for {shards} shards; logs: {launch.folder}", flush=True)
+    problems = launcher.run(runs, tasks, launch, earlier) if launch or earlier else []
+    sys.exit(conclude([(one.run, one.asked) for one in unmade], problems))
+
+
+def _combinations(context: HydraContext, config: DictConfig, arguments: list[str]) -> list[DictConfig]:
+    """Expand sweep arguments; each combination is a run in a directory of its own."""
+    loader = context.config_loader
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    if "exp_name" in swept:
+        raise BadInput("exp_name cannot be swept, as -m names the run of each combination itself: give one value")
+    if "shards" in swept:
+        raise BadInput("shards cannot be swept, as -m gives each task its own: write one list, like shards=[0-3,7]")
+    plain = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
+    choices = [
+        [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        for override in overrides
+        if override.is_sweep_override()
+    ]
+    configs = []
+    for combination in itertools.product(*choices):
+        cfg = loader.load_sweep_config(config, [*plain, *combination])
+        if swept:
+            suffix = re.sub(r"[^\w.=,+-]", "_", ",".join(combination))
+            rest = [item for item in plain if not item.startswith("exp_name=")]
+            name = f"{read_options(cfg).exp_name}--{suffix}"
+            cfg = loader.load_sweep_config(config, [*rest, *combination, f"exp_name='{name}'"])
+        configs.append(cfg)
+    return configs
+
+
+def _check_devices(run: Run, launcher: Launcher) -> None:
+    if launcher.on_this_machine:
+        worker_devices(run.options)
+    elif run.options.device == "cpu" or (run.options.device == "auto" and not run.options.model.gpus):
+        check_cpu(run.options)
+
+
+def _find_unmade(runs: list[Run], launcher: Launcher) -> list[Unmade]:
+    names = launcher.queued_jobs()
+    found = []
+    for run in runs:
+        asked = run.unfinished()
+        queued = {job: shards for launch in launches_of(run) for job, shards in launch.queued(run, names or {}).items()}
+        busy = {shard for shards in queued.values() for shard in shards}
+        for journal in journals(run.directory):
+            job = journal.header["slurm_job"]
+            # The queue knows at once that a task was killed on another node; the heartbeat's age only later.
+            if journal.alive() and (not job or names is None or job in names):
+                busy.add(journal.header["shard"])
+        found.append(Unmade(run, asked, [shard for shard in asked if shard not in busy], set(queued)))
+    return found
+
+
+def plan_tasks(unmade: list[Unmade], launcher: Launcher) -> list[Task]:
+    """Cut each run's free shards into tasks.
+
+    Raises:
+        BadInput: the shards_per_task asked for makes an array longer than the cluster takes.
+    """
+    counts = [len(one.free) for one in unmade]
+    total = sum(counts)
+    limit = launcher.array_limit(total)
+    options = unmade[0].run.options
+    if (runs_left := sum(map(bool, counts))) > limit:
+        raise BadInput(
+            f"this sweep has {runs_left} runs and the cluster takes {limit} tasks in an array: sweep fewer values"
+        )
+    size = options.shards_per_task or 1
+    if options.shards_per_task is None and launcher.on_this_machine:
+        size = max(1, -(-total // launcher.at_once(unmade[0].run)))
+    while (count := sum(-(-shards // size) for shards in counts)) > limit:
+        if options.shards_per_task is not None:
+            raise BadInput(
+                f"shards_per_task={options.shards_per_task} makes an array of {count} tasks where this cluster takes "
+                f"{limit}: use a larger shards_per_task, or leave it out"
+            )
+        size += max(1, size * (count - limit) // (2 * limit))
+    chunks = [(one.run, one.free[start : start + size]) for one in unmade for start in range(0, len(one.free), size)]
+    return [Task(run, shards, number) for number, (run, shards) in enumerate(chunks)]

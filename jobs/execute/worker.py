@@ -1,0 +1,184 @@
+"""One process with one loaded model: makes shards, alone or as the leader of a group, or follows such a leader."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from jobs.execute.batch import Results, generate_batch, reason_of
+from jobs.model.pipeline import BatchPipeline, load_pipeline, versions
+from jobs.parallel.ranks import Member
+from jobs.run.run import Run
+from jobs.store.attempt import Attempt
+from jobs.store.writer import Report, Writer
+
+
+def generate_shards(
+    run: Run,
+    shards: Iterable[int],
+    *,
+    device: str,
+    log_path: str,
+    report: Report,
+    member: Member | None = None,
+    on_loss: Callable[[str], None] | None = None,
+) -> float:
+    """Load the model once, then make and publish each shard.
+
+    Args:
+        run: the run.
+        shards: asked for one at a time, as late as possible.
+        device: torch device.
+        log_path: where this process logs, for ``jobs.status``.
+        report: see ``jobs.store.writer.Writer``.
+        member: this process's place, where it leads a group; None if it works alone.
+        on_loss: called before the group's loss of a rank ends this process.
+
+    Returns:
+        Share of the time that the generating thread waited for encoding or writing.
+
+    Raises:
+        Exception: the machine, the model or the disk failed; what was written so far is taken over next time.
+    """
+    import torch
+
+    current: list[Attempt] = []
+
+    def lost(cause: str) -> None:
+        for attempt in current:
+            attempt.end("lost", cause)  # for jobs.status
+        if on_loss:
+            on_loss(cause)
+
+    with _group(run, member, device, lost) as group:
+        pipeline = _load(run, device, group)
+        common = _common(run, pipeline)
+        fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]
+        name = _device_name(device) + (f" x{group.size}" if group else "")
+        batch_size = run.options.batch_size
+        writer = Writer(
+            run.layout,
+            run.media,
+            common,
+            sample_attempts=run.options.sample_attempts,
+            # Of clips only what hides one batch's encoding: a second of 720p takes 66 MB.
+            in_flight=batch_size + 1 if run.makes_clips else 4 * batch_size + 4,
+            report=report,
+        )
+        start = time.perf_counter()
+        try:
+            for shard in shards:
+                if not run.directory.is_done(shard):
+                    # The writer may still be at the one before.
+                    current[:] = [attempt for attempt in current if attempt.open]
+                    current.append(Attempt(run.directory, shard, fingerprint=fingerprint, device=name, log=log_path))
+                    make_shard(pipeline, run, current[-1], writer)
+        finally:
+            writer.close()
+        return writer.waited / (time.perf_counter() - start)
+
+
+def follow_leader(run: Run, *, device: str, member: Member, on_loss: Callable[[str], None] | None = None) -> None:
+    """Take part in the batches that rank 0 of a group makes, until it has no more.
+
+    Args:
+        run: the run.
+        device: torch device.
+        member: this process's place.
+        on_loss: see ``generate_shards``.
+    """
+    with _group(run, member, device, on_loss) as group:
+        pipeline = _load(run, device, group)
+        for indices in group.announced():
+            with contextlib.suppress(Exception):  # rank 0 met it as well, or the group would have ended
+                pipeline([run.layout.sample(index) for index in indices])
+
+
+def make_shard(pipeline: Any, run: Run, attempt: Attempt, writer: Writer) -> None:
+    """Make the samples of a shard that nobody has made yet, and hand all to the writer in order.
+
+    Args:
+        pipeline: a ``BatchPipeline``.
+        run: the run.
+        attempt: at that shard.
+        writer: takes the samples.
+    """
+    writer.start(attempt)
+    try:
+        for batch in run.layout.batches(attempt.shard):
+            inherited = {sample.index for sample in batch if attempt.inherits(sample.index)}
+            tried = {sample.index for sample in batch if attempt.strikes[sample.index] >= run.options.sample_attempts}
+            results: Results = {}
+            seconds = 0.0
+            if any(sample.index not in inherited | tried for sample in batch):
+                if attempt.run.is_done(attempt.shard):
+                    break  # another attempt was faster; finish() finds its done record
+                start = time.perf_counter()
+                results = generate_batch(pipeline, batch)
+                seconds = (time.perf_counter() - start) / len(batch)
+            evaluated = pipeline.evaluated_steps(batch[0].options.num_inference_steps)
+            for sample in batch:
+                result = results.get(sample.index)
+                # A fresh image before an inherited one: that may have been made alone, after a passing failure.
+                if isinstance(result, np.ndarray):
+                    writer.add(attempt, sample, result, evaluated, seconds)
+                elif sample.index in inherited:
+                    writer.inherit(attempt, sample)
+                elif result is not None:
+                    writer.fail(attempt, sample, result.reason, strike=result.strike)
+    except BaseException as error:
+        writer.abort(attempt, reason_of(error))
+        raise
+    writer.finish(attempt)
+
+
+def _common(run: Run, pipeline: BatchPipeline) -> dict[str, Any]:
+    """Return what the json of every sample says alike."""
+    algo = run.forecast.described(as_used=True) if run.forecast else {"name": "nocache"}
+    return {
+        "model": run.options.model.name,
+        "revision": run.checkpoint.revision,
+        "sampler": pipeline.sampler,
+        "dtype": run.options.model.dtype,
+        "algo": {name: value for name, value in algo.items() if value is not None},
+        "versions": versions(run.makes_clips),
+    }
+
+
+def _group(
+    run: Run, member: Member | None, device: str, on_loss: Callable[[str], None] | None
+) -> AbstractContextManager[Any]:
+    """Return the group of this process; a context of None where it has none."""
+    if member is None:
+        return contextlib.nullcontext()
+    from jobs.parallel.group import Group
+
+    return Group(member, device=device, digest=_digest(run), on_loss=on_loss or (lambda cause: None))
+
+
+def _digest(run: Run) -> str:
+    """Name everything on which the ranks of a group must agree, the plan of denoising steps too."""
+    steps = run.forecast.plan(run.options.num_inference_steps).digest() if run.forecast else None
+    agreed = [run.identity, versions(run.makes_clips), steps]
+    return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()
+
+
+def _load(run: Run, device: str, group: Any) -> BatchPipeline:
+    import torch
+
+    options = run.options
+    torch.set_num_threads(options.cpu_threads)
+    return load_pipeline(
+        options.model, run.forecast, run.checkpoint, device=device, degrees=options.parallel, group=group
+    )
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

@@ -1,0 +1,1 @@
+"""The model: its checkpoint, how its steps are forecast, and the loaded pipeline that makes a batch."""

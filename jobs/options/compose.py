@@ -1,0 +1,28 @@
+"""Composes the configuration from options on a command line, for commands that Hydra does not run itself."""
+
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+import jobs.options.schema  # noqa: F401  (registers the schema that conf/generate.yaml starts from)
+from jobs.base.errors import BadInput
+from jobs.options.explain import explain
+from jobs.options.places import CONF
+
+HYDRA_VERSION = "1.3"  # whose defaults the configuration relies on; later versions keep them
+
+
+def compose_options(overrides: Sequence[str]) -> DictConfig:
+    """Return the configuration of ``jobs.generate`` with these options.
+
+    Raises:
+        BadInput: an option does not exist, or has a value of another type.
+    """
+    try:
+        with initialize_config_dir(str(CONF), version_base=HYDRA_VERSION):
+            return compose("generate", list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadInput(explain(error)) from None

@@ -1,0 +1,121 @@
+"""Turns what Hydra and OmegaConf say of a command line into one sentence that names the mistake and the mend."""
+
+import re
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from hydra.errors import OverrideParseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from jobs.options.fields import limits_of, must_be, no_such_option
+from jobs.options.schema import Options
+
+_GROUPS = ("model", "algo")  # each a folder of conf/
+
+
+def explain(error: Exception) -> str:
+    """Return one sentence from an error of Hydra or OmegaConf."""
+    text = str(error)
+    if isinstance(error, OverrideParseException) and "=" not in error.override:
+        return f"'{error.override}' gives no value: write option=value"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"'{error.override}' cannot be read: put a value that holds commas, brackets, quotes or the like "
+            "in quotes of its own, like 'option=\"a, b\"'"
+        )
+    if match := re.match(r"Ambiguous value for argument '(([^=]+)=.*)'\n", text):
+        return (
+            f"{match[1]} names several values for {match[2]}: give one, "
+            "or use -m to make a run of each, or put a value that holds a comma in quotes of its own"
+        )
+    if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in ", text):
+        return _explain_unknown(match[1] or _full_key(error, match[2]))
+    if "Config group override must be a string" in text:
+        return "model and algo each take the name of a file in conf/model and conf/algo, like model=demo"
+    if match := re.search(r"(?:Could not find|In '[^']*': Could not find) '([^']+)'", text):
+        return _explain_choice(match[1], text)
+    if sentence := _explain_value(error):
+        return sentence
+    return " ".join(text.split())
+
+
+def _explain_choice(choice: str, text: str) -> str:
+    group, _, name = choice.rpartition("/")
+    choices = re.search(r"Available options in '[^']*':\s*(.*?)\s*(?:\n\s*\n|Config search path|$)", text, re.DOTALL)
+    known = ", ".join(choices[1].split()) if choices else "none"
+    return f"{group}={name} is not known: choose one of {known}"
+
+
+def _explain_unknown(name: str) -> str:
+    if name in _GROUPS:
+        return f"{name} takes the name of a file in conf/{name}: one part of it is set with {name}.KEY=value"
+    if name.startswith(("model.call.", "model.scheduler_args.")):  # what these may hold, the pipeline decides
+        return f"'{name}' is not there yet: add it with +{name}=value"
+    return no_such_option(name, option_names())
+
+
+def _explain_value(error: Exception) -> str | None:
+    """Name an option and what it must be, where a value is of another type; None for other errors."""
+    cause: BaseException | None = error
+    while cause and not (isinstance(cause, OmegaConfBaseException) and cause.full_key):
+        cause = cause.__cause__
+    if cause is None:
+        return None
+    name = str(cause.full_key)  # type: ignore[attr-defined]
+    group, _, key = name.rpartition(".")
+    owner = _group_at(group)
+    if owner is None or key not in {field.name for field in fields(owner)}:
+        return f"{name}: {str(cause).splitlines()[0]}: give a value, or refer to something that exists"
+    if is_dataclass(get_type_hints(owner)[key]):
+        if name in _GROUPS:
+            return _explain_unknown(name)
+        parts = [field.name for field in fields(get_type_hints(owner)[key])]
+        return f"{name} has the parts {', '.join(parts)}: set one of them, like {name}.{parts[0]}=2"
+    if isinstance(cause, InterpolationResolutionError):
+        return f"{name}: {str(cause).splitlines()[0]}: give a value, or refer to something that exists"
+    match = re.search(rf"override '?\+*{re.escape(name)}=(.*)", str(error))
+    if match is None:
+        return f"{name} is missing: give it a value, like {name}=..."
+    return must_be(name, limits_of(owner, key), _as_typed(match[1]))
+
+
+def _as_typed(typed: str) -> Any:
+    """Return a value as the command line has it: text with quotes, everything else without."""
+    typed = typed.strip().rstrip("'")
+    if re.fullmatch(r"null|true|false|[-+.\d][-+.\deE]*|[\[{].*", typed):
+        return _Bare(typed)
+    return typed.strip("'\"")
+
+
+class _Bare(str):
+    """Shown without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _full_key(error: Exception, key: str) -> str:
+    full = getattr(error, "full_key", None) or key
+    return str(full)
+
+
+def _group_at(path: str) -> Any:
+    group: Any = Options
+    for part in filter(None, path.split(".")):
+        group = get_type_hints(group).get(part) if is_dataclass(group) else None
+    return group if is_dataclass(group) else None
+
+
+def option_names() -> list[str]:
+    """Return the full names of all options."""
+    names: list[str] = []
+
+    def collect(group: Any, prefix: str) -> None:
+        for name, kind in get_type_hints(group).items():
+            if is_dataclass(kind):
+                collect(kind, f"{prefix}{name}.")
+            else:
+                names.append(f"{prefix}{name}")
+
+    collect(Options, "")
+    return names

@@ -1,0 +1,177 @@
+"""Every option once: its type, default, limits and help. Command line, model files, prompt columns and docs follow.
+
+An option that may differ from sample to sample is one field of ``SampleOptions``, and one line in
+``jobs.model.pipeline`` where the pipeline is called: docs/architecture.md has the example.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from jobs.options.degrees import Degrees
+from jobs.options.fields import option
+
+DTYPES = ("float32", "bfloat16", "float16")
+IMAGE_FORMATS = ("png", "jpg", "webp")
+LARGEST_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """What may differ from sample to sample.
+
+    A column of the prompt file sets it for one prompt, the command line for all others, and the model file says what it
+    is where neither does.
+    """
+
+    num_inference_steps: int = option(None, "denoising steps", least=1, short=True)
+    height: int = option(None, "pixels", least=1, short=True)
+    width: int = option(None, "pixels", least=1, short=True)
+    num_frames: int = option(None, "frames of a clip", least=1, short=True, fallback=1)
+    guidance_scale: float = option(None, "strength of guidance by the prompt", least=0, short=True)
+    negative_prompt: str = option(
+        None, "negative prompt, if the model supports one", shared_by_batch=False, short=True, fallback=""
+    )
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """The tensor that enters the denoiser's head, to foretell its memory and how ranks can share it."""
+
+    channels: int = option(MISSING, "channels of the feature", least=1)
+    pixels: int = option(16, "pixels of height, and of width, for each of its positions", least=1)
+    frames: int = option(1, "frames for each of its positions", least=1)
+
+
+@dataclass(frozen=True)
+class ModelOptions(SampleOptions):
+    """A model: ``model=NAME`` takes conf/model/NAME.yaml, ``model.KEY=value`` changes one of these."""
+
+    name: str = option(MISSING, "what the model is called in the run's directory and in every sample's json")
+    path: str = option(MISSING, "a hub id, a diffusers pipeline's directory, or embedded:NAME", short=True)
+    revision: str | None = option(None, "branch, tag or commit on the hub; null: its default branch", short=True)
+    dtype: str = option("bfloat16", "dtype of the weights and the arithmetic", choices=DTYPES, short=True)
+    vae_dtype: str | None = option(None, "another dtype for the autoencoder alone (clips)", choices=DTYPES)
+    vae_tiling: bool = option(False, "decode in tiles and one sample at a time: less memory, faint seams")
+    scheduler: str | None = option(None, "a diffusers scheduler class instead of the checkpoint's own", short=True)
+    scheduler_args: dict[str, Any] = option({}, "changes to the scheduler's configuration")
+    size_multiple: int = option(16, "height and width must be multiples of this", least=1)
+    frame_step: int | None = option(None, "num_frames must be a multiple of this plus 1; null: images", least=1)
+    fps: int | None = option(None, "frames a second of the mp4; null: images", least=1)
+    batch_size: int = option(1, "samples in one pipeline call", least=1)
+    guidance_argument: str = option("guidance_scale", "the pipeline argument that guidance_scale goes to")
+    negative_prompts: bool = option(False, "whether the pipeline supports negative prompts")
+    call: dict[str, Any] = option({}, "further arguments of every pipeline call")
+    gpus: int = option(1, "GPUs that one rank asks the cluster for; 0: runs on a CPU too", least=0)
+    offload: str = option(
+        "none", "keep weights in main memory (least memory, slowest: sequential)",
+        choices=("none", "model", "group", "sequential"), short=True,
+    )  # fmt: skip
+    compile: bool = option(False, "torch.compile the repeated blocks: the first batch takes minutes longer", short=True)
+    feature: FeatureOptions = field(default_factory=FeatureOptions)
+
+
+@dataclass(frozen=True)
+class AlgoOptions:
+    """How denoising steps are taken: ``algo=spectrum`` or ``algo=nocache``; the other options are Spectrum's.
+
+    The numbers of the published form (w, lam, m, horizon, force_last) choose that form, also for a model that comes
+    with a calibration.
+    """
+
+    name: str = option(MISSING, "spectrum, or nocache: the plain pipeline", choices=("nocache", "spectrum"))
+    weights: str = option(
+        None, "forecast coefficients: calibrated (default where there is a calibration) or chebyshev (as published)",
+        choices=("chebyshev", "calibrated"), short=True,
+    )  # fmt: skip
+    calibration: str | None = option(
+        None, "a calibration file, made by python -m jobs.calibrate; null: the embedded models' own", short=True
+    )
+    schedule: str = option(
+        None, "searched (default with calibrated): the steps that suit the calibration best; or window",
+        choices=("window", "searched"), short=True,
+    )  # fmt: skip
+    evaluations: int | None = option(
+        None, "evaluated steps of a searched schedule; null: as many as the window makes", least=1, short=True
+    )
+    w: float = option(None, "share of the Chebyshev forecast, 0 to 1; null: 0.5 (published default 1)", short=True)
+    lam: float = option(None, "ridge penalty of the Chebyshev fit; null: 0.1", short=True)
+    m: int = option(None, "degree of the Chebyshev fit; null: 4", short=True)
+    horizon: int | None = option(
+        None, "steps that the time axis is scaled to; null: the number of steps (published: 50)"
+    )
+    force_last: int = option(None, "final steps that are always evaluated; null: 0")
+    history_device: str | None = option(
+        None, "where features are kept: null: where they are computed; cpu: main memory, for long videos",
+        choices=("cpu",), short=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options(SampleOptions):
+    """What can be chosen on the command line of ``jobs.generate``."""
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    algo: AlgoOptions = field(default_factory=AlgoOptions)
+
+    prompt_file: str = option(
+        "prompts/shapes.txt",
+        "a .txt (one prompt a line), .jsonl, .csv or .parquet file; columns set options for one prompt",
+        short=True,
+    )  # fmt: skip
+    total_prompt_num: int | None = option(None, "take only the first so many prompts", least=1, short=True)
+    samples_per_prompt: int = option(
+        1, "samples of each prompt, each with its own seed", least=1, most=9999, short=True
+    )
+    seed: int = option(0, "the run's seed; each sample's own follows from it", least=0, most=LARGEST_SEED, short=True)
+
+    output_base_path: str = option("outputs", "the run's directory is output_base_path/exp_name", short=True)
+    exp_name: str | None = option(None, "the run's name; null: MODEL-PROMPTFILE", short=True)
+    shard_size: int = option(16, "samples in a tar", least=1, short=True)
+    batch_size: int = option(None, "samples in one pipeline call", least=1, short=True)
+    image_format: str = option("png", "file format of images", choices=IMAGE_FORMATS, short=True)
+    image_quality: int = option(95, "quality of jpg and webp", least=1, most=100)
+    video_crf: int = option(18, "constant rate factor of H.264 (mp4); lower is better and larger", least=0, most=51)
+
+    warmup_steps: int = option(5, "first steps, always evaluated", short=True)
+    window_size: float = option(2.0, "then every window_size-th step is evaluated ...", short=True)
+    flex_window: float = option(
+        0.75, "... and the window grows by this: 14 of 50 steps evaluated; 3: 10 of 50", short=True
+    )
+
+    ngpu: int = option(None, "GPUs (on a CPU: processes) of this machine", least=1, short=True)
+    parallel: Degrees = field(default_factory=Degrees)
+    device: str = option("auto", "where to compute", choices=("auto", "cuda", "cpu"), short=True)
+    cpu_threads: int = option(1, "threads of one worker on a CPU; another number changes last bits", least=1)
+    shards: Any = option(None, "work only on these shards, like [0-3,7]", short=True)
+    shards_per_task: int | None = option(
+        None, "with -m: shards of one cluster task; null: 1, or as many as fit the cluster's array limit",
+        least=1, short=True,
+    )  # fmt: skip
+    sample_attempts: int = option(2, "attempts after which a failing sample is given up", least=1, short=True)
+    dry_run: bool = option(False, "print which steps are evaluated and the memory needed, and stop", short=True)
+
+
+# Options of the step schedule that stand at the root, where the published commands have them.
+SCHEDULE = ("warmup_steps", "window_size", "flex_window")
+
+
+def config_schema(group: type) -> type:
+    """Return a dataclass of options as OmegaConf is to see it: what may be null is typed so."""
+    hints = get_type_hints(group)
+    made = []
+    for one in fields(group):
+        kind: Any = hints[one.name]
+        if is_dataclass(kind):
+            kind = config_schema(kind)  # type: ignore[arg-type]
+            made.append((one.name, kind, field(default_factory=kind)))
+        elif one.default is None and kind is not Any:
+            made.append((one.name, kind | None, field(default=None)))
+        else:
+            made.append((one.name, kind, field(default=one.default, default_factory=one.default_factory)))
+    return make_dataclass(group.__name__, made)
+
+
+ConfigStore.instance().store(name="options", node=config_schema(Options), provider="jobs")

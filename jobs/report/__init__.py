@@ -1,0 +1,1 @@
+"""What a person reads: status, summary, preview, dry run and warnings."""

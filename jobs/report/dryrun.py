@@ -1,0 +1,69 @@
+"""``dry_run=true``: what a run would do and take, before anything is loaded, made or launched."""
+
+from jobs.parallel.limits import Size
+from jobs.run.run import Run
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def describe(run: Run) -> str:
+    """Return a few lines about a run: its samples, its denoising steps, the memory of its features, its checkpoint."""
+    options, layout = run.options, run.layout
+    clip = f", {options.num_frames} frames at {options.model.fps} a second" if run.makes_clips else ""
+    left = len(run.unfinished())
+    lines = [
+        f"{run.directory.path}: {layout.num_samples} samples of {options.width}x{options.height}{clip}, "
+        f"{layout.num_shards} shards, {left} to make",
+        *_steps(run),
+    ]
+    if options.parallel.size > 1:
+        lines.append(f"  ranks: {options.parallel.size} share each batch ({options.parallel})")
+    own = sorted(layout.table.settings.keys() - {"seed", "id", "negative_prompt", "guidance_scale"})
+    if own:
+        lines.append(f"  {layout.table.path} sets {', '.join(own)} for single prompts; the above is for the others")
+    return "\n".join([*lines, f"  checkpoint: {_checkpoint(run)}"])
+
+
+def _steps(run: Run) -> list[str]:
+    n = run.options.num_inference_steps
+    if run.forecast is None:
+        return [f"  steps: all {n} evaluated (algo=nocache)"]
+    plan = run.forecast.plan(n)
+    count = len(plan.evaluated)
+    size, place = history_bytes(run, len(plan.rows)), run.forecast.config.history_device or "where the denoiser is"
+    each = " on each rank" if run.options.parallel.size > 1 else ""
+    return [
+        f"  steps: {count} of {n} evaluated: {' '.join(map(str, plan.evaluated))}",
+        f"  speed: at most {n / count:.2f}x of denoising every step",
+        f"  history: {_human(size)}{each} for a batch of {run.options.batch_size} ({place}), "
+        "freed when its last step is taken",
+    ]
+
+
+def history_bytes(run: Run, rows: int) -> int:
+    """Return the bytes of the features that a rank keeps while a batch is denoised, all guidance branches together.
+
+    Args:
+        run: its size, batch and model.
+        rows: evaluated steps whose features are kept.
+    """
+    options, degrees = run.options, run.options.parallel
+    feature = options.model.feature
+    positions = Size(options.height, options.width, options.num_frames).tokens(feature) // degrees.sequence
+    # Guidance by a negative prompt computes everything twice, in one call or in two.
+    branches = 2 // degrees.cfg if options.model.negative_prompts and options.guidance_scale > 1 else 1
+    return rows * options.batch_size * branches * positions * feature.channels * _BYTES[options.model.dtype]
+
+
+def _checkpoint(run: Run) -> str:
+    if run.checkpoint.folder is None:
+        return f"{run.checkpoint.path} is not downloaded yet: {run.checkpoint.download_command}"
+    return f"{run.checkpoint.path}, revision {run.checkpoint.revision}"
+
+
+def _human(size: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"

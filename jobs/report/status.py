@@ -1,0 +1,148 @@
+"""What is done, running, failed and left of a run, read from its files alone."""
+
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.dataset.shards import shard_name
+from jobs.store.journal import Journal, journals
+from jobs.store.rundir import RunDir
+
+WINDOW = 600.0  # seconds over which the present speed is measured
+
+
+@dataclass
+class Status:
+    """A snapshot. ``failures`` holds one dict a failure: shard, sample ("" for a whole shard), reason, log."""
+
+    shards: int
+    samples: int
+    done: int = 0
+    running: int = 0
+    failed: int = 0
+    left: int = 0
+    samples_done: int = 0
+    samples_failed: int = 0
+    samples_per_second: float = 0.0
+    eta_seconds: float | None = None
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read_status(run: RunDir) -> Status:
+    """Count shards and samples, and collect failures with their reasons and logs.
+
+    A shard counts as running when a living attempt is at it, as failed when the last attempt at it ended or vanished
+    without publishing, as left when nobody began it.
+
+    Raises:
+        BadInput: ``run`` is not a run's directory.
+    """
+    record = run.read()
+    status = Status(shards=record["shards"], samples=record["samples"])
+    done = run.done_shards()
+    status.done = len(done)
+    now = time.time()
+    finished: list[tuple[float, int]] = []  # (when, samples)
+    for shard in sorted(done):
+        result = json.loads(run.done_record(shard).read_text())
+        status.samples_done += result["samples"]
+        status.samples_failed += len(result["failed"])
+        finished.append((result["finished"], result["samples"]))
+        if result["failed"]:
+            status.failures += given_up(run, shard)
+    attempts: dict[int, list[Journal]] = defaultdict(list)
+    for journal in journals(run):
+        if journal.header["shard"] not in done:
+            attempts[journal.header["shard"]].append(journal)
+    for tries in attempts.values():
+        made = {row["sample"]: row.get("at", now) for journal in tries for row in journal.samples}
+        status.samples_done += len(made)
+        finished += [(at, 1) for at in made.values()]
+        if any(journal.alive() for journal in tries):
+            status.running += 1
+        else:
+            status.failed += 1
+            status.failures += _why(tries[-1])
+    for failure in run.task_failures().values():
+        for shard in set(failure["shards"]) - done - attempts.keys():
+            attempts[shard] = []  # counted
+            status.failed += 1
+            status.failures.append({"shard": shard, "sample": "", "reason": failure["reason"], "log": failure["log"]})
+    status.left = status.shards - status.done - status.running - status.failed
+    _speed(status, finished, record["created"], now)
+    return status
+
+
+def given_up(run: RunDir, shard: int) -> list[dict[str, Any]]:
+    """Return the failures of a published shard, from its sidecar."""
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(run.sidecar(shard), filters=[("status", "=", "failed")]).to_pylist()
+    return [
+        {
+            "shard": shard,
+            "sample": row["key"],
+            "reason": f"{row['error']} (given up)",
+            "log": str(run.sidecar(shard)),
+        }
+        for row in rows
+    ]
+
+
+def _why(last: Journal) -> list[dict[str, Any]]:
+    shard, log = last.header["shard"], last.header["log"]
+    if last.failed:
+        return [{"shard": shard, "sample": row["key"], "reason": row["error"], "log": log} for row in last.failed]
+    if last.ended:
+        reason = last.ended["error"] or "the attempt ended without publishing"
+    else:
+        reason = "the process ended without a word (killed, or its machine went down)"
+    return [{"shard": shard, "sample": "", "reason": reason, "log": log}]
+
+
+def _speed(status: Status, finished: list[tuple[float, int]], created: float, now: float) -> None:
+    """Samples a second lately while something runs (hence an ETA), otherwise over the whole run."""
+    if not finished:
+        return
+    if status.running:
+        since = max(created, now - WINDOW)
+        recent = sum(samples for at, samples in finished if at >= since)
+        status.samples_per_second = recent / max(now - since, 1e-9)
+        if recent:
+            todo = status.samples - status.samples_done - status.samples_failed
+            status.eta_seconds = todo / status.samples_per_second
+    else:
+        span = max(at for at, _ in finished) - created
+        status.samples_per_second = status.samples_done / max(span, 1e-9)
+
+
+def render(name: str, status: Status, most: int = 20) -> str:
+    """Return the table a person reads; at most ``most`` failures."""
+    lines = [
+        f"{name}: {status.samples_done:,} of {status.samples:,} samples, "
+        f"{status.done:,} of {status.shards:,} shards done",
+        f"  shards   done {status.done:,}   running {status.running:,}   "
+        f"failed {status.failed:,}   left {status.left:,}",
+    ]
+    if status.samples_failed:
+        lines.append(f"  samples  given up {status.samples_failed:,}")
+    if status.samples_per_second:
+        eta = "" if status.eta_seconds is None else f"   about {duration(status.eta_seconds)} to go"
+        lines.append(f"  speed    {status.samples_per_second:.2f} samples/s{eta}")
+    for failure in status.failures[:most]:
+        what = f"shard {shard_name(failure['shard'])}" + (f" sample {failure['sample']}" if failure["sample"] else "")
+        lines.append(f"  failed   {what}: {failure['reason']} [{failure['log']}]")
+    if len(status.failures) > most:
+        lines.append(f"  failed   and {len(status.failures) - most:,} more (--json lists all)")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """``90`` -> ``1 min 30 s``."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,71 @@
+"""What a command says before it begins although it goes on: things that will probably disappoint."""
+
+import re
+import sys
+from itertools import chain
+
+from jobs.model.checkpoint import EMBEDDED
+from jobs.run.run import Run
+
+SHOWN = 10  # words in a warning
+
+
+def warn(run: Run) -> None:
+    """Print the warnings there are, a line each, to standard error."""
+    for warning in (unknown_words(run), unused_calibration(run), foreign_calibration(run)):
+        if warning:
+            print(f"warning: {warning}", file=sys.stderr)
+
+
+def foreign_calibration(run: Run) -> str | None:
+    """Return a warning that a calibration was made with another checkpoint, as may be meant; None where it was not."""
+    if run.forecast is None or run.forecast.calibration is None:
+        return None
+    file = run.forecast.calibration
+    then = file.read().source.get("model", {})
+    if then.get("revision") in (None, run.checkpoint.revision):
+        return None
+    return (
+        f"algo.calibration {file.path} was made with model {then['name']}, revision {then['revision']}, and this is "
+        f"{run.options.model.name}, revision {run.checkpoint.revision}: calibrate this one unless they are close kin"
+    )
+
+
+def unused_calibration(run: Run) -> str | None:
+    """Return a warning about samples that a calibration was not made for; None where there are none."""
+    if run.forecast is None or run.forecast.calibration is None:
+        return None
+    file = run.forecast.calibration
+    if run.forecast.misfit:
+        return (
+            f"algo.calibration {file.path} is not used, because {run.forecast.misfit}: "
+            "forecasts are those of algo.weights=chebyshev"
+        )
+    known = file.read().grams
+    own = run.layout.table.settings.get("num_inference_steps", [])
+    if others := sorted({run.options.num_inference_steps, *filter(None, own)} - known.keys()):
+        return (
+            f"algo.calibration {file.path} was made for {', '.join(map(str, sorted(known)))} steps: samples of "
+            f"{', '.join(map(str, others))} are forecast as with algo.weights=chebyshev"
+        )
+    return None
+
+
+def unknown_words(run: Run) -> str | None:
+    """Return a warning about words that an embedded model has never seen; None where there are none."""
+    path, table = run.options.model.path, run.layout.table
+    if not path.startswith(EMBEDDED):
+        return None
+    from jobs.model import demo
+
+    known = demo.vocabulary(path.removeprefix(EMBEDDED))
+    own = filter(None, table.settings.get("negative_prompt", []))
+    texts = chain(table.texts, own, [run.options.negative_prompt])
+    unknown = sorted({word for text in texts for word in re.findall(r"\w+|[^\w\s]+", text.lower())} - known)
+    if not unknown:
+        return None
+    more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    return (
+        f"{table.path} has words that model {run.options.model.name} does not know and takes for one another: "
+        f"{', '.join(unknown[:SHOWN])}{more}; it knows {', '.join(sorted(known))}"
+    )

@@ -1,0 +1,1 @@
+"""One run, resolved from its options, and its place on the disk and on this machine."""

@@ -1,0 +1,144 @@
+"""From a composed config to a ``Run``. Everything that can be refused without loading a model is refused here."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from jobs.base.errors import BadInput
+from jobs.dataset.layout import Layout
+from jobs.dataset.prompt_files import read_prompts
+from jobs.media.image import ImageFormat, MediaFormat
+from jobs.media.video import VideoFormat
+from jobs.model.checkpoint import Checkpoint, find_checkpoint
+from jobs.model.forecast import resolve_forecast
+from jobs.options.degrees import Degrees
+from jobs.options.explain import explain, option_names
+from jobs.options.fields import check_group
+from jobs.options.places import find_shipped
+from jobs.options.schema import AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
+from jobs.parallel.limits import Size, check_divides, check_shareable
+from jobs.run.checks import check_frames, check_model, check_size, check_table
+from jobs.run.identity import identity_of
+from jobs.run.run import Run
+from jobs.store.rundir import RunDir
+
+
+def resolve(cfg: DictConfig) -> Run:
+    """Check a composed config and work out all that follows from it; nothing is written.
+
+    Raises:
+        BadInput: anything a user can mend, in one sentence.
+    """
+    options = read_options(cfg)
+    directory = RunDir(_run_path(options))
+    checkpoint = _pinned(options, find_checkpoint(options.model.path, options.model.revision), directory)
+    check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
+    forecast = resolve_forecast(options, checkpoint)
+    table = read_prompts(Path(options.prompt_file), options.total_prompt_num)
+    check_table(table, options)
+    defaults = SampleOptions(**{one.name: getattr(options, one.name) for one in fields(SampleOptions)})
+    layout = Layout(table, defaults, options.seed, options.samples_per_prompt, options.shard_size, options.batch_size)
+    media = _media(options)
+    identity = identity_of(options, checkpoint, forecast, layout, media)
+    return Run(options, checkpoint, forecast, layout, media, directory, identity, _yaml(cfg))
+
+
+def read_options(cfg: DictConfig) -> Options:
+    """Check a composed config's options, in themselves and together; what is left to the model is filled in.
+
+    Raises:
+        BadInput: names the option and what it must be.
+    """
+    try:
+        given: Any = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise BadInput(explain(error)) from None
+    given.pop("hydra", None)
+    given["shards"] = _shards(given.get("shards"))
+    known = option_names()
+    values = check_group(given, Options, known=known)
+    model = check_group(values["model"], ModelOptions, "model.", known)
+    model["feature"] = FeatureOptions(**check_group(model["feature"], FeatureOptions, "model.feature.", known))
+    values["model"] = ModelOptions(**model)
+    values["algo"] = AlgoOptions(**check_group(values["algo"], AlgoOptions, "algo.", known))
+    values["parallel"] = Degrees(**check_group(values["parallel"], Degrees, "parallel.", known))
+    check_model(values["model"])
+    options = _with_defaults(Options(**values))
+    _check_together(options)
+    return options
+
+
+def _with_defaults(options: Options) -> Options:
+    """Fill in what the command line leaves to the model, and this machine's share of the work."""
+    filled: dict[str, Any] = {}
+    for one in fields(SampleOptions):
+        values = (getattr(options, one.name), getattr(options.model, one.name), one.metadata["fallback"])
+        filled[one.name] = next((value for value in values if value is not None), None)
+        if filled[one.name] == MISSING:
+            raise BadInput(f"model.{one.name} is missing: give it a value, like model.{one.name}=...")
+    prompt_file = find_shipped(options.prompt_file)
+    return replace(
+        options,
+        **filled,
+        prompt_file=str(prompt_file),
+        exp_name=options.exp_name or f"{options.model.name}-{prompt_file.stem}",
+        batch_size=options.batch_size or options.model.batch_size,
+        ngpu=options.ngpu or options.parallel.size,
+    )
+
+
+def _check_together(options: Options) -> None:
+    model, degrees = options.model, options.parallel
+    for axis in ("height", "width"):
+        check_size(axis, getattr(options, axis), model)
+    check_frames(options.num_frames, model)
+    check_divides(Size(options.height, options.width, options.num_frames), model, degrees)
+    if options.ngpu % degrees.size:
+        raise BadInput(
+            f"ngpu={options.ngpu} is no multiple of the {degrees.size} ranks that {degrees} makes of each worker: "
+            f"set ngpu={max(1, options.ngpu // degrees.size) * degrees.size}, or leave it out"
+        )
+    if options.negative_prompt and not model.negative_prompts:
+        raise BadInput(f"model {model.name} does not support negative_prompt: leave it out")
+    if options.negative_prompt and options.guidance_scale <= 1:
+        raise BadInput(
+            f"negative_prompt does nothing at guidance_scale={options.guidance_scale:g}: "
+            "use a guidance_scale above 1, or leave it out"
+        )
+
+
+def _run_path(options: Options) -> Path:
+    return Path(options.output_base_path).expanduser() / str(options.exp_name)
+
+
+def _pinned(options: Options, checkpoint: Checkpoint, directory: RunDir) -> Checkpoint:
+    """Go on with the commit a run began with, although the branch it was asked for by may mean another one by now."""
+    if checkpoint.local or not directory.exists():
+        return checkpoint
+    record = directory.read()
+    recorded = record["identity"]["model"]
+    same = options.model.path == recorded.get("path") and options.model.revision == record.get("revision_asked")
+    return find_checkpoint(options.model.path, recorded["revision"]) if same else checkpoint
+
+
+def _media(options: Options) -> MediaFormat:
+    if options.model.fps is not None:
+        return VideoFormat(options.model.fps, options.video_crf)
+    return ImageFormat(options.image_format, options.image_quality)
+
+
+def _shards(value: Any) -> str | None:
+    """Read ``[0-3,7]`` (a list to Hydra) and ``0-3`` alike."""
+    if value is None:
+        return None
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _yaml(cfg: DictConfig) -> str:
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        cfg.pop("hydra", None)
+    return OmegaConf.to_yaml(cfg, resolve=True)

@@ -1,0 +1,162 @@
+"""One process working on one shard: its own partial tar, its journal, and what it takes over from others.
+
+An attempt writes two files that nobody else writes:
+
+    work/00003.<attempt>.tar     the samples so far, in order, without end of archive
+    work/00003.<attempt>.jsonl   the journal (jobs.store.journal): who is at work, then one line for each sample
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from jobs.dataset.shards import shard_name
+from jobs.store.journal import copies_of, journals
+from jobs.store.process import process_identity, slurm_job
+from jobs.store.rundir import RunDir
+
+
+class Attempt:
+    """The writing side. Samples must be appended in the shard's order; ``jobs.publish`` finishes it."""
+
+    def __init__(self, run: RunDir, shard: int, *, fingerprint: str, device: str, log: str):
+        """Open new files and find what earlier attempts left.
+
+        Args:
+            fingerprint: digest of everything that decides a sample's bytes beyond the run's identity (library
+                versions); only attempts with the same one are taken over.
+            device: where samples are generated, for the sidecar.
+            log: path of the log file of this process, for ``jobs.status``.
+        """
+        self.run, self.shard = run, shard
+        self.name = f"{time.time_ns():x}-{socket.gethostname()}-{os.getpid()}"
+        self.origin = {"attempt": self.name, "host": socket.gethostname(), "device": device}
+        earlier = list(journals(run, shard))
+        self.earlier_failures = [row for journal in earlier for row in journal.failed]
+        self.strikes = Counter(row["failed"] for row in self.earlier_failures if row["strike"])
+        self._copies = copies_of(earlier, fingerprint, run.tar(shard))
+        self.rows: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+        self.size = 0
+        self.digest = hashlib.sha256()  # of every byte written: what the disk must give back
+        stem = run.work / f"{shard_name(shard)}.{self.name}"
+        self.partial, self.journal = Path(f"{stem}.tar"), Path(f"{stem}.jsonl")
+        self._tar = open(self.partial, "xb", buffering=0)  # noqa: SIM115 (lives as long as the attempt)
+        self._log = open(self.journal, "xb", buffering=0)  # noqa: SIM115
+        self._write_row(
+            {
+                **self.origin,
+                "shard": shard,
+                "process": process_identity(os.getpid()),
+                "slurm_job": slurm_job(),
+                "fingerprint": fingerprint,
+                "log": log,
+                "started": time.time(),
+            }
+        )
+
+    def _write_row(self, row: dict[str, Any]) -> None:
+        self._log.write(json.dumps(row).encode() + b"\n")
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not ended."""
+        return not self._log.closed
+
+    def beat(self) -> None:
+        """Show that this attempt is alive."""
+        with contextlib.suppress(OSError, ValueError):  # closed meanwhile
+            os.utime(self._log.fileno())
+
+    def inherits(self, index: int) -> bool:
+        """Return whether an earlier attempt left sample ``index`` whole (checked against its hash now)."""
+        return self._inherited(index) is not None
+
+    def _inherited(self, index: int) -> bytes | None:
+        copies = self._copies[index]
+        while copies:
+            path, row = copies[0]
+            try:
+                with open(path, "rb") as file:
+                    file.seek(row["start"])
+                    data = file.read(row["end"] - row["start"])
+            except OSError:
+                data = b""
+            if hashlib.sha256(data).hexdigest() == row["sha256"]:
+                return data
+            copies.pop(0)
+        return None
+
+    def inherit(self, index: int) -> None:
+        """Append sample ``index`` from an earlier attempt, with that attempt's provenance.
+
+        Raises:
+            OSError: it was whole a moment ago and is not any more (another attempt published the shard).
+        """
+        data = self._inherited(index)
+        if data is None:
+            raise OSError(f"sample {index} of shard {self.shard} vanished from an earlier attempt's partial")
+        self._append(data, self._copies[index][0][1])
+
+    def append(
+        self,
+        index: int,
+        names: list[str],
+        data: bytes,
+        *,
+        media_sha256: str,
+        seconds: float,
+        sha256: str | None = None,
+    ) -> None:
+        """Append a new sample.
+
+        Args:
+            names: its tar members, in order.
+            data: those members as bytes (``jobs.tar.sample_bytes``).
+            media_sha256: of the picture or clip itself, for the sidecar.
+            seconds: its share of the time its batch took to generate.
+            sha256: hex digest of ``data``, where the caller has it already.
+        """
+        row = {"sample": index, "names": names, "media_sha256": media_sha256, "seconds": seconds}
+        row |= {**self.origin, "at": time.time(), "sha256": sha256 or hashlib.sha256(data).hexdigest()}
+        self._append(data, row)
+
+    def _append(self, data: bytes, row: dict[str, Any]) -> None:
+        start, self.size = self.size, self.size + len(data)
+        self.write_tar(data)
+        row = {**row, "start": start, "end": self.size}
+        self._write_row(row)
+        self.rows.append(row)
+
+    def write_tar(self, data: bytes) -> None:
+        """Write all of ``data`` to the partial."""
+        self.digest.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[self._tar.write(view) :]
+
+    def fail(self, index: int, key: str, error: str, *, strike: bool = True) -> None:
+        """Record that sample ``index`` could not be made; a strike brings it nearer to being given up."""
+        row = {"failed": index, "key": key, "error": error, "strike": strike, **self.origin}
+        self._write_row(row)
+        self.failures.append(row)
+
+    def sync(self) -> None:
+        """Put the partial on the disk and close it."""
+        os.fsync(self._tar.fileno())
+        self._tar.close()
+
+    def end(self, how: str, error: str = "") -> None:
+        """Close the files; the journal's last line says how it ended. Harmless when already ended; never raises."""
+        if not self._log.closed:
+            with contextlib.suppress(OSError):  # a full disk is a common reason to end
+                self._write_row({"ended": how, "error": error, "at": time.time()})
+            for file in (self._log, self._tar):  # closing can find the disk full too
+                with contextlib.suppress(OSError):
+                    file.close()

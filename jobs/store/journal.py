@@ -1,0 +1,103 @@
+"""What an attempt at a shard leaves on disk, and who reads it: takeover, status, the sweep.
+
+A journal line says which bytes of the partial tar are a sample and their sha256. That makes takeover safe at any
+instant, with no fsync on the way: a later attempt copies whatever still has the recorded hash and makes the rest
+again. The journal's modification time is the attempt's heartbeat.
+"""
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jobs.base.times import SILENT
+from jobs.dataset.shards import shard_name
+from jobs.store.process import lives_here
+from jobs.store.rundir import RunDir
+
+Copy = tuple[Path, dict[str, Any]]  # a file, and the journal row that says where in it a sample is
+
+
+@dataclass
+class Journal:
+    """What one attempt left on disk, read leniently: a torn last line is what a kill leaves, not an error."""
+
+    path: Path
+    header: dict[str, Any]
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    ended: dict[str, Any] | None = None
+
+    @property
+    def partial(self) -> Path:
+        """The attempt's partial tar."""
+        return self.path.with_suffix(".tar")
+
+    @classmethod
+    def read(cls, path: Path) -> "Journal | None":
+        """Read a journal; None when the file is gone or does not even hold a header."""
+        rows = []
+        try:
+            for line in path.read_bytes().split(b"\n"):
+                rows.append(json.loads(line))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            pass  # the torn or empty end
+        if not rows or "attempt" not in rows[0]:
+            return None
+        journal = cls(path, rows[0])
+        for row in rows[1:]:
+            if "ended" in row:
+                journal.ended = row
+            elif "failed" in row:
+                journal.failed.append(row)
+            else:
+                journal.samples.append(row)
+        return journal
+
+    def alive(self) -> bool:
+        """Return whether the attempt's process still works on it.
+
+        On the process's own host its pid answers at once; elsewhere only the heartbeat's age can.
+        """
+        if self.ended:
+            return False
+        here = lives_here(self.header["process"])
+        if here is not None:
+            return here
+        try:
+            return time.time() - self.path.stat().st_mtime < SILENT
+        except FileNotFoundError:
+            return False
+
+
+def journals(run: RunDir, shard: int | None = None) -> Iterator[Journal]:
+    """Yield the journals of a shard's attempts (of all shards when None), oldest first."""
+    prefix = "" if shard is None else f"{shard_name(shard)}."
+    try:
+        names = sorted(name for name in os.listdir(run.work) if name.startswith(prefix) and name.endswith(".jsonl"))
+    except FileNotFoundError:
+        return
+    for name in names:
+        journal = Journal.read(run.work / name)
+        if journal:
+            yield journal
+
+
+def copies_of(earlier: list[Journal], fingerprint: str, tar: Path) -> defaultdict[int, list[Copy]]:
+    """Return sample index -> the copies somebody wrote; hashes are checked when one is used.
+
+    An attempt killed between moving its tar into place and writing the done record left its samples in ``tar``.
+    """
+    found: defaultdict[int, list[Copy]] = defaultdict(list)
+    for journal in earlier:
+        if journal.header.get("fingerprint") == fingerprint:
+            path = journal.partial if journal.partial.exists() else tar
+            for row in journal.samples:
+                found[row["sample"]].append((path, row))
+    return found

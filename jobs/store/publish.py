@@ -1,0 +1,125 @@
+"""Turns a complete attempt into a done shard: close, fsync, read back, move, sidecar, done record, in that order."""
+
+import io
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.dataset.layout import Layout
+from jobs.dataset.shards import shard_name
+from jobs.store.atomic import replace, write_bytes, write_json
+from jobs.store.attempt import Attempt
+from jobs.store.rundir import RunDir
+from jobs.store.tar import end_of_archive, verify
+
+log = logging.getLogger(__name__)
+
+DONE, INCOMPLETE = "done", "incomplete"
+
+
+def finish(attempt: Attempt, layout: Layout, sample_attempts: int) -> str:
+    """Publish the shard if it is complete, or end the attempt and say what is missing.
+
+    A sample that failed in ``sample_attempts`` attempts is given up: the shard is published without it, and its
+    sidecar says why. A shard in which nothing succeeded is never published, because that is a broken machine or
+    setting rather than a bad prompt.
+
+    Returns:
+        ``DONE``, or ``INCOMPLETE`` when another attempt is needed.
+
+    Raises:
+        OSError: the disk did not give back what was written; nothing was published.
+    """
+    if attempt.run.is_done(attempt.shard):
+        return _yield_to_publisher(attempt)
+    made = {row["sample"] for row in attempt.rows}
+    strikes = attempt.strikes + Counter(row["failed"] for row in attempt.failures if row["strike"])
+    missing = [index for index in layout.shard_range(attempt.shard) if index not in made]
+    retry = [index for index in missing if strikes[index] < sample_attempts]
+    if retry or not made:
+        attempt.end("failed", f"{len(missing)} samples failed")
+        return INCOMPLETE
+    attempt.write_tar(end_of_archive(attempt.size))
+    attempt.sync()
+    sha256 = attempt.digest.hexdigest()
+    verify(attempt.partial, [name for row in attempt.rows for name in row["names"]], sha256)
+    _publish(attempt, layout, missing, sha256)
+    return DONE
+
+
+def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: str) -> None:
+    run, shard = attempt.run, attempt.shard
+    record = {
+        "shard": shard,
+        "samples": len(attempt.rows),
+        "failed": list(given_up),
+        "bytes": attempt.partial.stat().st_size,
+        "sha256": sha256,
+        "seconds": sum(row["seconds"] for row in attempt.rows),
+        "attempt": attempt.name,
+        "host": attempt.origin["host"],
+        "finished": time.time(),
+    }
+    sidecar = _sidecar(attempt, layout, given_up)
+    with run.publish_lock(shard):
+        if not run.is_done(shard):
+            replace(attempt.partial, run.tar(shard))
+            write_bytes(run.sidecar(shard), sidecar)
+            write_json(run.done_record(shard), record)
+    attempt.end(DONE)
+    _clear_work(attempt)
+
+
+def _yield_to_publisher(attempt: Attempt) -> str:
+    log.info("shard %d was published by another attempt meanwhile; this one's copy is dropped", attempt.shard)
+    attempt.end(DONE)
+    _clear_work(attempt)
+    return DONE
+
+
+def _clear_work(attempt: Attempt) -> None:
+    """Remove what all attempts at a done shard left; one that still runs finds the done record and stops."""
+    for path in attempt.run.work.glob(f"{shard_name(attempt.shard)}.*"):
+        path.unlink(missing_ok=True)
+
+
+def clear_leftovers(run: RunDir) -> None:
+    """Remove what work/ still says of done shards: files of a kill just after the done record, failures overcome."""
+    done = run.done_shards()
+    for path in run.work.glob("*.*"):
+        shard = path.name.partition(".")[0]
+        if shard.isdecimal() and int(shard) in done:
+            path.unlink(missing_ok=True)
+    for path, failure in run.task_failures().items():
+        if done.issuperset(failure["shards"]):
+            path.unlink(missing_ok=True)
+
+
+def _sidecar(attempt: Attempt, layout: Layout, given_up: Sequence[int]) -> bytes:
+    """Parquet of one row a sample, in order: what varies between runs and therefore is not in the tar."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    reasons = {row["failed"]: row for row in [*attempt.earlier_failures, *attempt.failures]}
+    rows: dict[int, dict[str, Any]] = {row["sample"]: {**row, "status": "ok", "error": ""} for row in attempt.rows}
+    for index in given_up:
+        rows[index] = {**reasons[index], "status": "failed", "media_sha256": "", "seconds": 0.0}
+    samples = [layout.sample(index) for index in sorted(rows)]
+    ordered = [rows[sample.index] for sample in samples]
+    columns = {
+        "key": pa.array([sample.key for sample in samples], pa.string()),
+        "sample_index": pa.array([sample.index for sample in samples], pa.int64()),
+        "prompt_index": pa.array([sample.prompt_index for sample in samples], pa.int64()),
+        "repeat": pa.array([sample.repeat for sample in samples], pa.int64()),
+        "seconds": pa.array([row["seconds"] for row in ordered], pa.float64()),
+        "sha256": pa.array([row["media_sha256"] for row in ordered], pa.string()),
+        **{
+            name: pa.array([row[name] for row in ordered], pa.string())
+            for name in ("status", "error", "host", "device", "attempt")
+        },
+    }
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression="zstd")
+    return sink.getvalue()

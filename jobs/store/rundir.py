@@ -1,0 +1,142 @@
+"""One run's directory: where everything lies, what the run is, and which shards are done.
+
+data/00000.tar    the dataset; nothing but verified tars is ever here
+meta/00000.parquet   sidecar: one row a sample of what varies between runs (seconds, host, attempt, ...)
+done/00000.json   done record, written last: this file, and nothing else, makes a shard done
+work/             partial tars and journals of attempts (see jobs.store.attempt)
+logs/             one log a worker process or task
+run.json          identity of the run
+config.yaml       the resolved configuration it was created with
+"""
+
+import json
+import os
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from jobs.base.errors import BadInput
+from jobs.dataset.shards import shard_name
+from jobs.store.atomic import byte_lock, create_json, write_bytes, write_json
+
+FORMAT = 1
+FOLDERS = ("data", "meta", "done", "work", "logs")
+
+
+class RunDir:
+    """Paths and records of one run. Every answer is read from disk, so any process can give it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.data, self.meta, self.done, self.work, self.logs = (path / name for name in FOLDERS)
+
+    def tar(self, shard: int) -> Path:
+        return self.data / f"{shard_name(shard)}.tar"
+
+    def sidecar(self, shard: int) -> Path:
+        return self.meta / f"{shard_name(shard)}.parquet"
+
+    def done_record(self, shard: int) -> Path:
+        return self.done / f"{shard_name(shard)}.json"
+
+    def publish_lock(self, shard: int) -> AbstractContextManager[None]:
+        """Held around the few renames that make a shard done."""
+        return byte_lock(self.work / "publish.lock", shard)
+
+    def is_done(self, shard: int) -> bool:
+        return self.done_record(shard).exists()
+
+    def done_shards(self) -> set[int]:
+        """Shards with a done record."""
+        return _numbers(self.done, ".json")
+
+    def unfinished(self, num_shards: int) -> list[int]:
+        """Shards without a done record, in order.
+
+        Raises:
+            BadInput: a shard is recorded as done but its tar was taken away.
+        """
+        done = self.done_shards()
+        lost = sorted(done - _numbers(self.data, ".tar"))
+        if lost:
+            record = self.done_record(lost[0])
+            raise BadInput(
+                f"{self.tar(lost[0])} is missing although {record} says it is done: "
+                "put the tar back, or delete that record to make the shard again"
+            )
+        return [shard for shard in range(num_shards) if shard not in done]
+
+    def record_task_failure(self, shards: list[int], reason: str, log: str) -> None:
+        """Leave word of a task that ended before its shards: it may not have come to a first attempt."""
+        name = f"task-{time.time_ns():x}-{os.uname().nodename}-{os.getpid()}.json"
+        write_json(self.work / name, {"shards": shards, "reason": reason, "log": log})
+
+    def task_failures(self) -> dict[Path, dict[str, Any]]:
+        """Those words, by file, oldest first."""
+        return {path: json.loads(path.read_text()) for path in sorted(self.work.glob("task-*.json"))}
+
+    def read(self) -> dict[str, Any]:
+        """Contents of run.json.
+
+        Raises:
+            BadInput: there is no run here, or it was made by a later version.
+        """
+        try:
+            run: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        except FileNotFoundError:
+            raise BadInput(f"{self.path} is not a run: it has no run.json") from None
+        except ValueError:
+            raise BadInput(f"{self.path / 'run.json'} is not valid JSON: restore it, or use another exp_name") from None
+        if run.get("format") != FORMAT:
+            raise BadInput(
+                f"{self.path} has format {run.get('format')}, this version reads {FORMAT}: use another exp_name"
+            )
+        return run
+
+    def exists(self) -> bool:
+        return (self.path / "run.json").exists()
+
+    def check(self, identity: dict[str, Any]) -> None:
+        """Refuse another run in the same directory.
+
+        Raises:
+            BadInput: names every difference.
+        """
+        changed = differences(self.read()["identity"], identity)
+        if changed:
+            raise BadInput(
+                f"{self.path} holds another run: {'; '.join(changed)}: "
+                "set these back to go on with it, or choose another exp_name"
+            )
+
+    def create(self, run: dict[str, Any], config: str) -> None:
+        """Make the directory of a new run; ``run.json`` comes last, so that a run exists whole or not at all."""
+        for name in FOLDERS:
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        write_bytes(self.path / "config.yaml", config.encode())
+        create_json(self.path / "run.json", {"format": FORMAT, **run})
+
+
+def _numbers(folder: Path, suffix: str) -> set[int]:
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return set()
+    return {int(stem) for name in names if name.endswith(suffix) and (stem := name[: -len(suffix)]).isdecimal()}
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """What changed between two nested dicts, as ``name was A, is B``."""
+    changed = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changed += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            changed.append(f"{prefix}{name} was {_shown(before)}, is {_shown(after)}")
+    return changed
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

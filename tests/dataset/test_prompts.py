@@ -1,0 +1,341 @@
+"""Prompt files: what is read from each format, and what each mistake is told."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.base.errors import BadInput
+from jobs.dataset.prompt_files import read_prompts
+from jobs.dataset.prompts import SETTINGS, PromptTable
+from tests.support import PROJECT
+
+
+def write(folder: Path, name: str, content: Any) -> Path:
+    """A prompt file: bytes or text as they are, and for parquet a dict of columns."""
+    path = folder / name
+    if isinstance(content, dict):
+        pq.write_table(pa.table(content), path)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def lines(*rows: dict[str, Any]) -> str:
+    return "\n".join(json.dumps(row) for row in rows) + "\n"
+
+
+TEXTS = [
+    pytest.param("p.txt", "a red circle\na blue star\n", ["a red circle", "a blue star"], [1, 2], id="txt"),
+    pytest.param("p.txt", "a\nb", ["a", "b"], [1, 2], id="txt-no-newline-at-the-end"),
+    pytest.param("p.txt", "\na\n \t\n\nb\n\n", ["a", "b"], [2, 5], id="txt-blank-lines-are-counted"),
+    pytest.param("p.txt", b"\xef\xbb\xbfa\nb\n", ["a", "b"], [1, 2], id="txt-bom"),
+    pytest.param("p.txt", "a\r\nb\r\n", ["a", "b"], [1, 2], id="txt-crlf"),
+    pytest.param("p.txt", "  a, b  \n", ["a, b"], [1], id="txt-stripped"),
+    pytest.param("p.txt", "caf\u00e9 \u2014 \u96ea\n", ["caf\u00e9 \u2014 \u96ea"], [1], id="txt-unicode"),
+    pytest.param("p.txt", "a\u2028b\x0bc\x85d\re\n", ["a\u2028b\x0bc\x85d\re"], [1], id="txt-only-newlines-end-a-line"),
+    pytest.param("P.TXT", "a\n", ["a"], [1], id="txt-upper-case"),
+    pytest.param("p.txt", "a\na\n", ["a", "a"], [1, 2], id="txt-a-prompt-twice-is-two-prompts"),
+    pytest.param("p.jsonl", '{"prompt": " a "}\r\n\r\n{"prompt": "b"}', ["a", "b"], [1, 3], id="jsonl-crlf-blank"),
+    pytest.param("p.jsonl", b'\xef\xbb\xbf{"prompt": "a"}\n', ["a"], [1], id="jsonl-bom"),
+    pytest.param("p.jsonl", r'{"prompt": "\ud83d\ude00"}', ["\U0001f600"], [1], id="jsonl-whole-surrogate-pair"),
+    pytest.param("p.csv", 'prompt\n"a, b"\nc\n', ["a, b", "c"], [2, 3], id="csv-quoted-comma"),
+    pytest.param("p.csv", b"\xef\xbb\xbfprompt\r\na\r\n\r\nb\r\n", ["a", "b"], [2, 4], id="csv-bom-crlf-blank-line"),
+    pytest.param("p.csv", 'prompt\n"a\nb"\nc\n', ["a\nb", "c"], [3, 4], id="csv-quoted-line-break-named-by-its-end"),
+    pytest.param("p.csv", b'prompt\r\n"a\r\nb"\r\nc\r\n', ["a\nb", "c"], [3, 4], id="csv-crlf-within-quotes"),
+    pytest.param("p.csv", 'prompt\n"say ""hi"""\n', ['say "hi"'], [2], id="csv-doubled-quotes"),
+    pytest.param("p.csv", " prompt , n\na,1\n", ["a"], [2], id="csv-header-stripped"),
+    pytest.param("p.parquet", {"prompt": ["a ", "b"]}, ["a", "b"], [1, 2], id="parquet"),
+]
+
+
+# Characters of two and three bytes, one after another over several MB: wherever a reader cuts, it cuts one of them.
+LONG = ["\u00e9" * 99, "\u96ea" * 101] * 8000
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "csv"])
+def test_a_long_file_is_read_whole(tmp_path: Path, kind: str):
+    content = {
+        "txt": "\n".join(LONG),
+        "jsonl": "\n".join(json.dumps({"prompt": text}, ensure_ascii=False) for text in LONG),
+        "csv": "prompt\n" + "\n".join(LONG),
+    }[kind]
+    table = read_prompts(write(tmp_path, f"p.{kind}", content))
+    assert table.texts == LONG
+    assert list(table.lines) == [number + (kind == "csv") for number in range(1, len(LONG) + 1)]
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv"])
+@pytest.mark.parametrize("line", [1, 5000, 15999])
+def test_the_line_that_is_not_utf_8_is_found_in_a_long_file(tmp_path: Path, kind: str, line: int):
+    rows = [text.encode() for text in LONG]
+    rows[line] = rows[line][:-1]  # half a character
+    with pytest.raises(BadInput, match=f"line {line + 1} is not UTF-8"):
+        read_prompts(write(tmp_path, f"p.{kind}", b"\n".join(rows)))
+
+
+@pytest.mark.parametrize(("name", "content", "texts", "numbers"), TEXTS)
+def test_prompts_and_their_lines(tmp_path: Path, name: str, content: Any, texts: list[str], numbers: list[int]):
+    path = write(tmp_path, name, content)
+    table = read_prompts(path)
+    assert table.texts == texts
+    assert list(table.lines) == numbers
+    assert len(table) == len(texts)
+    assert table.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    word = "row" if name.endswith("parquet") else "line"
+    assert table.where(len(texts) - 1) == f"{path} {word} {numbers[-1]}"
+
+
+FULL = {
+    "prompt": "a",
+    "seed": 2**63 - 1,
+    "negative_prompt": " blurry ",
+    "height": 64,
+    "width": 32.0,
+    "num_frames": 17,
+    "num_inference_steps": 8,
+    "guidance_scale": 3,
+    "id": "first",
+}
+FULL_READ = {
+    "seed": [2**63 - 1, None],
+    "negative_prompt": ["blurry", None],
+    "height": [64, None],
+    "width": [32, None],
+    "num_frames": [17, None],
+    "num_inference_steps": [8, None],
+    "guidance_scale": [3.0, None],
+    "id": ["first", "second"],
+}
+FULL_CSV = (
+    "prompt,seed,negative_prompt,height,width,num_frames,num_inference_steps,guidance_scale,id\n"
+    f"a,{2**63 - 1}, blurry ,64,32,17,8,3,first\nb,,,,,,,,second\n"
+)
+SETTING_FILES = [
+    pytest.param("p.jsonl", lines(FULL, {"prompt": "b", "id": "second"}), id="jsonl"),
+    pytest.param("p.csv", FULL_CSV, id="csv"),
+    pytest.param(
+        "p.parquet",
+        {name: [value, {"prompt": "b", "id": "second"}.get(name)] for name, value in FULL.items()},
+        id="parquet",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), SETTING_FILES)
+def test_every_setting_in_every_table_format(tmp_path: Path, name: str, content: Any):
+    table = read_prompts(write(tmp_path, name, content))
+    assert table.settings == FULL_READ
+    assert set(table.settings) == set(SETTINGS), "a setting that this test does not cover"
+    assert table.metadata == {}
+    kinds = {column: type(values[0]) for column, values in table.settings.items()}
+    assert kinds["width"] is int and kinds["guidance_scale"] is float
+
+
+def test_settings_are_columns_that_exist(tmp_path: Path):
+    assert read_prompts(write(tmp_path, "p.txt", "a\n")).settings == {}
+    assert read_prompts(write(tmp_path, "p.csv", "prompt,seed\na,\nb,5\n")).settings == {"seed": [None, 5]}
+
+
+METADATA = [
+    pytest.param("p.jsonl", lines({"prompt": "a", "n": 1}, {"prompt": "b", "n": -2}), [1, -2], id="whole"),
+    pytest.param("p.jsonl", lines({"prompt": "a", "n": 1}, {"prompt": "b", "n": 0.5}), [1.0, 0.5], id="mixed-numbers"),
+    pytest.param("p.jsonl", lines({"prompt": "a", "n": True}, {"prompt": "b", "n": False}), [True, False], id="bool"),
+    pytest.param("p.jsonl", lines({"prompt": "a", "n": True}, {"prompt": "b", "n": 1}), ["true", "1"], id="no-common"),
+    pytest.param("p.jsonl", lines({"prompt": "a", "n": "x"}, {"prompt": "b"}), ["x", ""], id="missing-text"),
+    pytest.param("p.jsonl", lines({"prompt": "a"}, {"prompt": "b", "n": "x"}), ["", "x"], id="text-that-comes-later"),
+    pytest.param("p.jsonl", lines({"prompt": "a", "n": None}, {"prompt": "b"}), ["", ""], id="never-a-value"),
+    pytest.param(
+        "p.jsonl",
+        lines({"prompt": "a", "n": {"z": 1, "b": [2, None]}}, {"prompt": "b", "n": ["\u96ea"]}),
+        ['{"b": [2, null], "z": 1}', '["\u96ea"]'],
+        id="nested",
+    ),
+    pytest.param("p.csv", "prompt,n\na,1\nb,-20\n", [1, -20], id="csv-whole"),
+    pytest.param("p.csv", "prompt,n\na,1\nb,2.5e-3\n", [1.0, 0.0025], id="csv-numbers"),
+    pytest.param("p.csv", "prompt,n\na,007\nb,8\n", ["007", "8"], id="csv-007-stays-text"),
+    pytest.param("p.csv", "prompt,n\na,1\nb,\n", ["1", ""], id="csv-a-gap-makes-text"),
+    pytest.param("p.csv", "prompt,n\na,nan\nb,inf\n", ["nan", "inf"], id="csv-nan-is-a-word"),
+    pytest.param("p.csv", "prompt,n\na,1_000\nb,2\n", ["1_000", "2"], id="csv-underscores-are-text"),
+    pytest.param("p.csv", 'prompt,n\na,"x, y"\nb,z\n', ["x, y", "z"], id="csv-text"),
+    pytest.param("p.parquet", {"prompt": ["a", "b"], "n": [1, 2]}, [1, 2], id="parquet-whole"),
+    pytest.param("p.parquet", {"prompt": ["a", "b"], "n": ["x", None]}, ["x", ""], id="parquet-missing-text"),
+    pytest.param(
+        "p.parquet",
+        {"prompt": ["a", "b"], "n": pa.array([0, 86400], pa.timestamp("s"))},
+        ["1970-01-01 00:00:00", "1970-01-02 00:00:00"],
+        id="parquet-dates",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "values"), METADATA)
+def test_metadata_has_one_type_a_column(tmp_path: Path, name: str, content: Any, values: list[Any]):
+    read = read_prompts(write(tmp_path, name, content)).metadata["n"]
+    assert read == values
+    assert [type(value) for value in read] == [type(value) for value in values]
+
+
+LIMITED: dict[str, Any] = {
+    "p.txt": "a\nb\nc\n",
+    "blank.txt": "a\n\nb\nc\n",
+    # The third line is wrong: what lies beyond the limit is not looked at.
+    "p.jsonl": '{"prompt": "a"}\n{"prompt": "b"}\nnonsense\n',
+    "p.csv": "prompt\na\nb\nc,d\n",
+    "p.parquet": {"prompt": ["a", "b", None]},
+}
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_limit_takes_the_first_prompts(tmp_path: Path, name: str):
+    path = write(tmp_path, name, LIMITED[name])
+    assert read_prompts(path, 2).texts == ["a", "b"]
+    assert len(read_prompts(path, 2).lines) == len(read_prompts(path, 2).texts)
+
+
+@pytest.mark.parametrize("name", ["p.txt", "blank.txt"])
+def test_a_limit_beyond_the_end_takes_all(tmp_path: Path, name: str):
+    table: PromptTable = read_prompts(write(tmp_path, name, LIMITED[name]), 100)
+    assert table.texts == ["a", "b", "c"]
+
+
+def one(**row: Any) -> str:
+    return lines({"prompt": "fine", "id": "0", "score": 1}, {"prompt": "a", "id": "1", "score": 2, **row})
+
+
+ERRORS = [
+    # name, content, the message behind the path
+    pytest.param("p.tsv", "a\n", "must end in one of .txt, .jsonl, .csv, .parquet", id="extension"),
+    pytest.param("p", "a\n", "must end in one of .txt, .jsonl, .csv, .parquet", id="no-extension"),
+    pytest.param("p.txt", "", "holds no prompts", id="txt-empty"),
+    pytest.param("p.txt", "\n  \n\r\n", "holds no prompts", id="txt-blank"),
+    pytest.param("p.txt", b"\xef\xbb\xbf", "holds no prompts", id="txt-bom-alone"),
+    pytest.param("p.jsonl", "", "holds no prompts", id="jsonl-empty"),
+    pytest.param("p.csv", "prompt,n\n", "holds no prompts", id="csv-header-alone"),
+    pytest.param("p.parquet", {"prompt": pa.array([], pa.string())}, "holds no prompts", id="parquet-empty"),
+    pytest.param("p.txt", b"a\nb\n\xe9t\xe9\n", " line 3 is not UTF-8: save the prompt file as UTF-8", id="latin-1"),
+    pytest.param("p.jsonl", b'{"prompt": "a"}\n{"prompt": "\xff"}', " line 2 is not UTF-8", id="jsonl-not-utf-8"),
+    pytest.param("p.csv", b"prompt\na\n\xff\n", " line 3 is not UTF-8", id="csv-not-utf-8"),
+    pytest.param("p.txt", "a\0\n".encode("utf-16"), " line 1 is not UTF-8", id="utf-16"),
+    pytest.param("p.txt", "a\nb\n\0\n", " line 3 holds a zero byte", id="zero-byte"),
+    pytest.param("p.jsonl", "\n{prompt}", " line 2 is not valid JSON (Expecting property name", id="bad-json"),
+    pytest.param("p.jsonl", '{"prompt": "a", "n": NaN}', " line 1 is not valid JSON (NaN is not JSON)", id="json-nan"),
+    pytest.param("p.jsonl", r'{"prompt": "\ud83d"}', " line 1 is not valid JSON (surrogates", id="half-a-surrogate"),
+    pytest.param("p.jsonl", "[" * 10**5, " line 1 is not valid JSON (maximum recursion", id="deep-json"),
+    pytest.param("p.jsonl", one() + '"b"', ' line 3 is not an object: write {"prompt": "..."}', id="not-an-object"),
+    pytest.param("p.jsonl", one(prompt=""), " line 2 has '' as its prompt", id="empty-prompt"),
+    pytest.param("p.jsonl", one(prompt=" \n"), r" line 2 has ' \n' as its prompt", id="blank-prompt"),
+    pytest.param("p.jsonl", one(prompt=5), " line 2 has 5 as its prompt", id="prompt-not-text"),
+    pytest.param("p.jsonl", one(prompt=None), " line 2 has no prompt", id="null-prompt"),
+    pytest.param("p.jsonl", one() + '{"text": "b"}', " line 3 has no prompt", id="no-prompt"),
+    pytest.param("p.csv", "", " line 1 has no column 'prompt'", id="csv-empty"),
+    pytest.param("p.csv", "text\na\n", " line 1 has no column 'prompt'", id="csv-no-prompt-column"),
+    pytest.param("p.csv", "prompt,n,n\na,1,2\n", " line 1 names a column twice", id="csv-column-twice"),
+    pytest.param("p.csv", "prompt,n\na,1\nb, c,2\n", " line 3 has 3 cells where the header has 2", id="csv-long-row"),
+    pytest.param("p.csv", "prompt,n\na,1\nb\n", " line 3 has 1 cells where the header has 2", id="csv-short-row"),
+    pytest.param("p.csv", 'prompt\n"a" b\n', " line 2 is not valid CSV", id="csv-quote-inside"),
+    pytest.param("p.csv", 'prompt\na\n"b\n', " line 3 is not valid CSV", id="csv-open-quote"),
+    pytest.param("p.csv", "prompt,n\na,1\n,2\n", " line 3 has no prompt", id="csv-empty-prompt"),
+    pytest.param("p.parquet", b"PAR1 and nothing else", " is not a readable parquet file", id="parquet-corrupt"),
+    pytest.param("p.parquet", b"", " is not a readable parquet file", id="parquet-zero-bytes"),
+    pytest.param("p.parquet", {"prompt": ["a", None]}, " row 2 has no prompt", id="parquet-null-prompt"),
+    pytest.param("p.parquet", {"text": ["a"]}, " row 1 has no prompt", id="parquet-no-prompt-column"),
+    pytest.param("p.parquet", {"prompt": [b"a"]}, " row 1 has b'a' as its prompt", id="parquet-bytes"),
+    pytest.param("p.jsonl", one(id="0"), " line 2 repeats the id '0' of line 1", id="id-twice"),
+    pytest.param("p.csv", "prompt,id\na,7\n\nb,7\n", " line 4 repeats the id '7' of line 2", id="csv-id-twice"),
+    pytest.param("p.parquet", {"prompt": ["a", "b"], "id": [3, 3]}, " row 2 repeats the id '3' of row 1", id="row-id"),
+    pytest.param("p.jsonl", one(id=None), " line 2 has no id", id="id-missing"),
+    pytest.param("p.jsonl", one(id="  "), " line 2 has no id", id="id-blank"),
+    pytest.param("p.jsonl", one(id=["x"]), " line 2: id must be text, not ['x']", id="id-list"),
+    pytest.param("p.jsonl", one(seed=-1), " line 2: seed must be a whole number from 0 to 2^63 - 1", id="seed-minus"),
+    pytest.param("p.jsonl", one(seed=2**63), " line 2: seed must be a whole number from 0", id="seed-too-large"),
+    pytest.param("p.jsonl", one(seed=True), " line 2: seed must be a whole number from 0", id="seed-bool"),
+    pytest.param("p.jsonl", one(seed=1.5), " line 2: seed must be a whole number from 0", id="seed-fraction"),
+    pytest.param("p.csv", "prompt,seed\na,x\n", " line 2: seed must be a whole number from 0", id="csv-seed"),
+    pytest.param("p.jsonl", one(height="tall"), " line 2: height must be a whole number of at least 1", id="height"),
+    pytest.param("p.jsonl", one(width=0), " line 2: width must be a whole number of at least 1", id="width"),
+    pytest.param("p.jsonl", one(num_inference_steps=0), " line 2: num_inference_steps must be a whole", id="steps"),
+    pytest.param("p.jsonl", one(guidance_scale=-1), " line 2: guidance_scale must be a number of at least 0", id="cfg"),
+    pytest.param("p.jsonl", one(guidance_scale=True), " line 2: guidance_scale must be a number", id="cfg-bool"),
+    pytest.param("p.csv", "prompt,guidance_scale\na,nan\n", " line 2: guidance_scale must be a number", id="cfg-nan"),
+    pytest.param("p.jsonl", one(negative_prompt=["x"]), " line 2: negative_prompt must be text", id="negative-list"),
+    pytest.param("p.jsonl", one(score=None), " line 2 has no 'score'", id="metadata-number-missing"),
+    pytest.param("p.jsonl", one(score=2**63), " line 2: score does not fit 64 bits", id="metadata-too-large"),
+    pytest.param("p.jsonl", one(score=1e999), " line 2 is not valid JSON (Infinity is not", id="metadata-infinity"),
+    pytest.param("p.csv", "prompt,x\na,1e999\n", " line 2: x is inf, which JSON cannot hold", id="csv-infinity"),
+    pytest.param("p.parquet", {"prompt": ["a"], "x": [float("nan")]}, " row 1: x is nan, which JSON", id="parquet-nan"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), ERRORS)
+def test_a_mistake_is_one_sentence_with_its_line(tmp_path: Path, name: str, content: Any, message: str):
+    path = write(tmp_path, name, content)
+    with pytest.raises(BadInput) as caught:
+        read_prompts(path)
+    sentence = str(caught.value)
+    at = str(path) if message.startswith(" ") else f"prompt_file {path} "
+    assert sentence.startswith(at + message)
+    assert "\n" not in sentence
+    assert ": " in sentence, "says what is wrong, but not what to do"
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path):
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(BadInput, match=r"^prompt_file .*/none\.txt does not exist: give"):
+        read_prompts(tmp_path / "none.txt")
+    with pytest.raises(BadInput, match=r"^prompt_file .*/folder\.txt is a directory: give"):
+        read_prompts(tmp_path / "folder.txt")
+
+
+def test_a_message_does_not_repeat_a_page_of_input(tmp_path: Path):
+    with pytest.raises(BadInput) as caught:
+        read_prompts(write(tmp_path, "p.jsonl", one(seed="x" * 10**6)))
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
+# --- the examples of docs/prompt-files.md
+
+PAGE = (PROJECT / "docs" / "prompt-files.md").read_text()
+EXAMPLES = dict(re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
+SHOWN = {
+    "txt": (["a red circle on a white background", "a blue star above a pink cross, on a navy background"], {}, {}),
+    "jsonl": (
+        ["a red circle", "a blue star"],
+        {"seed": [17, None], "guidance_scale": [None, 4.5]},
+        {"source": ["mine", ""], "tags": ["", '["star", "blue"]']},
+    ),
+    "csv": (
+        ["a red circle, large", 'a "blue" star'],
+        {"negative_prompt": ["blurry", None], "num_inference_steps": [20, None]},
+        {"score": [0.5, 1.0], "zip": ["01234", "99999"]},
+    ),
+    "parquet": (["a red circle", "a blue star"], {"seed": [17, None]}, {"score": [0.5, 1.0]}),
+}
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+def test_the_examples_of_the_page_say_what_they_show(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    if kind == "parquet":
+        exec(EXAMPLES["python"], {})
+    else:
+        write(tmp_path, f"prompts.{kind}", EXAMPLES[kind])
+    table = read_prompts(tmp_path / f"prompts.{kind}")
+    assert (table.texts, table.settings, table.metadata) == SHOWN[kind]
+
+
+def test_the_page_has_no_other_examples_and_names_every_column():
+    assert PAGE.count("```") == 2 * len(EXAMPLES) == 2 * len(SHOWN)
+    assert [name for name in ("prompt", *SETTINGS) if f"`{name}`" not in PAGE] == []
+
+
+def test_the_error_of_the_page_is_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput) as caught:
+        read_prompts(write(Path(), "my.csv", "prompt,n\na,1\nb, c,2\n"))
+    assert f"`error: {caught.value}`" in PAGE

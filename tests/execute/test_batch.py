@@ -1,0 +1,93 @@
+"""Which sample is to blame when a batch fails; the generator is a stand-in that fails as told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.dataset.layout import Sample
+from jobs.execute.batch import Failure, generate_batch
+from jobs.execute.worker import make_shard as make
+from jobs.media.image import ImageFormat
+from jobs.store.attempt import Attempt
+from jobs.store.writer import Writer
+from tests.support import new_run, picture, tar_hashes, write_prompts
+
+
+class StandIn:
+    """Draws a picture that tells sample and batch size apart; ``fails(batch, call)`` returns an exception or None."""
+
+    def __init__(self, fails):
+        self.fails, self.calls = fails, 0
+
+    def evaluated_steps(self, num_inference_steps: int) -> int:
+        return num_inference_steps
+
+    def __call__(self, batch: list[Sample]) -> list[np.ndarray]:
+        self.calls += 1
+        if error := self.fails([sample.index for sample in batch], self.calls):
+            raise error
+        return [picture(sample.index * 10 + len(batch)) for sample in batch]
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> list[Sample]:
+    prompts = write_prompts(tmp_path / "prompts.txt", 4)
+    return new_run(tmp_path, f"prompt_file={prompts}", "batch_size=4").layout.batches(0)[0]
+
+
+def drawn(results: dict, size: int) -> set[int]:
+    """Samples whose picture came from a call of ``size`` samples."""
+    return {i for i, x in results.items() if isinstance(x, np.ndarray) and np.array_equal(x, picture(i * 10 + size))}
+
+
+def test_a_whole_batch_is_one_call(batch) -> None:
+    generator = StandIn(lambda indices, call: None)
+    assert drawn(generate_batch(generator, batch), 4) == {0, 1, 2, 3}
+    assert generator.calls == 1
+
+
+def test_one_bad_sample_is_found_and_the_others_are_kept(batch) -> None:
+    results = generate_batch(StandIn(lambda indices, call: ValueError("no") if 2 in indices else None), batch)
+    assert results[2] == Failure("ValueError: no")
+    assert drawn(results, 1) == {0, 1, 3}
+
+
+def test_a_passing_failure_leaves_the_bytes_of_an_undisturbed_batch(batch) -> None:
+    results = generate_batch(StandIn(lambda indices, call: OSError("hiccup") if call == 1 else None), batch)
+    assert drawn(results, 4) == {0, 1, 2, 3}
+
+
+def test_what_fails_only_together_says_so(batch) -> None:
+    results = generate_batch(StandIn(lambda indices, call: MemoryError("full") if len(indices) > 1 else None), batch)
+    assert set(results) == {0, 1, 2, 3}
+    for failure in results.values():
+        assert isinstance(failure, Failure) and not failure.strike  # no prompt is given up for lack of memory
+        assert "lower batch_size" in failure.reason and "full" in failure.reason
+
+
+def test_a_broken_accelerator_is_nobodys_fault(batch) -> None:
+    generator = StandIn(lambda indices, call: RuntimeError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(RuntimeError, match="accelerator failed"):
+        generate_batch(generator, batch)
+    assert generator.calls == 1
+
+
+def make_shard(run, generator: StandIn) -> None:
+    attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
+    writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None)
+    make(generator, run, attempt, writer)
+    writer.close()
+
+
+def test_a_failure_that_passed_leaves_no_trace_in_the_bytes(tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "prompts.txt", 4)
+    overrides = (f"prompt_file={prompts}", "batch_size=4")
+    harmed, unharmed = new_run(tmp_path / "harmed", *overrides), new_run(tmp_path / "unharmed", *overrides)
+    # the batch hiccups, and then one sample alone does too: the others' pictures come from calls of one
+    make_shard(harmed, StandIn(lambda indices, call: OSError("hiccup") if call == 1 or indices == [2] else None))
+    assert not harmed.directory.is_done(0)
+    make_shard(harmed, StandIn(lambda indices, call: None))
+    make_shard(unharmed, StandIn(lambda indices, call: None))
+    assert tar_hashes(harmed.directory.path) == tar_hashes(unharmed.directory.path)
+    assert len(tar_hashes(harmed.directory.path)) == 1

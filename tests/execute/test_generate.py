@@ -1,0 +1,161 @@
+"""The command line end to end on this machine, with the embedded model, as a user types it."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+import webdataset as wds
+from PIL import Image
+
+from jobs.store.rundir import RunDir
+from tests.support import SMALL, command, generate, tar_hashes, write_prompts
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prompts(tmp_path_factory.mktemp("prompts") / "shapes.txt", 6)
+
+
+@pytest.fixture(scope="module")
+def made(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A finished run (two repeats of six prompts, two workers) and what its command printed."""
+    folder = tmp_path_factory.mktemp("out")
+    result = generate(f"prompt_file={prompts}", f"output_base_path={folder}", "samples_per_prompt=2", "ngpu=2", *SMALL)
+    assert result.returncode == 0, result.stderr
+    return folder / "demo-shapes", result
+
+
+def test_layout_and_last_line(made) -> None:
+    run, result = made
+    found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "logs" not in path.parts}
+    shards = [f"{folder}/{shard:05d}.{suffix}" for shard in range(4)
+              for folder, suffix in (("data", "tar"), ("meta", "parquet"), ("done", "json"))]  # fmt: skip
+    assert found == {"run.json", "config.yaml", "preview.png", "work/publish.lock", *shards}
+    last = result.stdout.strip().splitlines()[-1]
+    assert f"{run}/data/*.tar" in last and f"{run}/preview.png" in last
+    assert "12/12" in result.stderr  # the progress bar
+    with Image.open(run / "preview.png") as sheet:
+        assert sheet.width > 600 and sheet.getcolors(1 << 20)
+
+
+def test_every_sample_is_whole_and_says_what_it_is(made, prompts) -> None:
+    run, _ = made
+    rows = list(wds.WebDataset(sorted(map(str, run.glob("data/*.tar"))), shardshuffle=False).decode("pil"))
+    texts = prompts.read_text().splitlines()
+    assert [row["__key__"] for row in rows] == [f"{i:08d}_{r:04d}" for i in range(6) for r in range(2)]
+    assert [row["txt"] for row in rows] == [text for text in texts for _ in range(2)]
+    for row in rows:
+        info = row["json"]
+        assert set(row) >= {"png", "txt", "json"} and row["png"].size == (64, 64)
+        assert "null" not in json.dumps(info)
+        assert (info["prompt"], info["num_inference_steps"], info["height"]) == (row["txt"], 8, 64)
+        assert info["algo"]["name"] == "spectrum" and info["algo"]["w"] == 0.5
+        assert info["evaluated_steps"] == 6  # of 8: warm-up 0-4, then every second
+        assert set(info["versions"]) >= {"torch", "diffusers"}
+    assert len({row["json"]["seed"] for row in rows}) == 12
+    assert len({row["png"].tobytes() for row in rows}) == 12  # every repeat drew noise of its own
+
+
+def test_huggingface_datasets_reads_it_with_one_schema(made, tmp_path) -> None:
+    run, _ = made
+    files = sorted(map(str, run.glob("data/*.tar")))
+    loaded = datasets.load_dataset("webdataset", data_files=files, split="train", cache_dir=str(tmp_path))
+    assert loaded.num_rows == 12
+    assert loaded[0]["json"]["guidance_scale"] == 2.0
+    assert isinstance(loaded[11]["json"]["seed"], int)
+
+
+def test_the_sidecar_holds_what_varies(made) -> None:
+    run, _ = made
+    rows = [row for path in sorted(run.glob("meta/*.parquet")) for row in pq.read_table(path).to_pylist()]
+    assert len(rows) == 12 and {row["status"] for row in rows} == {"ok"}
+    assert all(row["seconds"] > 0 and row["host"] and row["attempt"] and len(row["sha256"]) == 64 for row in rows)
+
+
+def test_the_same_command_again_does_nothing(made, prompts) -> None:
+    run, _ = made
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.*") if path.name != "preview.png"}
+    again = generate(
+        f"prompt_file={prompts}", f"output_base_path={run.parent}", "samples_per_prompt=2", "ngpu=1", *SMALL
+    )
+    assert again.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.*") if path.name != "preview.png"} == before
+
+
+def test_status_from_the_files(made) -> None:
+    run, _ = made
+    result = subprocess.run(command(str(run), module="jobs.status"), capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "12 of 12 samples, 4 of 4 shards done" in result.stdout
+    as_json = subprocess.run(command(str(run), "--json", module="jobs.status"), capture_output=True, text=True)
+    assert json.loads(as_json.stdout)["samples_per_second"] > 0
+    missing = subprocess.run(command(str(run / "no"), module="jobs.status"), capture_output=True, text=True)
+    assert missing.returncode == 2 and missing.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ("hydra/launcher=basic",),
+        ("hydra/launcher=submitit_local", "ngpu=2"),
+        ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "shards_per_task=1"),
+    ],
+    ids=lambda launcher: launcher[0].partition("=")[2],
+)
+def test_every_launcher_fans_out_to_the_same_bytes(made, prompts, launcher, tmp_path) -> None:
+    run, _ = made
+    arguments = (f"prompt_file={prompts}", f"output_base_path={tmp_path}", "samples_per_prompt=2", *SMALL)
+    first = generate("-m", *launcher, *arguments, "shards=[1,3]")
+    assert first.returncode == 0, first.stderr
+    assert sorted(tar_hashes(tmp_path / "demo-shapes")) == ["00001.tar", "00003.tar"]
+    rest = generate("-m", *launcher, *arguments)
+    assert rest.returncode == 0, rest.stderr
+    assert re.search(r"launching \d tasks for 2 shards", rest.stdout)  # exactly the unfinished ones
+    assert tar_hashes(tmp_path / "demo-shapes") == tar_hashes(run)
+
+
+def test_a_sweep_makes_a_run_of_each_combination(prompts, tmp_path) -> None:
+    result = generate(
+        "-m", f"prompt_file={prompts}", f"output_base_path={tmp_path}", *SMALL, "algo.w=0.5,1.0", "total_prompt_num=3"
+    )
+    assert result.returncode == 0, result.stderr
+    runs = sorted(path for path in tmp_path.iterdir() if (path / "run.json").exists())
+    assert [path.name for path in runs] == ["demo-shapes--algo.w=0.5", "demo-shapes--algo.w=1.0"]
+    assert [json.loads((path / "run.json").read_text())["identity"]["algo"]["w"] for path in runs] == [0.5, 1.0]
+    assert tar_hashes(runs[0]) != tar_hashes(runs[1])
+
+
+def test_one_bad_prompt_fails_one_sample(tmp_path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    rows = [{"prompt": f"a red {shape} on a white background"} for shape in ("circle", "square", "star", "cross")]
+    rows[1]["guidance_scale"] = 1e300  # overflows float32
+    prompts.write_text("\n".join(map(json.dumps, rows)))
+    arguments = (f"prompt_file={prompts}", f"output_base_path={tmp_path}", "exp_name=run", *SMALL)
+    run = RunDir(tmp_path / "run")
+
+    first = generate(*arguments)
+    assert first.returncode == 1
+    assert "sample 00000001_0000" in first.stdout and "not finite" in first.stdout
+    assert run.done_shards() == {1}
+    assert "waits for its failed samples" in first.stdout
+
+    again = generate(*arguments)
+    assert again.returncode == 1 and run.done_shards() == {0, 1}
+    assert "given up 1" in again.stdout
+    assert generate(*arguments).returncode == 0
+
+
+def test_formats_and_the_plain_pipeline(prompts, tmp_path) -> None:
+    for image_format in ("jpg", "webp"):
+        result = generate(
+            f"prompt_file={prompts}", f"output_base_path={tmp_path}", f"exp_name={image_format}",
+            f"image_format={image_format}", "algo=nocache", "num_inference_steps=2", "total_prompt_num=2",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        rows = list(wds.WebDataset(str(tmp_path / image_format / "data/00000.tar"), shardshuffle=False).decode("pil"))
+        assert [row[image_format].size for row in rows] == [(64, 64)] * 2
+        assert rows[0]["json"]["algo"] == {"name": "nocache"} and rows[0]["json"]["evaluated_steps"] == 2

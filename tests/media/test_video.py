@@ -1,0 +1,82 @@
+"""Clips as files: the same bytes every time, and what is read back is what was made."""
+
+import subprocess
+import sys
+from hashlib import sha256
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from jobs.media.video import VideoFormat, read_clip
+from tests.support import environment
+
+
+def clip(frames: int = 9, height: int = 48, width: int = 64) -> np.ndarray:
+    """A bright square that moves over a coloured ramp: uint8 (frames, height, width, 3)."""
+    ramp = np.linspace(0, 255, width)[None, :, None] * np.array([1.0, 0.5, 0.2])
+    made = np.broadcast_to(ramp, (frames, height, width, 3)).astype(np.uint8).copy()
+    for number in range(frames):
+        made[number, 8:24, 2 * number : 2 * number + 16] = (250, 240, 30)
+    return made
+
+
+@pytest.mark.parametrize(("frames", "height", "width"), [(1, 16, 16), (5, 48, 64), (33, 130, 66)])
+def test_every_frame_comes_back_at_its_size(frames: int, height: int, width: int):
+    made = clip(frames, height, width)
+    read = read_clip(VideoFormat(8, 10).encode(made))
+    assert read.shape == made.shape and read.dtype == np.uint8
+    assert np.abs(read.astype(int) - made).mean() < 6
+
+
+def test_a_lower_rate_factor_is_closer_to_the_original():
+    made = clip()
+    files = [VideoFormat(8, crf).encode(made) for crf in (5, 40)]
+    errors = [np.abs(read_clip(file).astype(int) - made).mean() for file in files]
+    assert errors[0] < errors[1] and len(files[0]) > len(files[1])
+
+
+def test_the_bytes_are_the_same_in_another_process_on_another_number_of_cores():
+    here = sha256(VideoFormat(8, 18).encode(clip())).hexdigest()
+    code = (
+        "from hashlib import sha256; from jobs.media.video import VideoFormat; "
+        "from tests.media.test_video import clip; "
+        "print(sha256(VideoFormat(8, 18).encode(clip())).hexdigest())"
+    )
+    there = subprocess.run(
+        ["taskset", "-c", "0", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(),
+    )
+    assert there.stdout.strip() == here
+
+
+@pytest.mark.parametrize("flags", ["0", "sse4.2"])
+def test_the_bytes_are_the_same_on_another_processor(flags: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    here = VideoFormat(8, 18).encode(clip())
+    other = tmp_path / "ffmpeg"
+    other.write_text(f'#!/bin/sh\nexec {imageio_ffmpeg.get_ffmpeg_exe()} -cpuflags {flags} "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(other))
+    assert VideoFormat(8, 18).encode(clip()) == here
+
+
+@pytest.mark.parametrize("script", ["exec false", "cat > /dev/null; echo no space left >&2; exit 1"])
+def test_an_encoder_that_fails_is_noticed(script: str, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    broken = tmp_path / "ffmpeg"
+    broken.write_text(f"#!/bin/sh\n{script}\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(broken))
+    with pytest.raises(RuntimeError, match=r"^the video encoder ended with code 1: (without a word|no space left)$"):
+        VideoFormat(8, 18).encode(clip())
+
+
+def test_players_are_told_rate_and_colours(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(VideoFormat(24, 18).encode(clip(frames=12)))
+    said = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
+    assert "Duration: 00:00:00.50" in said
+    assert "h264" in said and "yuv420p(tv, bt709" in said and "64x48" in said and "24 fps" in said
+    assert "creation_time" not in said

@@ -1,0 +1,105 @@
+"""What status says of runs in every state, from their files alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.base.times import SILENT
+from jobs.report.status import duration, read_status, render
+from jobs.run.run import Run
+from jobs.store.attempt import Attempt
+from jobs.store.publish import clear_leftovers
+from tests.support import environment, new_run, write_prompts
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return new_run(tmp_path, f"prompt_file={write_prompts(tmp_path / 'p.txt', 20)}", "shard_size=4")
+
+
+def begin(run: Run, shard: int, samples: int) -> Attempt:
+    attempt = Attempt(run.directory, shard, fingerprint="f", device="cpu", log=f"logs/{shard}.log")
+    for index in list(run.layout.shard_range(shard))[:samples]:
+        attempt.append(index, ["a"], b"x" * 512, media_sha256="", seconds=1.0)
+    return attempt
+
+
+def record_done(run: Run, shard: int, age: float) -> None:
+    run.directory.tar(shard).touch()
+    record = {"samples": 4, "failed": [], "finished": time.time() - age}
+    run.directory.done_record(shard).write_text(json.dumps(record))
+
+
+def test_a_new_run_is_all_left(run) -> None:
+    status = read_status(run.directory)
+    assert (status.done, status.running, status.failed, status.left) == (0, 0, 0, 5)
+    assert status.samples_per_second == 0 and status.eta_seconds is None
+
+
+def test_a_run_in_the_making_has_speed_and_eta(run) -> None:
+    record = json.loads((run.directory.path / "run.json").read_text())
+    record["created"] -= 100
+    (run.directory.path / "run.json").write_text(json.dumps(record))
+    record_done(run, 0, 50)
+    begin(run, 1, 2)
+    begin(run, 2, 2).end("failed", "2 samples failed")
+    status = read_status(run.directory)
+    assert (status.done, status.running, status.failed, status.left) == (1, 1, 1, 2)
+    assert status.samples_done == 8
+    assert status.samples_per_second == pytest.approx(8 / 100, rel=0.05)
+    assert status.eta_seconds == pytest.approx(12 / 0.08, rel=0.05)
+    text = render("run", status)
+    assert "shard 00002: 2 samples failed [logs/2.log]" in text and "to go" in text
+
+
+def test_a_killed_process_is_told_from_a_living_one(run) -> None:
+    code = (
+        "import time\n"
+        "from pathlib import Path\nfrom jobs.store.attempt import Attempt\nfrom jobs.store.rundir import RunDir\n"
+        f"run = RunDir(Path({str(run.directory.path)!r}))\n"
+        "attempt = Attempt(run, 3, fingerprint='f', device='cpu', log='its.log')\n"
+        "print('begun', flush=True); time.sleep(100)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        assert process.stdout and process.stdout.readline() == "begun\n"
+        assert read_status(run.directory).running == 1
+        process.send_signal(signal.SIGKILL)
+    status = read_status(run.directory)
+    assert (status.running, status.failed) == (0, 1)
+    assert "without a word" in status.failures[0]["reason"] and status.failures[0]["log"] == "its.log"
+
+
+def test_on_another_machine_the_heartbeat_decides(run) -> None:
+    attempt = begin(run, 0, 1)
+    rows = attempt.journal.read_text().splitlines()
+    header = json.loads(rows[0])
+    header["process"]["host"] = "elsewhere"
+    attempt.journal.write_text("\n".join([json.dumps(header), *rows[1:], ""]))
+    assert read_status(run.directory).running == 1
+    long_ago = time.time() - SILENT - 1
+    os.utime(attempt.journal, (long_ago, long_ago))
+    assert read_status(run.directory).running == 0
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(9.6, "10 s"), (90, "1 min 30 s"), (3600 * 30 + 61, "30 h 1 min")])
+def test_durations(seconds, text) -> None:
+    assert duration(seconds) == text
+
+
+def test_a_task_that_failed_before_its_first_attempt_is_named(run) -> None:
+    run.directory.record_task_failure([3, 4], "OSError: no such weights", "task.log")
+    status = read_status(run.directory)
+    assert (status.failed, status.left) == (2, 3)
+    assert "shard 00003: OSError: no such weights [task.log]" in render("run", status)
+    for shard in (3, 4):
+        record_done(run, shard, 1)
+    clear_leftovers(run.directory)
+    assert not list(run.directory.work.glob("task-*"))

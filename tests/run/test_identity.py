@@ -1,0 +1,235 @@
+"""A run knows what it is: the same command goes on with it, another one is refused with the difference named."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import jobs.generate
+from jobs.base.errors import BadInput
+from jobs.run.open import create, open_run
+from jobs.run.run import Run
+from jobs.store.atomic import write_json
+from jobs.store.rundir import differences
+from tests.support import config
+
+PROMPTS = "a red circle\na blue star\na green cross\n"
+
+
+@pytest.fixture(autouse=True)
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a prompt file, to work in; Hydra's singleton is left as it was found."""
+    (tmp_path / "p.txt").write_text(PROMPTS)
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+    yield tmp_path
+    GlobalHydra.instance().clear()
+
+
+def begin(*overrides: str) -> Run:
+    """The run ``out/run``, made as the command makes it, or gone on with; no model is needed for that."""
+    cfg = config("prompt_file=p.txt", "output_base_path=out", "exp_name=run", "shard_size=2", *overrides)
+    run = open_run(cfg)
+    create(run)
+    return run
+
+
+def publish(run: Run, shard: int) -> None:
+    """What makes a shard count as done: its tar and its done record."""
+    run.directory.tar(shard).write_bytes(b"tar")
+    write_json(run.directory.done_record(shard), {"shard": shard, "failed": []})
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Exit code of ``python -m jobs.generate`` on the run, up to where shards would be worked."""
+
+    def work(run: Run, shards: list[int], devices: list[str]) -> NoReturn:
+        raise SystemExit(f"would work {shards}")  # a text, so that no code can be taken for it
+
+    monkeypatch.setattr("jobs.execute.command.run_pool", work)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main sets it; so it is put back
+    given = ("prompt_file=p.txt", "output_base_path=out", "exp_name=run", "shard_size=2", "device=cpu")
+    monkeypatch.setattr(sys, "argv", ["generate", *given, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        jobs.generate.main()
+    return ended.value.code  # type: ignore[return-value]
+
+
+# --- another run in the same directory
+
+CHANGES = [
+    pytest.param(["seed=1"], ["seed was 0, is 1"], id="seed"),
+    pytest.param(
+        ["algo.w=1"],
+        [
+            *("algo.w was 0.5, is 1.0", "algo.weights was calibrated, is chebyshev"),
+            *("algo.schedule was searched, is window", "algo.calibration was "),
+        ],
+        id="algo.w",
+    ),
+    pytest.param(["window_size=3"], ["algo.window_size was 2.0, is 3.0"], id="window"),
+    pytest.param(["algo=nocache"], ["algo.name was spectrum, is nocache", "algo.w was 0.5, is null"], id="algo"),
+    pytest.param(["shard_size=3"], ["shard_size was 2, is 3"], id="shard_size"),
+    pytest.param(["batch_size=1"], ["batch_size was 4, is 1"], id="batch_size"),
+    pytest.param(["num_inference_steps=8"], ["num_inference_steps was 50, is 8"], id="steps"),
+    pytest.param(["height=32"], ["height was 64, is 32"], id="height"),
+    pytest.param(["guidance_scale=3"], ["guidance_scale was 2.0, is 3.0"], id="guidance"),
+    pytest.param(["samples_per_prompt=2"], ["samples_per_prompt was 1, is 2"], id="repeats"),
+    pytest.param(["total_prompt_num=2"], ["prompt_file.prompts was 3, is 2"], id="fewer-prompts"),
+    pytest.param(["image_format=jpg"], ["image_format was png, is jpg"], id="format"),
+    pytest.param(["image_quality=90"], ["image_quality was 95, is 90"], id="quality"),
+    pytest.param(["model.dtype=bfloat16"], ["model.dtype was float32, is bfloat16"], id="dtype"),
+    pytest.param(
+        ["model.scheduler=FlowMatchHeunDiscreteScheduler"],
+        ["model.scheduler was null, is FlowMatchHeunDiscreteScheduler"],
+        id="scheduler",
+    ),
+    pytest.param(["model.call.max_sequence_length=8"], ["model.call.max_sequence_length was 16, is 8"], id="call"),
+    pytest.param(["model.negative_prompts=false"], ["model.negative_prompts was true, is false"], id="negative"),
+    pytest.param(["model.guidance_argument=guidance_scale"], ["model.guidance_argument was true_cfg_scale"], id="cfg"),
+    pytest.param(["seed=1", "batch_size=1"], ["batch_size was 4, is 1", "seed was 0, is 1"], id="two-at-once"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "named"), CHANGES)
+def test_another_identity_is_refused_with_every_difference(overrides: list[str], named: list[str]):
+    begin()
+    with pytest.raises(BadInput) as caught:
+        begin(*overrides)
+    sentence = str(caught.value)
+    assert sentence.startswith("out/run holds another run: ")
+    for difference in named:
+        assert difference in sentence
+    if "algo=nocache" not in overrides:  # which has all of Spectrum's options as differences
+        assert sentence.count(" was ") == len(named), "names something that did not change"
+    assert sentence.endswith(": set these back to go on with it, or choose another exp_name")
+
+
+def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path):
+    old = begin().layout.table.sha256
+    (at / "p.txt").write_text(PROMPTS.replace("red", "pink"))
+    with pytest.raises(BadInput) as caught:
+        begin()
+    assert f"prompt_file.sha256 was {old}, is " in str(caught.value)
+    assert str(caught.value).count(" was ") == 1
+
+
+def test_other_weights_at_the_same_path_are_refused(at: Path):
+    weights = at / "pipeline" / "transformer" / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    (at / "pipeline" / "model_index.json").write_text('{"transformer": ["diffusers", "FluxTransformer2DModel"]}')
+    weights.write_bytes(b"first")
+    begin("model.path=./pipeline")
+    begin("model.path=./pipeline")
+    weights.write_bytes(b"other")
+    with pytest.raises(BadInput, match=r"model\.revision was \w{16}, is \w{16}"):
+        begin("model.path=./pipeline")
+
+
+COMMANDS = [
+    pytest.param(["seed=1"], "seed was 0, is 1", id="seed"),
+    pytest.param(["-m", "algo.w=1.0"], "algo.w was 0.5, is 1.0", id="w-with-m"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "difference"), COMMANDS)
+def test_the_command_refuses_with_code_2_and_one_line(
+    at: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    difference: str,
+):
+    begin()
+    before = sorted(at.rglob("*"))
+    assert command(monkeypatch, *arguments) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1 and difference in err
+    assert sorted(at.rglob("*")) == before
+
+
+# --- the same run
+
+SAME = [
+    pytest.param([], id="same-command"),
+    pytest.param(["num_inference_steps=50", "height=64"], id="defaults-spelt-out"),
+    pytest.param(["flex_window=75e-2", "window_size=2.0"], id="numbers-written-otherwise"),
+    pytest.param(["ngpu=2"], id="more-workers"),
+    pytest.param(["device=cpu"], id="device"),
+    pytest.param(["shards=1"], id="some-shards"),
+    pytest.param(["shards_per_task=2"], id="larger-tasks"),
+    pytest.param(["sample_attempts=5"], id="more-attempts"),
+    pytest.param(["total_prompt_num=100"], id="a-limit-beyond-the-end"),
+    pytest.param(["model.gpus=2"], id="gpus-of-a-task"),
+]
+
+
+@pytest.mark.parametrize("overrides", SAME)
+def test_what_decides_no_byte_does_not_make_another_run(at: Path, overrides: list[str]):
+    record = begin().directory.path / "run.json"
+    written = record.read_bytes()
+    begin(*overrides)
+    assert record.read_bytes() == written
+
+
+def test_the_same_command_goes_on_with_what_is_left(monkeypatch: pytest.MonkeyPatch):
+    publish(begin(), 0)
+    assert command(monkeypatch) == "would work [1]"
+
+
+def test_a_first_command_works_everything(monkeypatch: pytest.MonkeyPatch, at: Path):
+    assert command(monkeypatch) == "would work [0, 1]"
+    assert (at / "out/run/run.json").exists() and (at / "out/run/config.yaml").exists()
+
+
+# --- records that do not fit
+
+
+def test_a_done_record_without_its_tar_is_refused_with_the_mend(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    run = begin()
+    publish(run, 1)
+    run.directory.tar(1).unlink()
+    assert command(monkeypatch) == 2
+    assert capfd.readouterr().err == (
+        "error: out/run/data/00001.tar is missing although out/run/done/00001.json says it is done: "
+        "put the tar back, or delete that record to make the shard again\n"
+    )
+    run.directory.done_record(1).unlink()  # the mend that it names
+    assert command(monkeypatch) == "would work [0, 1]"
+
+
+RECORDS: list[Any] = [
+    pytest.param("{", "is not valid JSON: restore it, or use another exp_name", id="torn"),
+    pytest.param('{"format": 99}', "has format 99, this version reads 1: use another exp_name", id="later-format"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), RECORDS)
+def test_a_record_that_cannot_be_read_is_refused(content: str, message: str):
+    record = begin().directory.path / "run.json"
+    record.write_text(content)
+    with pytest.raises(BadInput, match=message):
+        begin()
+
+
+# --- the comparison itself
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        pytest.param({"a": 1}, {"a": 1}, [], id="same"),
+        pytest.param({"a": 1}, {"a": 1.0}, [], id="as-json-reads-it"),
+        pytest.param({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, ["a.c was 2, is 3"], id="nested"),
+        pytest.param({"a": 1}, {"b": None, "a": 1}, [], id="absent-and-null-are-one"),
+        pytest.param({"a": 1}, {"b": 2}, ["a was 1, is null", "b was null, is 2"], id="other-names"),
+        pytest.param({"a": True}, {"a": {"b": 1}}, ['a was true, is {"b": 1}'], id="other-shape"),
+    ],
+)
+def test_differences(old: dict[str, Any], new: dict[str, Any], said: list[str]):
+    assert differences(old, new) == said

@@ -1,0 +1,73 @@
+"""What several tests of the runner share: composed configs, real command lines, and looking at what they left."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from jobs.options.compose import compose_options
+from jobs.run.open import create, open_run
+from jobs.run.run import Run
+
+PROJECT = Path(__file__).resolve().parents[1]
+SMALL = ("num_inference_steps=8", "shard_size=3", "batch_size=2", "algo.w=0.5")
+
+
+def config(*overrides: str) -> DictConfig:
+    """Compose the runner's config in this process."""
+    return compose_options(overrides)
+
+
+def resolved(*overrides: str) -> Run:
+    """A run that passed every check; nothing is on the disk."""
+    return open_run(config(*overrides))
+
+
+def new_run(folder: Path, *overrides: str) -> Run:
+    """A run that exists on disk, with nothing made yet."""
+    run = resolved(f"output_base_path={folder}", "exp_name=run", *overrides)
+    create(run)
+    return run
+
+
+def write_prompts(path: Path, count: int) -> Path:
+    """``count`` prompts that the embedded model knows."""
+    colours, shapes = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
+    lines = [f"a {colours[i % 4]} {shapes[i % 3]} on a white background" for i in range(count)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def command(*arguments: str, module: str = "jobs.generate") -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """For commands: they find this project wherever they are started."""
+    path = os.pathsep.join(filter(None, [more.pop("PYTHONPATH", ""), str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
+
+
+def generate(*arguments: str, timeout: float = 240, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m jobs.generate`` for real and wait."""
+    return subprocess.run(
+        command(*arguments),
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def tar_hashes(run: Path) -> dict[str, str]:
+    """File name -> sha256 of the run's tars."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(run.glob("data/*"))}
+
+
+def picture(seed: int, size: int = 16) -> np.ndarray:
+    """A picture for tests that need none of a model's."""
+    return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
