@@ -1,23 +1,24 @@
-"""Spectrum: forecasts a diffusion denoiser's features on most steps instead of computing them.
+"""Spectrum: forecast a diffusion denoiser's features on most steps instead of computing them.
 
     with spectrum.attach(pipe, spectrum.SpectrumConfig(w=0.5)):
         images = pipe(prompt, num_inference_steps=50).images
 
 After Han et al., "Adaptive Spectral Feature Forecasting for Diffusion Sampling Acceleration", arXiv
-2603.01623. `schedule` says which steps are evaluated, `weights` how a forecast mixes their features, `plan`
-joins both for a number of steps, `history` holds features, `trajectory` follows a plan, `denoisers` lists the
-models, `hooks` makes one forecast, `schedulers` says which samplers can be followed, `clock` follows one,
-`controlnets` spares theirs the work, `handle` joins all on a pipeline. `recorder` records what a `calibration`
-of the weights needs, and `search` finds a schedule by it.
+2603.01623. `schedule` says which steps are evaluated, `coefficients` how a forecast mixes their features,
+`step_plan` joins both for a number of steps, `history` holds features, `trajectory` follows a plan,
+`denoisers` lists the models, `hooks` makes one forecast, `schedulers` says which samplers can be followed,
+`clock` follows one, `controlnets` spares theirs the work, `handle` joins all on a pipeline. `recorder`
+records what a `calibration` of the coefficients needs, and `search` finds a schedule by it. `checks` has the
+limits of options, `errors` what is raised beyond them.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from spectrum.calibration import CalibratedRule, Calibration
+from spectrum.coefficients import ChebyshevRule, ForecastRule, forecast_coefficients
 from spectrum.errors import SpectrumError
-from spectrum.plan import Plan, SpectrumConfig
 from spectrum.schedule import evaluated_steps
-from spectrum.weights import ChebyshevRule, ForecastRule, forecast_weights
+from spectrum.step_plan import SpectrumConfig, StepPlan
 
 if TYPE_CHECKING:
     from spectrum.denoisers import DENOISERS, DenoiserSpec
@@ -35,18 +36,18 @@ __all__ = [
     "ForecastRule",
     "Handle",
     "History",
-    "Plan",
     "Recorder",
     "SpectrumConfig",
     "SpectrumError",
     "Statistics",
+    "StepPlan",
     "Trajectory",
     "attach",
     "evaluated_steps",
-    "forecast_weights",
+    "forecast_coefficients",
 ]
 
-# What needs torch, and where it is: options and plans are checked by programs that should not wait for it.
+# What needs torch, and where it is: options and step plans are checked by programs that should not wait for it.
 _WITH_TORCH = {
     "DENOISERS": "denoisers",
     "DenoiserSpec": "denoisers",

@@ -14,7 +14,7 @@ _METHODS = ("set_timesteps", "step")
 
 
 class Clock:
-    """Listens to one scheduler: `set_timesteps` starts a trajectory, each `step` ends a denoising step.
+    """A listener to one scheduler: `set_timesteps` starts a trajectory, each `step` ends a denoising step.
 
     The two methods are patched on the instance, and keep their signatures: pipelines look at them.
 
@@ -32,15 +32,15 @@ class Clock:
         check_scheduler(scheduler)
         if any(name in vars(scheduler) for name in _METHODS):
             raise SpectrumError(
-                "The scheduler's set_timesteps or step is already replaced on the instance, by Spectrum on "
-                "another pipeline or by something else; give this pipeline its own scheduler."
+                "the scheduler's set_timesteps or step is already replaced on the instance, by Spectrum on "
+                "another pipeline or by something else: give this pipeline its own scheduler"
             )
         self.scheduler = scheduler
         for name, tick in zip(_METHODS, (on_start, on_step), strict=True):
             self._patch(name, tick)
 
     def stop(self) -> None:
-        """Takes the patches off again."""
+        """Take the patches off again."""
         for name in _METHODS:
             # What someone else put over ours stays; without a trajectory our part in it has no effect.
             if getattr(vars(self.scheduler).get(name), "spectrum_clock", None) is self:
@@ -50,7 +50,8 @@ class Clock:
     def timesteps(self) -> torch.Tensor:
         """The timesteps of the steps to come, (n,), on the scheduler's device; asked for before the first one."""
         # img2img pipelines say after set_timesteps where on the schedule they begin.
-        return self.scheduler.timesteps[getattr(self.scheduler, "begin_index", None) or 0 :]
+        timesteps: torch.Tensor = self.scheduler.timesteps
+        return timesteps[getattr(self.scheduler, "begin_index", None) or 0 :]
 
     def _patch(self, name: str, tick: Callable[[], None]) -> None:
         original = getattr(type(self.scheduler), name)

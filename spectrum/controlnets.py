@@ -1,4 +1,4 @@
-"""Spares the ControlNets of a pipeline their blocks on forecast steps, where nobody reads their residuals.
+"""Spare the ControlNets of a pipeline their blocks on forecast steps, where nobody reads their residuals.
 
 A ControlNet is called before the denoiser. If all calls of the step are going to be forecast, it runs its own
 forward with its blocks out of the way, and what comes out is not used. A class that is not in the table runs
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import nn
+
+from spectrum.compiled import is_compiled
 
 # What takes the place of which attribute. Without its blocks, what enters a UNet's last convolution does not fit it.
 _STAND_INS: dict[str, dict[str, Callable[[], nn.Module | None]]] = {
@@ -28,7 +30,7 @@ class ControlNetHooks:
 
     Args:
         controlnet: A module whose class is in the table.
-        is_unused: Asked before each of its calls: whether what it returns is going to be used.
+        is_unused: Asked before each of its calls: whether nothing will use what the call returns.
     """
 
     def __init__(self, controlnet: nn.Module, is_unused: Callable[[], bool]) -> None:
@@ -42,20 +44,20 @@ class ControlNetHooks:
         ]
 
     def remove(self) -> None:
-        """Leaves the ControlNet as it was found."""
+        """Leave the ControlNet as it was found."""
         self._restore()
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
 
-    def _before(self, controlnet: nn.Module, args: tuple) -> None:
+    def _before(self, controlnet: nn.Module, args: tuple[Any, ...]) -> None:
         # In place still, if the last call ended in what always_call leaves out: KeyboardInterrupt, SystemExit.
         self._restore()
         if self._is_unused():
             self._full = {name: getattr(controlnet, name) for name in self._empty}
             self._put(self._empty)
 
-    def _after(self, controlnet: nn.Module, args: tuple, output: object) -> None:
+    def _after(self, controlnet: nn.Module, args: tuple[Any, ...], output: object) -> None:
         self._restore()
 
     def _restore(self) -> None:
@@ -68,7 +70,7 @@ class ControlNetHooks:
 
 
 def controlnets_of(pipe: Any) -> list[nn.Module]:
-    """The ControlNets of a pipeline that can be spared; several stand in a module that has them as `nets`."""
+    """Return the ControlNets of a pipeline that can be spared; several stand in a module that has them as `nets`."""
     controlnet = getattr(pipe, "controlnet", None)
     nets = getattr(controlnet, "nets", [controlnet])
-    return [net for net in nets if type(net).__name__ in _STAND_INS and net._compiled_call_impl is None]
+    return [net for net in nets if type(net).__name__ in _STAND_INS and not is_compiled(net)]

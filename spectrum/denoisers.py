@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from spectrum.compiled import is_compiled
 from spectrum.errors import SpectrumError
 
 
@@ -38,6 +39,9 @@ class DenoiserSpec:
     stack_inputs: tuple[str, ...] = ()
     stand_ins: tuple[str, ...] = ()
 
+
+# Attributes of pipelines that hold denoisers.
+_IN_PIPELINES = ("transformer", "transformer_2", "unet")
 
 _TWO_STREAMS = ("transformer_blocks", "single_transformer_blocks")
 
@@ -113,30 +117,47 @@ class _StandIn(nn.Module):
         return hidden_states, encoder_hidden_states
 
 
+def denoisers_of(pipe: Any) -> dict[str, nn.Module]:
+    """Return the denoisers of a pipeline by the names they have there.
+
+    Raises:
+        SpectrumError: There is none, or one is compiled as a whole.
+    """
+    denoisers = {name: getattr(pipe, name) for name in _IN_PIPELINES if getattr(pipe, name, None) is not None}
+    if not denoisers:
+        raise SpectrumError(f"{type(pipe).__name__} has no transformer or unet that Spectrum could attach to")
+    for name, denoiser in denoisers.items():
+        if is_compiled(denoiser):
+            raise SpectrumError(
+                f"the pipeline's {name} is compiled as a whole, stacks included: use compile_repeated_blocks() instead"
+            )
+    return denoisers
+
+
 def spec_of(denoiser: nn.Module) -> DenoiserSpec:
-    """Finds the row of a denoiser by the names of its class and base classes.
+    """Find the row of a denoiser by the names of its class and base classes.
 
     Raises:
         SpectrumError: No row fits, or the denoiser was built without a head.
     """
-    rows = {row.class_name: row for row in DENOISERS}
+    specs = {spec.class_name: spec for spec in DENOISERS}
     for cls in type(denoiser).__mro__:
-        if cls.__name__ in rows:
-            spec = rows[cls.__name__]
+        if cls.__name__ in specs:
+            spec = specs[cls.__name__]
             for head in spec.heads:
                 if getattr(denoiser, head) is None:
                     raise SpectrumError(
-                        f"This {spec.class_name} has no {head}, where forecasts enter; use it without Spectrum."
+                        f"this {spec.class_name} has no {head}, where forecasts enter: use it without Spectrum"
                     )
             return spec
     raise SpectrumError(
-        f"Spectrum does not know the denoiser {type(denoiser).__name__}, only {', '.join(rows)}; "
-        "use one of these or add a row to spectrum.denoisers.DENOISERS."
+        f"Spectrum does not know the denoiser {type(denoiser).__name__}, only {', '.join(specs)}: "
+        "use one of these or add a row to spectrum.denoisers.DENOISERS"
     )
 
 
 def heads_of(denoiser: nn.Module, spec: DenoiserSpec) -> list[tuple[int, nn.Module]]:
-    """The modules that forecasts enter, each with its head's place in `spec.heads`."""
+    """Return the modules that forecasts enter, each with its head's place in `spec.heads`."""
     heads = [getattr(denoiser, name) for name in spec.heads]
     return [
         (place, module)
@@ -146,7 +167,10 @@ def heads_of(denoiser: nn.Module, spec: DenoiserSpec) -> list[tuple[int, nn.Modu
 
 
 def empty_stacks(denoiser: nn.Module, spec: DenoiserSpec) -> dict[str, nn.ModuleList | None]:
-    """What takes the place of each stack on a forecast step: a list without blocks, or None for a single block."""
+    """Return what takes the place of each stack on a forecast step.
+
+    A list without blocks or with a stand-in; None for a stack that is a single block.
+    """
     return {
         name: nn.ModuleList([_StandIn()] if name in spec.stand_ins else [])
         if isinstance(getattr(denoiser, name), nn.ModuleList)

@@ -1,4 +1,4 @@
-"""Attaches Spectrum to a diffusers pipeline and takes it off again.
+"""Attach Spectrum to a diffusers pipeline and take it off again.
 
 The scheduler is the clock (`clock`), and each denoiser has hooks that forecast (`hooks`); the handle joins
 them: at the first denoiser call of a trajectory it deals out the plans. Only instances are patched.
@@ -7,23 +7,18 @@ them: at the first denoiser call of a trajectory it deals out the plans. Only in
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from torch import nn
-
 from spectrum.clock import Clock
+from spectrum.coefficients import ForecastRule
 from spectrum.controlnets import ControlNetHooks, controlnets_of
-from spectrum.denoisers import spec_of
+from spectrum.denoisers import denoisers_of, spec_of
 from spectrum.errors import SpectrumError
-from spectrum.hooks import DenoiserHooks, check_denoiser, is_hooked
-from spectrum.plan import Plan, SpectrumConfig
+from spectrum.hooks import DenoiserHooks, check_cache, is_hooked
 from spectrum.schedulers import check_timesteps
+from spectrum.step_plan import SpectrumConfig, StepPlan
 from spectrum.trajectory import Statistics, Trajectory
-from spectrum.weights import ForecastRule
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
-
-# Attributes of pipelines that hold denoisers.
-_DENOISERS = ("transformer", "transformer_2", "unet")
 
 
 def attach(
@@ -33,7 +28,7 @@ def attach(
     rule: ForecastRule | None = None,
     schedule: Callable[[int], Sequence[int]] | None = None,
 ) -> "Handle":
-    """Makes a pipeline forecast, until the handle is detached.
+    """Make a pipeline forecast, until the handle is detached.
 
     Usable as `with attach(pipe, config): ...`. The pipeline is called as ever, with any number of steps,
     batch or size. A trajectory that starts part way down the schedule (img2img) gets a plan for the steps it
@@ -45,7 +40,7 @@ def attach(
         pipe: A pipeline whose `transformer` (and `transformer_2`) or `unet` is in
             `spectrum.denoisers.DENOISERS`.
         config: The options; None takes the defaults.
-        rule: Gives the weights of a forecast; None takes the Chebyshev rule with the numbers in `config`.
+        rule: Gives the coefficients of a forecast; None takes the Chebyshev rule with the numbers in `config`.
         schedule: Gives the evaluated steps of a number of steps; None takes those that `config` says.
 
     Raises:
@@ -69,26 +64,30 @@ class Handle:
         self._config = config
         self._rule = rule
         self._schedule = schedule
-        self._plans: dict[int, Plan] = {}
+        self._plans: dict[int, StepPlan] = {}
         self._starting = False  # set_timesteps was called, no denoiser yet
 
         denoisers = denoisers_of(pipe)
         specs = {name: spec_of(denoiser) for name, denoiser in denoisers.items()}
         for denoiser in denoisers.values():
-            check_denoiser(denoiser)
+            check_cache(denoiser)
             if is_hooked(denoiser):
-                raise SpectrumError("Spectrum is already attached to this denoiser; detach that handle first.")
+                raise SpectrumError("Spectrum is already attached to this denoiser: detach that handle first")
         self._clock = Clock(self._pipe.scheduler, self._after_set_timesteps, self._after_step)
         self._hooked = {
             name: DenoiserHooks(denoiser, specs[name], self._before_denoiser) for name, denoiser in denoisers.items()
         }
         self._controlnets = [ControlNetHooks(controlnet, self._spare_step) for controlnet in controlnets_of(pipe)]
 
-    def plan_for(self, num_steps: int) -> Plan:
-        """The plan of a denoiser that takes `num_steps` steps."""
+    def plan_for(self, num_steps: int) -> StepPlan:
+        """Return the plan of a denoiser that takes `num_steps` steps.
+
+        Raises:
+            SpectrumError: Rule or schedule have none for that number.
+        """
         if num_steps not in self._plans:
             evaluated = self._schedule(num_steps) if self._schedule else None
-            self._plans[num_steps] = Plan.build(num_steps, self._config, self._rule, evaluated)
+            self._plans[num_steps] = StepPlan.build(num_steps, self._config, self._rule, evaluated)
         return self._plans[num_steps]
 
     @property
@@ -102,7 +101,7 @@ class Handle:
         return {name: hooked.statistics for name, hooked in self._hooked.items()}
 
     def detach(self) -> None:
-        """Leaves the pipeline as `attach` found it and frees all features. Calling it again does nothing."""
+        """Leave the pipeline as `attach` found it and free all features. Calling it again does nothing."""
         for hooked in self._hooked.values():
             hooked.remove()
         for controlnet in self._controlnets:
@@ -119,16 +118,16 @@ class Handle:
         self._starting = False
         for hooked in self._hooked.values():
             hooked.end()  # of a trajectory that was interrupted
-            check_denoiser(hooked.denoiser)
+            check_cache(hooked.denoiser)
         denoisers = denoisers_of(self._pipe)
         if {name: hooked.denoiser for name, hooked in self._hooked.items()} != denoisers:
-            raise SpectrumError("The pipeline's denoiser was replaced after attach: detach and attach again.")
+            raise SpectrumError("the pipeline's denoiser was replaced after attach: detach and attach again")
         check_timesteps(self._clock.scheduler)
         self._starting = True
 
     def _before_denoiser(self) -> None:
         if self._pipe.scheduler is not self._clock.scheduler:
-            raise SpectrumError("The pipeline's scheduler was replaced after attach: detach and attach again.")
+            raise SpectrumError("the pipeline's scheduler was replaced after attach: detach and attach again")
         if self._starting:
             # Only now, not at set_timesteps: in between, img2img pipelines say where on the schedule they begin.
             self._starting = False
@@ -149,25 +148,10 @@ class Handle:
             hooked.begin(Trajectory(self.plan_for(num_steps), storage_dtype, self._config.history_device))
 
     def _steps_by_denoiser(self) -> dict[str, int]:
-        """How many of the coming steps are each denoiser's part."""
+        """Return how many of the coming steps are each denoiser's part."""
         timesteps = self._clock.timesteps
         # As Wan2.2 splits them: transformer_2 takes over below a boundary, or has no part where there is none.
         boundary, below = self._pipe.config.get("boundary_ratio"), 0
         if boundary is not None:
             below = int((timesteps < boundary * self._clock.scheduler.config.num_train_timesteps).sum())
         return {name: below if name == "transformer_2" else len(timesteps) - below for name in self._hooked}
-
-
-def denoisers_of(pipe: Any) -> dict[str, nn.Module]:
-    """The denoisers of a pipeline by the names they have there.
-
-    Raises:
-        SpectrumError: There is none, or one is compiled as a whole.
-    """
-    denoisers = {name: getattr(pipe, name) for name in _DENOISERS if getattr(pipe, name, None) is not None}
-    if not denoisers:
-        raise SpectrumError(f"{type(pipe).__name__} has no transformer or unet for Spectrum to attach to.")
-    for name, denoiser in denoisers.items():
-        if hasattr(denoiser, "_orig_mod"):
-            raise SpectrumError(f"The pipeline's {name} is compiled as a whole; use compile_repeated_blocks() instead.")
-    return denoisers

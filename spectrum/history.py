@@ -22,13 +22,13 @@ class History:
     chunk during a forecast and are summed there, in the same order: where they are kept changes no bit.
 
     Args:
-        rows: K, the number of features the plan needs.
+        num_rows: K, the number of features the plan needs.
         dtype: Storage dtype, for features that reach the head wider than the model computes them.
         device: Where the rows are kept: "cpu", or None for the device of the features.
     """
 
-    def __init__(self, rows: int, dtype: torch.dtype | None = None, device: str | None = None) -> None:
-        self._num_rows = rows
+    def __init__(self, num_rows: int, dtype: torch.dtype | None = None, device: str | None = None) -> None:
+        self._num_rows = num_rows
         self._storage_dtype = dtype
         self._storage_device = device
         self._rows: torch.Tensor | None = None  # (K, *feature)
@@ -42,13 +42,17 @@ class History:
 
     @torch.no_grad()
     def store(self, row: int, feature: torch.Tensor) -> None:
-        """Copies `feature` into `row`; rows are filled in order.
+        """Copy `feature` into `row`; rows are filled in order.
+
+        Args:
+            row: Its number, from 0.
+            feature: Any shape and floating dtype; every row has those of row 0.
 
         Raises:
             SpectrumError: The row is not the next one, or the feature's shape differs from that of row 0.
         """
         if row != self.filled or row >= self._num_rows:
-            raise SpectrumError(f"Row {row} is not the next of {self._num_rows} rows: {self.filled} are filled.")
+            raise SpectrumError(f"row {row} is not the next of {self._num_rows} rows: {self.filled} are filled")
         if self._rows is None:
             self._like = feature.new_empty(0)
             self._rows = torch.empty(
@@ -59,39 +63,41 @@ class History:
             )
         if feature.shape != self._rows.shape[1:]:
             raise SpectrumError(
-                f"A feature of shape {tuple(feature.shape)} does not fit rows of "
-                f"{tuple(self._rows.shape[1:])}; keep batch and size the same within a trajectory."
+                f"a feature of shape {tuple(feature.shape)} does not fit rows of "
+                f"{tuple(self._rows.shape[1:])}: keep batch and size the same within a trajectory"
             )
         # Into pinned memory without waiting: only later work on the device's stream reads it.
         self._rows[row].copy_(feature, non_blocking=self._rows.is_pinned())
         self.filled += 1
 
     @torch.no_grad()
-    def forecast(self, weights: Sequence[float]) -> torch.Tensor:
-        """Returns sum_k weights[k] * row k over the first len(weights) rows, in the dtype of the features.
+    def forecast(self, coefficients: Sequence[float]) -> torch.Tensor:
+        """Return sum_k a_k * row k over the first rows, in the shape and dtype of the features.
 
-        The weights are numbers of the host and go to the kernels as arguments: nothing waits for the device.
+        Args:
+            coefficients: The a_k, for as many rows. Numbers of the host, which go to the kernels as arguments:
+                nothing waits for the device.
 
         Raises:
-            SpectrumError: Fewer rows are filled than there are weights.
+            SpectrumError: Fewer rows are filled than there are coefficients.
         """
-        if self._rows is None or len(weights) > self.filled:
+        if self._rows is None or len(coefficients) > self.filled:
             raise SpectrumError(
-                f"A forecast from {len(weights)} features needs as many rows: {self.filled} are filled."
+                f"a forecast from {len(coefficients)} features needs as many rows: {self.filled} are filled"
             )
         forecast = self._like.new_empty(self._rows.shape[1:])
         accumulate = torch.float64 if self._rows.dtype == torch.float64 else torch.float32
         chunk = _CHUNK_CPU if forecast.device.type == "cpu" else _CHUNK_ACCELERATOR
         scratch = torch.empty(min(chunk, forecast.numel()), dtype=accumulate, device=forecast.device)
 
-        terms = [(row, weight) for row, weight in zip(self._rows.flatten(1), weights, strict=False) if weight]
+        terms = [(row, a) for row, a in zip(self._rows.flatten(1), coefficients, strict=False) if a]
         for start in range(0, forecast.numel(), chunk):
             out = forecast.view(-1)[start : start + chunk]
             total = out if out.dtype == accumulate else scratch[: out.numel()]
             total.zero_()
-            for row, weight in terms:
+            for row, a in terms:
                 here = row[start : start + chunk].to(total.device, non_blocking=True)  # a copy only from elsewhere
-                total.add_(here, alpha=weight)
+                total.add_(here, alpha=a)
             if total is not out:
                 out.copy_(total)
         return forecast

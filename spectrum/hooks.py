@@ -21,7 +21,7 @@ class DenoiserHooks:
     """Spectrum's part in one denoiser.
 
     Args:
-        denoiser: A denoiser that `check_denoiser` accepts.
+        denoiser: A denoiser that is not compiled as a whole and that `check_cache` accepts.
         spec: Its row of the table.
         before_call: Called before each of its calls.
     """
@@ -45,28 +45,28 @@ class DenoiserHooks:
         ]
 
     def begin(self, trajectory: Trajectory) -> None:
-        """Follows a trajectory from its first step."""
+        """Follow a trajectory from its first step."""
         self._trajectory = self._latest = trajectory
 
     def spare_step(self) -> bool:
-        """Whether what is made for the denoiser's blocks in the coming step has no use."""
+        """Return whether what is made for the denoiser's blocks in the coming step has no use."""
         return self._trajectory is not None and self._trajectory.spare_step()
 
     def end_step(self) -> None:
-        """Closes the step."""
+        """Close the step."""
         if self._trajectory:
             self._trajectory.advance()
             if self._trajectory.done:
                 self.end()  # now, so that the next denoiser or the VAE has the memory
 
     def end(self) -> None:
-        """Leaves the trajectory, done or not, and frees its features."""
+        """Leave the trajectory, done or not, and free its features."""
         if self._trajectory:
             self._trajectory.free()
             self._trajectory = None
 
     def forget(self) -> None:
-        """Clears the statistics of the last trajectory."""
+        """Clear the statistics of the last trajectory."""
         self._latest = None
 
     @property
@@ -75,14 +75,16 @@ class DenoiserHooks:
         return self._latest.statistics if self._latest else Statistics()
 
     def remove(self) -> None:
-        """Leaves the denoiser as it was found."""
+        """Leave the denoiser as it was found."""
         self._after_forecast()
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
         self.end()
 
-    def _before_denoiser(self, denoiser: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    def _before_denoiser(
+        self, denoiser: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         # Done already, unless the last call ended in what always_call leaves out: KeyboardInterrupt, SystemExit.
         self._after_forecast()
         self._before_call()
@@ -91,7 +93,7 @@ class DenoiserHooks:
         self._empty_stacks()
         return args, {name: value for name, value in kwargs.items() if name not in self.spec.stack_inputs}
 
-    def _before_head(self, head: int, module: nn.Module, args: tuple) -> tuple | None:
+    def _before_head(self, head: int, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if self._trajectory is None:
             return None
         if self._forecasting:
@@ -100,7 +102,7 @@ class DenoiserHooks:
         self._trajectory.record(args[0], head)
         return None
 
-    def _after_denoiser(self, denoiser: nn.Module, args: tuple, output: object) -> None:
+    def _after_denoiser(self, denoiser: nn.Module, args: tuple[Any, ...], output: object) -> None:
         self._after_forecast()
 
     def _empty_stacks(self) -> None:
@@ -119,29 +121,27 @@ class DenoiserHooks:
         self._forecasting = False
 
 
-def check_denoiser(denoiser: Any) -> None:
-    """Refuses what would run the blocks behind our back.
+def check_cache(denoiser: Any) -> None:
+    """Refuse a denoiser with a cache of diffusers, which would run or skip blocks by rules of its own.
 
     Raises:
-        SpectrumError: A cache is enabled on the denoiser, or it is compiled as a whole.
+        SpectrumError: One is enabled.
     """
-    name = type(denoiser).__name__
     if getattr(denoiser, "is_cache_enabled", False):
-        raise SpectrumError(f"A diffusers cache is enabled on the {name}; call its disable_cache() first.")
-    if denoiser._compiled_call_impl is not None:
         raise SpectrumError(
-            f"The {name} is compiled as a whole, stacks included; use compile_repeated_blocks() instead."
+            f"a diffusers cache is enabled on the {type(denoiser).__name__}: call its disable_cache() first"
         )
 
 
 def is_hooked(denoiser: nn.Module) -> bool:
-    """Whether Spectrum is attached to the denoiser."""
+    """Return whether Spectrum is attached to the denoiser."""
+    # No public way to ask a module for its hooks. A mark of our own on the denoiser would be copied with it.
     hooks = denoiser._forward_pre_hooks.values()
     return any(isinstance(getattr(hook, "__self__", None), DenoiserHooks) for hook in hooks)
 
 
-def _latents_shape(args: tuple, kwargs: dict) -> object:
-    """Shape of a denoiser's first tensor, or of each in its first list (Z-Image takes one tensor a sample)."""
+def _latents_shape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
+    """Return the shape of the first tensor, or of each in the first list (Z-Image takes one tensor a sample)."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, torch.Tensor):
             return tuple(value.shape)

@@ -1,15 +1,14 @@
 """Which steps of a trajectory run the whole denoiser. Pure: no tensors, no model."""
 
 import math
-import operator
 
-from spectrum.errors import SpectrumError
+from spectrum.checks import real_number, whole_number
 
 
 def evaluated_steps(
     num_steps: int, *, warmup_steps: int, window_size: float, flex_window: float, force_last: int = 0
 ) -> tuple[int, ...]:
-    """Lists the steps that are evaluated; all others are forecast.
+    """List the steps that are evaluated; all others are forecast.
 
     The first `warmup_steps` steps are evaluated. From then on, with `window` starting at `window_size` and c
     the number of forecast steps since the last evaluation, step i is evaluated when (c + 1) mod floor(window)
@@ -54,23 +53,3 @@ def evaluated_steps(
         else:
             forecast_since += 1
     return tuple(evaluated)
-
-
-def whole_number(name: str, value: object, *, least: int) -> int:
-    """Returns `value` as an int, or raises a SpectrumError naming the option."""
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < least:
-        raise SpectrumError(f"{name} must be a whole number of at least {least}, not {value!r}.")
-    return number
-
-
-def real_number(name: str, value: object, *, least: float, most: float = math.inf) -> float:
-    """Returns `value` as a float within [least, most], or raises a SpectrumError naming the option."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not least <= value <= most:  # type: ignore[operator]
-        limits = f" of at least {least:g}" if math.isinf(most) else f" from {least:g} to {most:g}"
-        raise SpectrumError(f"{name} must be a number{'' if math.isinf(least) else limits}, not {value!r}.")
-    return float(value)  # type: ignore[arg-type]

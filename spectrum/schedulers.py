@@ -26,7 +26,7 @@ _NOISY_ARGUMENTS = ("eta", "s_churn")
 
 
 def check_scheduler(scheduler: Any) -> None:
-    """Refuses a scheduler under which forecasts cannot work, as far as its class and options tell.
+    """Refuse a scheduler under which forecasts cannot work, as far as its class and options tell.
 
     Raises:
         SpectrumError: It calls the denoiser more than once a step, or adds noise at every step.
@@ -41,12 +41,12 @@ def check_scheduler(scheduler: Any) -> None:
         raise _adds_noise(f"{name} with stochastic_sampling", "leave that option off")
     if scheduler.order != 1:
         raise SpectrumError(
-            f"{name} calls the denoiser {scheduler.order} times a step; use a scheduler of order 1 instead."
+            f"{name} calls the denoiser {scheduler.order} times a step: use a scheduler of order 1 instead"
         )
 
 
 def check_timesteps(scheduler: Any) -> None:
-    """Refuses timesteps that hold more denoiser calls than steps, once they are set.
+    """Refuse timesteps that hold more denoiser calls than steps, once they are set.
 
     Raises:
         SpectrumError: The scheduler repeats steps.
@@ -54,13 +54,13 @@ def check_timesteps(scheduler: Any) -> None:
     given = getattr(scheduler, "num_inference_steps", None)
     if given is not None and given != len(scheduler.timesteps):
         raise SpectrumError(
-            f"{type(scheduler).__name__} makes {len(scheduler.timesteps)} calls for {given} steps; use a "
-            "scheduler with one denoiser call a step instead."
+            f"{type(scheduler).__name__} makes {len(scheduler.timesteps)} calls for {given} steps: use a "
+            "scheduler with one denoiser call a step instead"
         )
 
 
 def check_step(scheduler: Any, arguments: dict[str, Any]) -> None:
-    """Refuses keyword arguments of `step` that make a deterministic scheduler add noise.
+    """Refuse keyword arguments of `step` that make a deterministic scheduler add noise.
 
     Raises:
         SpectrumError: One of them does.
@@ -71,4 +71,4 @@ def check_step(scheduler: Any, arguments: dict[str, Any]) -> None:
 
 
 def _adds_noise(what: str, cure: str) -> SpectrumError:
-    return SpectrumError(f"{what} adds fresh noise at every step, which past features cannot foretell; {cure}.")
+    return SpectrumError(f"{what} adds fresh noise at every step, which past features cannot foretell: {cure}")

@@ -6,7 +6,7 @@ import torch
 
 from spectrum.errors import SpectrumError
 from spectrum.history import History
-from spectrum.plan import Plan
+from spectrum.step_plan import StepPlan
 
 # More calls in a step than any guidance makes: the clock is not the pipeline's, and every call would get a history.
 _MAX_BRANCHES = 8
@@ -21,8 +21,8 @@ class Statistics:
         steps: Steps taken, fewer than planned if it was cut short.
         evaluated_steps: Steps taken in which no call was forecast.
         branches: Denoiser calls in a step, at most: 1, or 2 with guidance whose branches are called apart.
-        evaluated: Denoiser calls that ran whole, over all branches.
-        forecast: Denoiser calls whose blocks did not run, over all branches.
+        evaluated_calls: Denoiser calls that ran whole, over all branches.
+        forecast_calls: Denoiser calls whose blocks did not run, over all branches.
         history_bytes: Memory allocated for features, over all branches.
     """
 
@@ -30,8 +30,8 @@ class Statistics:
     steps: int = 0
     evaluated_steps: int = 0
     branches: int = 0
-    evaluated: int = 0
-    forecast: int = 0
+    evaluated_calls: int = 0
+    forecast_calls: int = 0
     history_bytes: int = 0
 
     def __add__(self, other: "Statistics") -> "Statistics":
@@ -40,8 +40,8 @@ class Statistics:
             steps=self.steps + other.steps,
             evaluated_steps=self.evaluated_steps + other.evaluated_steps,
             branches=max(self.branches, other.branches),
-            evaluated=self.evaluated + other.evaluated,
-            forecast=self.forecast + other.forecast,
+            evaluated_calls=self.evaluated_calls + other.evaluated_calls,
+            forecast_calls=self.forecast_calls + other.forecast_calls,
             history_bytes=self.history_bytes + other.history_bytes,
         )
 
@@ -60,11 +60,11 @@ class _Branch:
 
 
 class Trajectory:
-    """Tells each denoiser call whether to forecast, and hands features to and from the histories.
+    """What tells each denoiser call whether to forecast, and hands features to and from the histories.
 
     Calls between two steps are the guidance branches 0, 1, ... in their order, each with its own histories. A
     branch that missed an evaluated step (guidance that pipelines switch on for part of a trajectory) has too
-    few features for the plan's weights: all its calls run whole.
+    few features for the plan's coefficients: all its calls run whole.
 
     Args:
         plan: The plan, made for the number of steps to come.
@@ -72,7 +72,9 @@ class Trajectory:
         storage_device: Device of the histories, "cpu"; None takes that of the features.
     """
 
-    def __init__(self, plan: Plan, storage_dtype: torch.dtype | None = None, storage_device: str | None = None) -> None:
+    def __init__(
+        self, plan: StepPlan, storage_dtype: torch.dtype | None = None, storage_device: str | None = None
+    ) -> None:
         self.plan = plan
         self._storage_dtype = storage_dtype
         self._storage_device = storage_device
@@ -83,15 +85,18 @@ class Trajectory:
         self._is_spared = False
         self._evaluated_steps = 0
         self._num_branches = 0
-        self._evaluated = 0
-        self._forecast = 0
+        self._evaluated_calls = 0
+        self._forecast_calls = 0
         self._history_bytes = 0
 
     def begin_call(self, input_shape: object) -> bool:
-        """Opens the next denoiser call of this step; True if it is to be forecast.
+        """Open the next denoiser call of this step.
 
         Args:
             input_shape: Shape of the latents; a forecast fits no other than those of the last evaluation.
+
+        Returns:
+            Whether the call is to be forecast.
 
         Raises:
             SpectrumError: They differ, or the step has more calls than guidance makes.
@@ -99,8 +104,8 @@ class Trajectory:
         self._branch += 1
         if self._branch == _MAX_BRANCHES:
             raise SpectrumError(
-                f"The denoiser was called {_MAX_BRANCHES + 1} times without a step of the pipeline's scheduler in "
-                "between, so Spectrum cannot tell the steps; use this pipeline without it."
+                f"the denoiser was called {_MAX_BRANCHES + 1} times without a step of the pipeline's scheduler in "
+                "between, so Spectrum cannot tell the steps: use this pipeline without it"
             )
         if self._branch == len(self._branches):
             self._branches.append(_Branch(input_shape))
@@ -109,22 +114,22 @@ class Trajectory:
         forecast = self._can_forecast(branch)
         if self._is_spared and not forecast:
             raise SpectrumError(
-                f"The denoiser is called more often from step {self._step} on, where its ControlNet's blocks did not "
-                "run; use guidance that begins part way without Spectrum."
+                f"the denoiser is called more often from step {self._step} on, where its ControlNet's blocks did not "
+                "run: use guidance that begins part way without Spectrum"
             )
         if forecast and branch.input_shape != input_shape:
             raise SpectrumError(
-                f"The denoiser's input went from {branch.input_shape} to {input_shape} at step {self._step}; keep "
-                "batch and size the same within a trajectory or use it without Spectrum."
+                f"the denoiser's input went from {branch.input_shape} to {input_shape} at step {self._step}: keep "
+                "batch and size the same within a trajectory or use it without Spectrum"
             )
         branch.input_shape = input_shape
         self._forecast_in_step += forecast
-        self._forecast += forecast
-        self._evaluated += not forecast
+        self._forecast_calls += forecast
+        self._evaluated_calls += not forecast
         return forecast
 
     def spare_step(self) -> bool:
-        """Whether what is made for the blocks in the coming step has no use, as all its calls will be forecast.
+        """Return whether what is made for the blocks in the coming step has no use, as all its calls will be forecast.
 
         From a True on, the step takes no other calls.
         """
@@ -132,15 +137,20 @@ class Trajectory:
         return self._is_spared
 
     def _can_forecast(self, branch: _Branch) -> bool:
-        weights = self.plan.weights.get(self._step)
+        coefficients = self.plan.coefficients.get(self._step)
         return (
-            weights is not None
+            coefficients is not None
             and bool(branch.histories)
-            and all(history.filled == len(weights) for history in branch.histories.values())
+            and all(history.filled == len(coefficients) for history in branch.histories.values())
         )
 
     def record(self, feature: torch.Tensor, head: int = 0) -> None:
-        """Stores what enters a head in the open call, which runs whole, if a forecast will use it."""
+        """Store what enters a head in the open call, which runs whole, if a forecast will use it.
+
+        Args:
+            feature: Any shape and floating dtype.
+            head: Its place in the denoiser's `heads`.
+        """
         row = self.plan.rows.get(self._step)
         if row is None:
             return
@@ -154,11 +164,11 @@ class Trajectory:
             self._history_bytes += history.nbytes - before
 
     def forecast(self, head: int = 0) -> torch.Tensor:
-        """What enters a head in the open call, from what was recorded before."""
-        return self._branches[self._branch].histories[head].forecast(self.plan.weights[self._step])
+        """Return what enters a head in the open call, of the shape and dtype of what was recorded before."""
+        return self._branches[self._branch].histories[head].forecast(self.plan.coefficients[self._step])
 
     def advance(self) -> None:
-        """Closes the step, if the denoiser was called in it.
+        """Close the step, if the denoiser was called in it.
 
         Pipelines with two denoisers step their scheduler for the other one too, and some (Cosmos) step it twice.
         """
@@ -176,7 +186,7 @@ class Trajectory:
         return self._step == self.plan.num_steps
 
     def free(self) -> None:
-        """Frees the histories; the statistics stay."""
+        """Free the histories; the statistics stay."""
         self._branches.clear()
 
     @property
@@ -187,7 +197,7 @@ class Trajectory:
             steps=self._step,
             evaluated_steps=self._evaluated_steps,
             branches=self._num_branches,
-            evaluated=self._evaluated,
-            forecast=self._forecast,
+            evaluated_calls=self._evaluated_calls,
+            forecast_calls=self._forecast_calls,
             history_bytes=self._history_bytes,
         )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from spectrum import Plan, SpectrumConfig, SpectrumError, attach
+from spectrum import SpectrumConfig, SpectrumError, StepPlan, attach
 from spectrum.denoisers import heads_of, spec_of
 from tests.spectrum.tiny import oracle
 
@@ -52,7 +52,7 @@ class Watch:
         return lambda _, args: self.calls[-1]["features"].update({place: args[0].clone()})
 
 
-def check_forecasts(features: list[torch.Tensor], plan: Plan) -> None:
+def check_forecasts(features: list[torch.Tensor], plan: StepPlan) -> None:
     """Checks what entered a head at each step against the oracle: on forecast steps, what it makes of the others."""
     flat = [feature.double().flatten().numpy() for feature in features]
     assert len(flat) == plan.num_steps

@@ -25,7 +25,7 @@ def test_unet_with_odd_sizes(sdxl):
     pipe = sdxl.make()
     with attach(pipe, CONFIG) as handle:
         assert sdxl.run(pipe, size=40).shape[-2:] == (5, 5)
-    assert handle.statistics.forecast == len(FORECAST)
+    assert handle.statistics.forecast_calls == len(FORECAST)
 
 
 def test_a_trajectory_that_begins_part_way_gets_a_plan_for_what_is_left(flux):
@@ -46,7 +46,7 @@ def test_a_trajectory_that_begins_part_way_gets_a_plan_for_what_is_left(flux):
             latents = pipe.scheduler.step(output, timestep, latents, return_dict=False)[0]
     statistics = handle.statistics
     assert (statistics.num_steps, statistics.steps) == (STEPS, STEPS)
-    assert (statistics.evaluated, statistics.forecast) == (len(EVALUATED), len(FORECAST))
+    assert (statistics.evaluated_calls, statistics.forecast_calls) == (len(EVALUATED), len(FORECAST))
 
 
 def test_a_branch_that_joins_late_runs_whole():
@@ -57,8 +57,8 @@ def test_a_branch_that_joins_late_runs_whole():
         family.run(pipe, skip_guidance_layers=[1], skip_layer_guidance_start=0.1, skip_layer_guidance_stop=0.7)
     # Skip-layer guidance adds a second call on steps 1 to 6.
     assert handle.statistics.branches == 2
-    assert handle.statistics.forecast == len(FORECAST)
-    assert len(watch.calls) == STEPS + 6 and handle.statistics.evaluated == len(EVALUATED) + 6
+    assert handle.statistics.forecast_calls == len(FORECAST)
+    assert len(watch.calls) == STEPS + 6 and handle.statistics.evaluated_calls == len(EVALUATED) + 6
 
 
 def branches_held(handle: Any) -> int:
@@ -204,7 +204,7 @@ def test_a_batch_that_changes_within_a_trajectory_is_refused(sdxl):
 
     names = ["prompt_embeds", "add_text_embeds", "add_time_ids"]
     stacks = stacks_of(pipe)
-    with attach(pipe, CONFIG), pytest.raises(SpectrumError, match="at step 5; keep batch and size"):
+    with attach(pipe, CONFIG), pytest.raises(SpectrumError, match="at step 5: keep batch and size"):
         sdxl.run(pipe, callback_on_step_end=drop_guidance, callback_on_step_end_tensor_inputs=names)
     assert stacks_of(pipe) == stacks
 

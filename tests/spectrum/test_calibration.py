@@ -1,4 +1,4 @@
-"""Calibrated weights and searched schedules: against explicit features, brute force and a written-down file."""
+"""Calibrated coefficients and searched schedules: against explicit features, brute force and a written-down file."""
 
 import itertools
 import json
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spectrum import CalibratedRule, Calibration, ChebyshevRule, Plan, SpectrumConfig, SpectrumError
+from spectrum import CalibratedRule, Calibration, ChebyshevRule, SpectrumConfig, SpectrumError, StepPlan
 from spectrum.search import ScheduleSearch
 
 N = 12
@@ -34,29 +34,29 @@ FEATURES = trajectories()
 CALIBRATION = calibration(FEATURES)
 
 
-# Weights
+# Coefficients
 
 
-def test_with_little_shrinkage_they_are_the_least_squares_weights_of_features_and_lines():
+def test_with_little_shrinkage_they_are_the_least_squares_coefficients_of_features_and_lines():
     before, step = (0, 1, 3, 6), 9
     features = FEATURES / np.sqrt((FEATURES**2).sum(axis=2).mean())
     time = np.linspace(-1, 1, N)
     lines = np.sqrt(len(FEATURES)) * np.stack([np.ones(N), time])  # one of each a trajectory, as large as its features
     samples = np.concatenate([features.transpose(1, 0, 2).reshape(N, -1), lines.T], axis=1)
     expected = np.linalg.lstsq(samples[list(before)].T, samples[step], rcond=None)[0]
-    np.testing.assert_allclose(CalibratedRule(CALIBRATION, 1e-12).weights(before, step, N), expected, rtol=1e-5)
+    np.testing.assert_allclose(CalibratedRule(CALIBRATION, 1e-12).coefficients(before, step, N), expected, rtol=1e-5)
 
 
 def test_with_much_shrinkage_they_extrapolate_the_last_two():
-    weights = CalibratedRule(CALIBRATION, shrinkage=1e9).weights((0, 1, 3, 6), 9, N)
-    np.testing.assert_allclose(weights, [0, 0, -1, 2], atol=1e-6)
+    coefficients = CalibratedRule(CALIBRATION, shrinkage=1e9).coefficients((0, 1, 3, 6), 9, N)
+    np.testing.assert_allclose(coefficients, [0, 0, -1, 2], atol=1e-6)
 
 
 def test_they_hardly_change_a_line():
     before = (0, 1, 3, 6, 8)
-    weights = CalibratedRule(CALIBRATION).weights(before, 10, N)
-    assert weights.sum() == pytest.approx(1, abs=0.01)
-    assert weights @ before == pytest.approx(10, abs=0.1)
+    coefficients = CalibratedRule(CALIBRATION).coefficients(before, 10, N)
+    assert coefficients.sum() == pytest.approx(1, abs=0.01)
+    assert coefficients @ before == pytest.approx(10, abs=0.1)
 
 
 @pytest.mark.parametrize("shrinkage", [1e-6, 1e-3, 1.0])
@@ -64,22 +64,22 @@ def test_they_minimise_the_penalised_error(shrinkage):
     before, step = [0, 2, 5], 7
     time = np.linspace(-1, 1, N)
     expected = CALIBRATION.gram(N) + 1 + np.outer(time, time)
-    prior = LINE.weights(before, step, N)
+    prior = LINE.coefficients(before, step, N)
 
-    def objective(weights):
+    def objective(coefficients):
         row = np.zeros(N)
-        row[step], row[before] = 1, -weights
-        return row @ expected @ row + shrinkage * np.sum((weights - prior) ** 2)
+        row[step], row[before] = 1, -coefficients
+        return row @ expected @ row + shrinkage * np.sum((coefficients - prior) ** 2)
 
-    best = CalibratedRule(CALIBRATION, shrinkage).weights(before, step, N)
+    best = CalibratedRule(CALIBRATION, shrinkage).coefficients(before, step, N)
     generator = np.random.default_rng(1)
     assert all(objective(best) < objective(best + 1e-3 * generator.standard_normal(3)) for _ in range(50))
 
 
 def test_several_steps_at_once_are_the_steps_one_by_one():
     rule = CalibratedRule(CALIBRATION)
-    together = rule.weights_of_steps((0, 1, 4), [5, 8, 11], N)
-    np.testing.assert_allclose(together, [rule.weights((0, 1, 4), step, N) for step in (5, 8, 11)], rtol=1e-12)
+    together = rule.coefficients_of_steps((0, 1, 4), [5, 8, 11], N)
+    np.testing.assert_allclose(together, [rule.coefficients((0, 1, 4), step, N) for step in (5, 8, 11)], rtol=1e-12)
 
 
 def test_branches_count_alike_whatever_their_size():
@@ -90,17 +90,19 @@ def test_branches_count_alike_whatever_their_size():
 
 def test_a_plan_takes_rule_and_schedule():
     rule = CalibratedRule(CALIBRATION)
-    plan = Plan.build(N, SpectrumConfig(), rule, rule.schedule(N, 5))
+    plan = StepPlan.build(N, SpectrumConfig(), rule, rule.schedule(N, 5))
     assert plan.evaluated == rule.schedule(N, 5) and len(plan.evaluated) == 5
-    assert plan.digest() != Plan.build(N, SpectrumConfig(), CalibratedRule(CALIBRATION, 0.1), plan.evaluated).digest()
+    assert (
+        plan.digest() != StepPlan.build(N, SpectrumConfig(), CalibratedRule(CALIBRATION, 0.1), plan.evaluated).digest()
+    )
     other = CalibratedRule(calibration(FEATURES, revision="other"))
-    assert plan.digest() != Plan.build(N, SpectrumConfig(), other, plan.evaluated).digest()
+    assert plan.digest() != StepPlan.build(N, SpectrumConfig(), other, plan.evaluated).digest()
 
 
 @pytest.mark.parametrize("evaluated", [(), (1, 2), (0, 3, 2), (0, 2, 2), (0, N)])
 def test_a_plan_refuses_an_impossible_schedule(evaluated):
     with pytest.raises(SpectrumError, match="must ascend from 0 to below 12"):
-        Plan.build(N, SpectrumConfig(), None, evaluated)
+        StepPlan.build(N, SpectrumConfig(), None, evaluated)
 
 
 # Expected errors and the search
@@ -110,13 +112,13 @@ def search(beam=4, n=N) -> ScheduleSearch:
     features = FEATURES if n == N else trajectories(n)
     rule = CalibratedRule(calibration(features))
     gram = rule.calibration.gram(n)
-    return ScheduleSearch(gram, lambda evaluated, steps: rule.weights_of_steps(evaluated, steps, n), beam)
+    return ScheduleSearch(gram, lambda evaluated, steps: rule.coefficients_of_steps(evaluated, steps, n), beam)
 
 
 def test_expected_errors_are_those_of_the_features():
     before = (0, 1, 4)
-    weights = CalibratedRule(CALIBRATION).weights_of_steps(before, range(5, N), N)
-    forecasts = np.einsum("sk,bkf->bsf", weights, FEATURES[:, before])
+    coefficients = CalibratedRule(CALIBRATION).coefficients_of_steps(before, range(5, N), N)
+    forecasts = np.einsum("sk,bkf->bsf", coefficients, FEATURES[:, before])
     squares = ((FEATURES[:, 5:] - forecasts) ** 2).sum(axis=(0, 2)) / (FEATURES[:, 5:] ** 2).sum(axis=(0, 2))
     np.testing.assert_allclose(search().errors(before), squares, rtol=1e-6)
 
@@ -179,9 +181,9 @@ def test_the_digest_names_the_content():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[: len(text) // 2], "no calibration file"),
-        (lambda text: "[]", "no calibration file"),
-        (lambda text: "{}", "no calibration file"),
+        (lambda text: text[: len(text) // 2], "is not a calibration file"),
+        (lambda text: "[]", "is not a calibration file"),
+        (lambda text: "{}", "is not a calibration file"),
         (lambda text: text.replace('"format": 2', '"format": 1'), "has format 1, not 2"),
         (lambda text: text.replace("drawn", "Drawn"), "cut or changed"),
         (lambda text: text.replace("0.", "1.", 1), "cut or changed"),
@@ -195,7 +197,7 @@ def test_a_broken_file_is_refused(change, message):
 
 def test_other_numbers_of_steps_are_refused():
     with pytest.raises(SpectrumError, match="is for 12 steps, not for 50"):
-        CalibratedRule(CALIBRATION).weights((0, 1), 3, 50)
+        CalibratedRule(CALIBRATION).coefficients((0, 1), 3, 50)
 
 
 @pytest.mark.parametrize("shrinkage", [0, -1, None])

@@ -16,7 +16,7 @@ from diffusers import (
 )
 from torch import nn
 
-from spectrum import Plan, SpectrumConfig, SpectrumError, Trajectory, attach
+from spectrum import SpectrumConfig, SpectrumError, StepPlan, Trajectory, attach
 from spectrum import handle as handle_module
 from tests.spectrum.tiny import FAMILIES, STEPS, Family
 
@@ -119,7 +119,7 @@ def test_the_control_is_felt_through_forecasts(controlled):
     plain = run(family, pipe)
     with attach(pipe, CONFIG) as handle:
         forecast = run(family, pipe)
-        assert handle.statistics.forecast == len(FORECAST) * family.branches(True)
+        assert handle.statistics.forecast_calls == len(FORECAST) * family.branches(True)
         uncontrolled = run(family, pipe, controlnet_conditioning_scale=0.0)
     assert 0 < (forecast - plain).norm() < 0.5 * (uncontrolled - plain).norm()
 
@@ -184,7 +184,7 @@ def test_an_error_in_a_spared_controlnet_leaves_no_trace(controlled):
 
 
 def test_a_call_more_than_expected_in_a_spared_step_is_refused():
-    trajectory = Trajectory(Plan.build(STEPS, CONFIG))
+    trajectory = Trajectory(StepPlan.build(STEPS, CONFIG))
     for _ in range(FORECAST[0]):
         assert not trajectory.spare_step()
         assert not trajectory.begin_call((1,))

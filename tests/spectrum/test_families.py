@@ -31,9 +31,9 @@ def test_with_every_step_evaluated_nothing_changes(family, guidance):
     expected = family.run(pipe, guidance=guidance)
     with attach(pipe, SpectrumConfig(warmup_steps=STEPS)) as handle:
         assert torch.equal(family.run(pipe, guidance=guidance), expected)
-    assert handle.statistics.evaluated == STEPS * family.branches(guidance)
+    assert handle.statistics.evaluated_calls == STEPS * family.branches(guidance)
     assert handle.statistics.evaluated_steps == STEPS
-    assert handle.statistics.forecast == handle.statistics.history_bytes == 0
+    assert handle.statistics.forecast_calls == handle.statistics.history_bytes == 0
 
 
 REPEATING = [name for name, family in FAMILIES.items() if family.repeats]
@@ -69,7 +69,7 @@ def check_forecast_steps(family, batch, guidance, each=1):
             check_forecasts([call["features"][head] for call in calls], handle.plan_for(STEPS))
     statistics = handle.statistics
     assert (statistics.num_steps, statistics.steps, statistics.branches) == (STEPS, STEPS, branches)
-    assert (statistics.evaluated, statistics.forecast) == (5 * branches, 4 * branches)
+    assert (statistics.evaluated_calls, statistics.forecast_calls) == (5 * branches, 4 * branches)
     assert statistics.evaluated_steps == len(EVALUATED)
     numel = sum(feature.numel() for feature in calls[0]["features"].values())
     assert statistics.history_bytes == branches * handle.plan_for(STEPS).history_bytes(numel, torch.float32)

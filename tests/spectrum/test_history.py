@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from spectrum import History, SpectrumConfig, SpectrumError, attach, forecast_weights, history
+from spectrum import History, SpectrumConfig, SpectrumError, attach, forecast_coefficients, history
 from tests.spectrum.devices import CUDA, DEVICES
 from tests.spectrum.tiny import oracle
 
@@ -28,7 +28,7 @@ def test_forecast_equals_the_oracle(w, dtype, tolerance, chunk, monkeypatch):
     torch.manual_seed(0)
     features = torch.randn(len(STEPS), 2, 6, 16, dtype=dtype)
     options = {"w": w, "lam": 0.1, "m": 4, "horizon": 28}
-    forecast = filled(features).forecast(forecast_weights(STEPS, 13, **options).tolist())
+    forecast = filled(features).forecast(forecast_coefficients(STEPS, 13, **options).tolist())
     expected = oracle(features.double().flatten(1).numpy(), STEPS, 13, **options).reshape(2, 6, 16)
     assert forecast.dtype == dtype and forecast.shape == (2, 6, 16)
     assert np.linalg.norm(forecast.double().numpy() - expected) <= tolerance * np.linalg.norm(expected)
@@ -38,9 +38,9 @@ def test_forecast_equals_the_oracle(w, dtype, tolerance, chunk, monkeypatch):
 def test_half_precision_is_rounded_once(dtype):
     torch.manual_seed(0)
     features = torch.randn(len(STEPS), 1000).to(dtype)
-    weights = forecast_weights(STEPS, 13, w=0.5, lam=0.1, m=4, horizon=28)
-    forecast = filled(features).forecast(weights.tolist())
-    exact = torch.from_numpy(weights @ features.double().numpy())
+    coefficients = forecast_coefficients(STEPS, 13, w=0.5, lam=0.1, m=4, horizon=28)
+    forecast = filled(features).forecast(coefficients.tolist())
+    exact = torch.from_numpy(coefficients @ features.double().numpy())
     # As near as the dtype goes, but for float32 sums that fall on the other side of a tie.
     assert forecast.dtype == dtype
     assert (forecast != exact.to(dtype)).float().mean() < 1e-3
@@ -55,7 +55,7 @@ def test_wide_features_can_be_stored_narrow_and_come_back_wide():
     torch.testing.assert_close(rows.forecast([0.25, -0.5, 1.25]), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_fewer_weights_use_the_first_rows():
+def test_fewer_coefficients_use_the_first_rows():
     assert filled(torch.tensor([[1.0], [10.0], [100.0]])).forecast([2.0, 3.0]).item() == 32.0
 
 
@@ -105,13 +105,13 @@ def test_rows_on_the_cpu_change_no_bit(device, dtype, chunk, monkeypatch):
     monkeypatch.setattr(history, "_CHUNK_ACCELERATOR", chunk)
     torch.manual_seed(0)
     features = torch.randn(len(STEPS), 4000).to(device, dtype)
-    weights = forecast_weights(STEPS, 13, w=0.5, lam=0.1, m=4, horizon=28).tolist()
+    coefficients = forecast_coefficients(STEPS, 13, w=0.5, lam=0.1, m=4, horizon=28).tolist()
     rows = filled(features, device="cpu")
     storage: Any = rows._rows
     assert storage.device.type == "cpu" and storage.is_pinned() == (device == "cuda")
-    forecast = rows.forecast(weights)
+    forecast = rows.forecast(coefficients)
     assert forecast.device == features.device
-    assert torch.equal(forecast, filled(features).forecast(weights))
+    assert torch.equal(forecast, filled(features).forecast(coefficients))
 
 
 def test_a_pipeline_makes_the_same_with_its_features_on_the_cpu(family):

@@ -50,7 +50,7 @@ def test_residuals_matter_on_evaluated_steps_alone(name):
             watch = Watch(denoiser)
             outputs.append(family.run(pipe))
         branches = family.branches(True)
-        assert handle.statistics.forecast == branches * len(FORECAST)
+        assert handle.statistics.forecast_calls == branches * len(FORECAST)
         check_forecasts([call["features"][0] for call in watch.calls[::branches]], handle.plan_for(STEPS))
     assert not torch.allclose(*outputs)
 
@@ -67,7 +67,10 @@ def test_ltx2_with_all_its_guidance():
         watch = Watch(pipe.transformer)
         family.run(pipe, **options)
     assert handle.statistics.branches == 3
-    assert (handle.statistics.evaluated, handle.statistics.forecast) == (3 * len(EVALUATED), 3 * len(FORECAST))
+    assert (handle.statistics.evaluated_calls, handle.statistics.forecast_calls) == (
+        3 * len(EVALUATED),
+        3 * len(FORECAST),
+    )
     for branch in range(3):
         for head in (0, 1):
             features = [call["features"][head] for call in watch.calls[branch::3]]
@@ -81,7 +84,7 @@ def test_oblong_pictures(name):
     plain = family.run(pipe, width=64, guidance=False)
     with attach(pipe, CONFIG) as handle:
         assert family.run(pipe, width=64, guidance=False).shape == plain.shape
-    assert handle.statistics.forecast == len(FORECAST)
+    assert handle.statistics.forecast_calls == len(FORECAST)
 
 
 def test_guidance_that_ends_part_way_leaves_the_other_branch_its_plan():
@@ -91,7 +94,7 @@ def test_guidance_that_ends_part_way_leaves_the_other_branch_its_plan():
         family.run(pipe, cfg_trunc_ratio=0.5)
     statistics = handle.statistics
     assert (statistics.branches, statistics.evaluated_steps) == (2, len(EVALUATED))
-    assert statistics.evaluated + statistics.forecast == STEPS + 4
+    assert statistics.evaluated_calls + statistics.forecast_calls == STEPS + 4
 
 
 def test_flux2_whose_first_step_alone_sees_the_reference_picture():
@@ -102,7 +105,7 @@ def test_flux2_whose_first_step_alone_sees_the_reference_picture():
         assert torch.equal(family.run(pipe), plain)
     with attach(pipe, CONFIG) as handle:
         family.run(pipe)
-    assert handle.statistics.forecast == len(FORECAST)
+    assert handle.statistics.forecast_calls == len(FORECAST)
 
 
 def klein_kv_arguments(batch, guidance):
@@ -136,7 +139,7 @@ def test_stable_diffusion_1():
         assert torch.equal(family.run(pipe), plain)
     with attach(pipe, CONFIG) as handle:
         family.run(pipe)
-    assert handle.statistics.forecast == len(FORECAST)
+    assert handle.statistics.forecast_calls == len(FORECAST)
 
 
 def test_a_pipeline_that_steps_other_schedulers_is_refused():
@@ -149,7 +152,7 @@ def test_a_pipeline_that_steps_other_schedulers_is_refused():
             pipe(
                 prompt=None, height=32, width=32, num_frames=5, base_num_frames=5, num_inference_steps=STEPS, **prompts
             )
-        assert handle.statistics.forecast == 0
+        assert handle.statistics.forecast_calls == 0
     assert stacks_of(pipe) == stacks
 
 
@@ -159,7 +162,7 @@ def test_an_interrupted_embedder_of_a_forecast_leaves_no_trace(flux):
     plain, stacks = flux.run(pipe), stacks_of(pipe)
 
     def fail(*_):
-        if handle.statistics.forecast == 2:
+        if handle.statistics.forecast_calls == 2:
             raise KeyboardInterrupt
 
     for again in (True, False):

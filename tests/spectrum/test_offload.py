@@ -55,7 +55,7 @@ def check(
     with attach(pipe, CONFIG) as handle:
         for _ in range(2):
             assert same(run(family, pipe, device), expected)
-            assert handle.statistics.forecast > 0
+            assert handle.statistics.forecast_calls > 0
     assert not same(run(family, pipe, device), expected)
     with attach(pipe, CONFIG):
         assert same(run(family, pipe, device), expected)

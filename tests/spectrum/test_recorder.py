@@ -101,7 +101,7 @@ def test_an_interrupted_trajectory_does_not_count(flux):
     with Recorder(pipe) as recorder:
         with pytest.raises(RuntimeError, match="stop"):
             flux.run(pipe, callback_on_step_end=stop)
-        with pytest.raises(SpectrumError, match="Nothing was recorded"):
+        with pytest.raises(SpectrumError, match="nothing was recorded"):
             recorder.calibration({})
         flux.run(pipe, batch=2)
     made = recorder.calibration({})

@@ -65,7 +65,7 @@ def test_deterministic_schedulers_with_one_call_a_step_work(scheduler, name):
     with attach(pipe, CONFIG) as handle:
         assert not torch.equal(family.run(pipe), plain)
     branches = family.branches(True)
-    assert (handle.statistics.evaluated, handle.statistics.forecast) == (
+    assert (handle.statistics.evaluated_calls, handle.statistics.forecast_calls) == (
         branches * len(EVALUATED),
         branches * len(FORECAST),
     )
@@ -118,9 +118,9 @@ def test_those_that_draw_noise_are_refused_and_no_others():
         (CogVideoXDPMScheduler(), "^CogVideoXDPMScheduler adds fresh noise .* use a deterministic one"),
         (
             DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"),
-            "with algorithm_type='sde-dpmsolver[+][+]' adds fresh noise .* use 'dpmsolver[+][+]'[.]$",
+            "with algorithm_type='sde-dpmsolver[+][+]' adds fresh noise .* use 'dpmsolver[+][+]'$",
         ),
-        (FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), "with stochastic_sampling adds .* option off[.]$"),
+        (FlowMatchEulerDiscreteScheduler(stochastic_sampling=True), "with stochastic_sampling adds .* option off$"),
         (diffusers.HeunDiscreteScheduler(), "2 times a step; use a scheduler of order 1"),
         (diffusers.FlowMatchHeunDiscreteScheduler(), "2 times a step; use a scheduler of order 1"),
         (diffusers.KDPM2DiscreteScheduler(), "2 times a step; use a scheduler of order 1"),
@@ -138,7 +138,7 @@ def test_noise_asked_for_by_an_argument_is_refused_at_the_first_step(sdxl):
     pipe.scheduler = DDIMScheduler()
     plain = sdxl.run(pipe)
     with attach(pipe, CONFIG) as handle:
-        with pytest.raises(SpectrumError, match=r"^DDIMScheduler with eta above 0 adds .* leave eta at 0[.]$"):
+        with pytest.raises(SpectrumError, match=r"^DDIMScheduler with eta above 0 adds .* leave eta at 0$"):
             sdxl.run(pipe, eta=0.5)
         assert handle.statistics.steps == 0
         sdxl.run(pipe)

@@ -58,7 +58,7 @@ def test_each_has_its_own_plan_for_its_part_of_the_steps(boundary, guidance, sch
         assert calls_of(watch) == expected_calls(handle, part, branches)
         assert (statistics.num_steps, statistics.steps) == (part, part)
         assert statistics.evaluated_steps == (len(handle.plan_for(part).evaluated) if part else 0)
-        assert statistics.evaluated == branches * statistics.evaluated_steps
+        assert statistics.evaluated_calls == branches * statistics.evaluated_steps
     assert handle.statistics == sum(handle.statistics_by_denoiser.values(), Statistics())
     assert handle.statistics.steps == STEPS
 
@@ -70,7 +70,7 @@ def test_no_history_crosses_the_boundary():
         watches = [Watch(denoiser) for denoiser in denoisers_of(pipe)]
         wan22().run(pipe)
     for watch, statistics in zip(watches, handle.statistics_by_denoiser.values(), strict=True):
-        assert statistics.forecast > 2
+        assert statistics.forecast_calls > 2
         for branch in range(2):
             features = [call["features"][0] for call in watch.calls[branch::2]]
             check_forecasts(features, handle.plan_for(statistics.num_steps))

@@ -1,4 +1,4 @@
-"""The plan of a trajectory: all that can be known before its first step."""
+"""The step plan of a trajectory: all that can be known before its first step."""
 
 import hashlib
 import json
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from spectrum.coefficients import ChebyshevRule, ForecastRule
 from spectrum.errors import SpectrumError
 from spectrum.schedule import evaluated_steps
-from spectrum.weights import ChebyshevRule, ForecastRule
 
 if TYPE_CHECKING:
     import torch
@@ -51,15 +51,20 @@ class SpectrumConfig:
         self.evaluated_steps(1)
         if self.history_device not in (None, "cpu"):
             raise SpectrumError(
-                f"history_device must be 'cpu', or None for the device of the features, not {self.history_device!r}."
+                f"must be 'cpu', or None for the device of the features, not {self.history_device!r}",
+                option="history_device",
             )
 
     def rule(self) -> ChebyshevRule:
-        """The rule for weights that these options stand for."""
+        """Return the rule for coefficients that these options stand for."""
         return ChebyshevRule(w=self.w, lam=self.lam, m=self.m, horizon=self.horizon)
 
     def evaluated_steps(self, num_steps: int) -> tuple[int, ...]:
-        """The evaluated steps of a trajectory of `num_steps` steps."""
+        """Return the evaluated steps of a trajectory of `num_steps` steps, ascending from 0.
+
+        Raises:
+            SpectrumError: `num_steps` is below 1.
+        """
         return evaluated_steps(
             num_steps,
             warmup_steps=self.warmup_steps,
@@ -70,7 +75,7 @@ class SpectrumConfig:
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """What happens at each step of a trajectory of n steps.
 
     It depends on n, the options and the rule, never on data: every process and every rank makes the same
@@ -79,14 +84,15 @@ class Plan:
     Attributes:
         num_steps: n.
         evaluated: The evaluated steps, ascending.
-        rule: The description of the rule that gave the weights.
-        weights: For each forecast step, the weights of all evaluations before it, in float64.
+        rule_description: Names the rule that gave the coefficients, with its numbers.
+        coefficients: For each forecast step, the coefficients of the features of all evaluated steps before it,
+            in float64.
     """
 
     num_steps: int
     evaluated: tuple[int, ...]
-    rule: str
-    weights: dict[int, tuple[float, ...]] = field(repr=False)
+    rule_description: str
+    coefficients: dict[int, tuple[float, ...]] = field(repr=False)
 
     @classmethod
     def build(
@@ -95,35 +101,35 @@ class Plan:
         config: SpectrumConfig,
         rule: ForecastRule | None = None,
         evaluated: Sequence[int] | None = None,
-    ) -> "Plan":
-        """Makes the plan.
+    ) -> "StepPlan":
+        """Make the plan.
 
         Args:
             num_steps: Steps in the trajectory, at least 1.
             config: The options.
-            rule: Gives the weights; None takes the Chebyshev rule with the numbers in `config`.
+            rule: Gives the coefficients; None takes the Chebyshev rule with the numbers in `config`.
             evaluated: The steps to evaluate; None takes those that `config` says.
 
         Raises:
-            SpectrumError: `evaluated` does not ascend from 0 to below `num_steps`.
+            SpectrumError: `num_steps` is below 1, or `evaluated` does not ascend from 0 to below it.
         """
         rule = config.rule() if rule is None else rule
         evaluated = config.evaluated_steps(num_steps) if evaluated is None else tuple(evaluated)
         if evaluated[:1] != (0,) or sorted({*evaluated}) != [*evaluated] or evaluated[-1] >= num_steps:
-            raise SpectrumError(f"The evaluated steps must ascend from 0 to below {num_steps}, not be {evaluated}.")
-        weights: dict[int, tuple[float, ...]] = {}
+            raise SpectrumError(f"the evaluated steps must ascend from 0 to below {num_steps}, not be {evaluated}")
+        coefficients: dict[int, tuple[float, ...]] = {}
         before: list[int] = []
         for step in range(num_steps):
             if step in evaluated:
                 before.append(step)
             else:
-                weights[step] = tuple(rule.weights(before, step, num_steps).tolist())
-        return cls(num_steps=num_steps, evaluated=evaluated, rule=rule.describe(), weights=weights)
+                coefficients[step] = tuple(rule.coefficients(before, step, num_steps).tolist())
+        return cls(num_steps, evaluated, rule.describe(), coefficients)
 
     @property
     def forecast(self) -> tuple[int, ...]:
         """The forecast steps, ascending."""
-        return tuple(self.weights)
+        return tuple(self.coefficients)
 
     @cached_property
     def rows(self) -> dict[int, int]:
@@ -131,18 +137,21 @@ class Plan:
 
         An evaluation after the last forecast is in no row: nobody asks for its feature.
         """
-        last_forecast = max(self.weights, default=0)
+        last_forecast = max(self.coefficients, default=0)
         return {step: row for row, step in enumerate(self.evaluated) if step < last_forecast}
 
     def history_bytes(self, feature_numel: int, dtype: "torch.dtype") -> int:
-        """Bytes of history of one guidance branch, for `feature_numel` elements a feature in `dtype`."""
+        """Return the bytes of one history: `feature_numel` elements a feature, stored in `dtype`.
+
+        A trajectory has a history for each head in each guidance branch.
+        """
         return len(self.rows) * feature_numel * dtype.itemsize
 
     def digest(self) -> str:
-        """A name for the plan that is the same on every machine: 64 hexadecimal digits.
+        """Return a name for the plan that is the same on every machine: 64 hexadecimal digits.
 
-        It covers what the weights are computed from, not the weights, whose last bits depend on the
+        It covers what the coefficients are computed from, not the coefficients, whose last bits depend on the
         processor.
         """
-        content = {"num_steps": self.num_steps, "evaluated": self.evaluated, "rule": self.rule}
+        content = {"num_steps": self.num_steps, "evaluated": self.evaluated, "rule": self.rule_description}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
