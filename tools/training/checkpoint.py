@@ -1,7 +1,5 @@
 """Training state on disk: written whole or not at all, so that the same command, run again, goes on."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +8,7 @@ import torch
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes `state` beside `path` and moves it into place."""
+    """Write ``state`` beside ``path`` and move it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     torch.save(state, partial)
@@ -18,12 +16,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The state that `save` wrote, or None if there is none yet."""
+    """Return the state that ``save`` wrote, or None if there is none yet."""
     return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
 
 
 def append_row(path: Path, header: str, *values: object) -> None:
-    """Adds one line to a CSV file, with `header` as its first line."""
+    """Add one line to a CSV file, with ``header`` as its first line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         if file.tell() == 0:

@@ -1,9 +1,7 @@
-"""Reads background, colours, shapes and places back from a picture, by segmentation and template matching.
+"""Read background, colours, shapes and places back from a picture, by segmentation and template matching.
 
 It shares only the palette and the outlines with the model: no network is involved, so it can judge one.
 """
-
-from __future__ import annotations
 
 import math
 from dataclasses import dataclass
@@ -13,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .draw import DIRECTIONS, SIZE, coverage
-from .shapes import BACKGROUND_COLOURS, BACKGROUNDS, COLOURS, OBJECT_COLOURS, RELATIONS, SHAPES, SINGLE
+from tools.training.image.draw import DIRECTIONS, SIZE
+from tools.training.image.scenes import RELATIONS, SINGLE
+from tools.training.shapes import BACKGROUND_COLOURS, BACKGROUNDS, COLOURS, OBJECT_COLOURS, SHAPES, coverage
 
 FOREGROUND = 40.0  # RGB distance from the background that makes a pixel an object's; the palette keeps 77 or more
 MIN_AREA = 24  # pixels; smaller specks are not objects (the smallest drawn shape covers about 80)
@@ -46,7 +45,7 @@ def _palette(colours: dict[str, tuple[int, int, int]]) -> Tensor:
 
 
 def _components(mask: Tensor) -> list[Tensor]:
-    """The 4-connected parts of a bool mask (size, size) with at least MIN_AREA pixels, largest first."""
+    """Return the 4-connected parts of a bool mask (size, size) with at least MIN_AREA pixels, largest first."""
     labels = (torch.arange(1, mask.numel() + 1).view(mask.shape) * mask).float()[None, None]
     while True:  # every pixel takes the highest label among its neighbours until none changes
         rows = F.max_pool2d(labels, (3, 1), 1, (1, 0))
@@ -61,15 +60,15 @@ def _components(mask: Tensor) -> list[Tensor]:
 
 @cache
 def _moments(shape: str) -> tuple[float, float]:
-    """Area in units of radius squared, and how far (in radii) the centre of mass lies below the centre."""
+    """Return the area in units of radius squared, and how far (in radii) the centre of mass lies below the centre."""
     radius = 24.0
-    cover = coverage(shape, *torch.tensor([[SIZE / 2], [SIZE / 2], [radius]]))[0]
+    cover = coverage(shape, *torch.tensor([[SIZE / 2], [SIZE / 2], [radius]]), size=SIZE)[0]
     middle = (cover.sum(1) * (torch.arange(SIZE) + 0.5)).sum() / cover.sum()
     return float(cover.sum()) / radius**2, float(middle - SIZE / 2) / radius
 
 
 def _match(alpha: Tensor) -> tuple[str, float]:
-    """The shape whose template overlaps a soft mask (size, size) best, and that overlap."""
+    """Return the shape whose template overlaps a soft mask (size, size) best, and that overlap."""
     size = len(alpha)
     axis = torch.arange(size) + 0.5
     area = alpha.sum()
@@ -87,7 +86,7 @@ def _match(alpha: Tensor) -> tuple[str, float]:
 
 
 def read(picture: Tensor) -> Reading:
-    """Reads one picture.
+    """Read one picture.
 
     Args:
         picture: uint8 tensor of shape (size, size, 3), RGB.
@@ -114,14 +113,14 @@ def read(picture: Tensor) -> Reading:
 
 
 def judge(reading: Reading, scene: Tensor) -> dict[str, bool]:
-    """Which aspects of a scene a picture shows as asked.
+    """Tell which aspects of a scene a picture shows as asked.
 
     Args:
-        reading: From `read`.
-        scene: int64 tensor of shape (6,), see `shapes`.
+        reading: From ``read``.
+        scene: int64 tensor of shape (6,), see ``scenes``.
 
     Returns:
-        A truth value for each of `ASPECTS`; a picture is right if all are true.
+        A truth value for each of ``ASPECTS``; a picture is right if all are true.
     """
     ground, colour1, shape1, relation, colour2, shape2 = scene.tolist()
     wanted = [(COLOURS[colour1], SHAPES[shape1])]
@@ -139,8 +138,3 @@ def judge(reading: Reading, scene: Tensor) -> dict[str, bool]:
         placed = seen == DIRECTIONS[RELATIONS[relation]]
     values = (reading.background == BACKGROUNDS[ground], count, colours, shapes, placed)
     return dict(zip(ASPECTS, values, strict=True))
-
-
-def to_uint8(pictures: Tensor) -> Tensor:
-    """float (n, 3, …, height, width) in -1..1 -> uint8 (n, …, height, width, 3)."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(1, -1)

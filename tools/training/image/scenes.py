@@ -1,50 +1,24 @@
-"""The world the embedded model knows: its words, its sentences, and which of them training never shows.
+"""The sentences the embedded image model knows, and which of them training never shows.
 
 A batch of scenes is an int64 tensor of shape (n, 6) with the columns
-`background, colour1, shape1, relation, colour2, shape2`; with one object, the relation is `SINGLE`
+``background, colour1, shape1, relation, colour2, shape2``; with one object, the relation is ``SINGLE``
 and zeros follow.
 """
-
-from __future__ import annotations
 
 import zlib
 
 import torch
 from torch import Tensor
 
-OBJECT_COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (222, 40, 44),
-    "orange": (248, 140, 24),
-    "yellow": (250, 216, 48),
-    "green": (34, 158, 74),
-    "blue": (40, 96, 236),
-    "purple": (140, 60, 190),
-    "pink": (246, 134, 186),
-    "white": (250, 250, 250),
-}
-BACKGROUND_COLOURS: dict[str, tuple[int, int, int]] = {
-    "white": (250, 250, 250),
-    "black": (12, 12, 14),
-    "gray": (128, 130, 134),
-    "navy": (18, 26, 84),
-    "beige": (226, 206, 168),
-}
-COLOURS, BACKGROUNDS = list(OBJECT_COLOURS), list(BACKGROUND_COLOURS)
-SHAPES = ["circle", "square", "triangle", "star", "diamond", "cross"]
+from tools.training.shapes import BACKGROUNDS, COLOURS, SHAPES, clashes, noun
+
 RELATIONS = ["above", "below", "left of", "right of"]
 SINGLE = len(RELATIONS)  # the "relation" of a scene with one object
 SINGLE_SHARE = 0.25  # of the training scenes
-MAX_TOKENS = 16  # the longest caption has 12 words, and the encoders add up to two marks
-
-
-def clashes(background: Tensor, colour: Tensor) -> Tensor:
-    """Where an object would have its background's colour: bool, of the shape of both int64 tensors."""
-    same = torch.tensor([[ground == name for name in COLOURS] for ground in BACKGROUNDS])
-    return same[background, colour]
 
 
 def is_held_out(colour: str, shape: str, relation: str) -> bool:
-    """Whether training never shows a two-object sentence that begins `a COLOUR SHAPE RELATION …`.
+    """Tell whether training never shows a two-object sentence that begins ``a COLOUR SHAPE RELATION …``.
 
     19 of the 192 combinations. Their words all occur in other combinations, and the same picture may occur
     told from its other object, so a right picture shows that the words were understood one by one.
@@ -53,7 +27,7 @@ def is_held_out(colour: str, shape: str, relation: str) -> bool:
 
 
 def held_out_table() -> Tensor:
-    """`is_held_out` for every combination.
+    """Return ``is_held_out`` for every combination.
 
     Returns:
         bool tensor of shape (colours, shapes, relations + 1); scenes with one object are never held out.
@@ -67,7 +41,7 @@ def held_out_table() -> Tensor:
 
 
 def sample_scenes(n: int, generator: torch.Generator, held_out: bool = False, singles: bool = True) -> Tensor:
-    """Draws random scenes.
+    """Sample random scenes.
 
     Args:
         n: How many.
@@ -100,7 +74,7 @@ def sample_scenes(n: int, generator: torch.Generator, held_out: bool = False, si
 
 
 def caption(scene: Tensor) -> str:
-    """The sentence of one scene.
+    """Return the sentence of one scene.
 
     Args:
         scene: int64 tensor of shape (6,).
@@ -115,14 +89,8 @@ def caption(scene: Tensor) -> str:
     return f"{text} on a {BACKGROUNDS[background]} background"
 
 
-def noun(colour: int, shape: int) -> str:
-    """For example "a red circle", from its places in `COLOURS` and `SHAPES`."""
-    article = "an" if COLOURS[colour][0] in "aeiou" else "a"
-    return f"{article} {COLOURS[colour]} {SHAPES[shape]}"
-
-
 def parse(text: str) -> Tensor:
-    """The scene that a sentence of the grammar describes.
+    """Return the scene that a sentence of the grammar describes.
 
     Args:
         text: A caption.
@@ -149,7 +117,7 @@ def parse(text: str) -> Tensor:
 
 
 def words() -> list[str]:
-    """Every word of the grammar, sorted, without repeats."""
+    """Return every word of the grammar, sorted, without repeats."""
     found = {"a", "an", "on", "background", *COLOURS, *BACKGROUNDS, *SHAPES}
     for relation in RELATIONS:
         found.update(relation.split())

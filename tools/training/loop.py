@@ -1,7 +1,5 @@
 """The training loop that all parts share: timed, resumable, with a rate schedule, averaged weights and a loss curve."""
 
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Callable
@@ -12,7 +10,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from . import checkpoint
+from tools.training import checkpoint
 
 SAVE_EVERY_S = 120.0
 LOG_EVERY = 20  # steps
@@ -36,18 +34,18 @@ def fit(
     schedule: Schedule,
     seed: int = 0,
 ) -> None:
-    """Trains for `minutes` of computing in all, over however many runs, keeping the state in `path`.
+    """Train for ``minutes`` of computing in all, over however many runs, keeping the state in ``path``.
 
-    The loss curve goes to a CSV file beside `path`.
+    The loss curve goes to a CSV file beside ``path``.
 
     Args:
-        path: The checkpoint, a `.pt` file; its "model" (and "average") are state dicts of `model`.
+        path: The checkpoint, a ``.pt`` file; its "model" (and "average") are state dicts of ``model``.
         model: What is trained, in place.
         optimizers: Over parts of the model, with their highest learning rates.
         draw_loss: Makes a batch from the generator and returns its loss.
         minutes: Time budget.
         schedule: Of learning rates and averaging.
-        seed: Of the generator that `draw_loss` receives.
+        seed: Of the generator that ``draw_loss`` receives.
     """
     generator = Generator().manual_seed(seed)
     average = copy.deepcopy(model).requires_grad_(False) if schedule.average_decay else None

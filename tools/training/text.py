@@ -1,11 +1,10 @@
 """The words the models read: a word-level tokenizer in two variants, and the small text encoders."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import Tensor
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -16,20 +15,19 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from .shapes import MAX_TOKENS, words
-
 PAD, UNK, BOS, EOS = "<pad>", "<unk>", "<s>", "</s>"
 MARKS = [PAD, UNK, BOS, EOS]  # ids 0..3; CLIPTextModel has an odd special case for an end mark with id 2
+MAX_TOKENS = 16  # the longest caption has 12 words, and the encoders add up to two marks
 T5_WIDTH, CLIP_WIDTH = 128, 64
 HEAD_OFFSETS = (-1, 1, -3, -2)  # "above a blue square": from "square", its colour at -1 and its relation at -3
 
 
 def new_tokenizer(known: list[str], with_bos: bool = False) -> PreTrainedTokenizerFast:
-    """One id a word, lower-cased; unknown words become `<unk>`.
+    """Make a tokenizer of one id a word, lower-cased; unknown words become ``<unk>``.
 
     Args:
         known: The words.
-        with_bos: Put `<s>` before the sentence, as CLIP does; T5 only ends it with `</s>`.
+        with_bos: Put ``<s>`` before the sentence, as CLIP does; T5 only ends it with ``</s>``.
     """
     vocabulary = {word: index for index, word in enumerate(MARKS + known)}
     backend = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
@@ -50,11 +48,16 @@ def new_tokenizer(known: list[str], with_bos: bool = False) -> PreTrainedTokeniz
     )
 
 
-def new_clip() -> CLIPTextModel:
-    """The encoder whose last token steers every block; random weights."""
+def tokenize(tokenizer: PreTrainedTokenizerFast, captions: list[str]) -> Tensor:
+    """Return token ids, padded: int64 of shape (n, MAX_TOKENS)."""
+    return torch.tensor(tokenizer(captions, padding="max_length", max_length=MAX_TOKENS).input_ids)
+
+
+def new_clip(known: list[str]) -> CLIPTextModel:
+    """Make the encoder whose last token steers every block; random weights."""
     ids = {f"{name}_token_id": MARKS.index(mark) for name, mark in (("pad", PAD), ("bos", BOS), ("eos", EOS))}
     config = CLIPTextConfig(
-        vocab_size=len(MARKS) + len(words()),
+        vocab_size=len(MARKS) + len(known),
         hidden_size=CLIP_WIDTH,
         intermediate_size=2 * CLIP_WIDTH,
         projection_dim=CLIP_WIDTH,
@@ -66,10 +69,10 @@ def new_clip() -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
-def _t5_settings(vocabulary_size: int, layers: int) -> dict[str, Any]:
-    """What the configurations of T5 and UMT5 share."""
+def _t5_settings(known: list[str], layers: int) -> dict[str, Any]:
+    """Return what the configurations of T5 and UMT5 share."""
     return dict(
-        vocab_size=vocabulary_size,
+        vocab_size=len(MARKS) + len(known),
         d_model=T5_WIDTH,
         d_kv=32,
         num_heads=4,
@@ -86,23 +89,23 @@ def _t5_settings(vocabulary_size: int, layers: int) -> dict[str, Any]:
     )
 
 
-def new_t5() -> T5EncoderModel:
-    """The encoder whose tokens the image model's pictures attend to; random weights but for `point_heads`."""
-    model = T5EncoderModel(T5Config(**_t5_settings(len(MARKS) + len(words()), layers=3)))
+def new_t5(known: list[str]) -> T5EncoderModel:
+    """Make the encoder whose tokens the image model's pictures attend to; random weights but for ``point_heads``."""
+    model = T5EncoderModel(T5Config(**_t5_settings(known, layers=3)))
     point_heads(model)
     return model
 
 
-def new_umt5(vocabulary_size: int) -> UMT5EncoderModel:
-    """The video model's text encoder; random weights but for `point_heads`."""
-    model = UMT5EncoderModel(UMT5Config(**_t5_settings(vocabulary_size, layers=2)))
+def new_umt5(known: list[str]) -> UMT5EncoderModel:
+    """Make the video model's text encoder; random weights but for ``point_heads``."""
+    model = UMT5EncoderModel(UMT5Config(**_t5_settings(known, layers=2)))
     point_heads(model)
     return model
 
 
 @torch.no_grad()
 def point_heads(model: T5EncoderModel | UMT5EncoderModel) -> None:
-    """Starts each head looking at one neighbour.
+    """Start each head looking at one neighbour.
 
     Flux gives all text tokens one position, Wan none, so only this encoder can tell whose colour is whose. From T5's
     usual, nearly flat start it had not begun to after 800 steps: pictures showed the right words in the wrong order.

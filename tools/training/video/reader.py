@@ -1,15 +1,13 @@
-"""Reads colour, shape, background and motion back from a clip, frame by frame, with the image model's reader."""
-
-from __future__ import annotations
+"""Read colour, shape, background and motion back from a clip, frame by frame, with the image model's reader."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .clips import MOTIONS
-from .measure import Reading, read
-from .shapes import BACKGROUNDS, COLOURS, SHAPES
+from tools.training.image.reader import Reading, read
+from tools.training.shapes import BACKGROUNDS, COLOURS, SHAPES
+from tools.training.video.scenes import MOTIONS
 
 MIN_TRAVEL, MAX_DRIFT = 6.0, 3.0  # pixels from first to last frame; drawn clips move 11 to 15, or not at all
 SHAPE_SHARE = 0.75  # of the frames must show the shape: a small star may look like a diamond now and then
@@ -25,7 +23,7 @@ class ClipReading:
 
     @property
     def motion(self) -> str:
-        """One of `MOTIONS`, or "" if it is none of them, such as a jump back and forth or a diagonal."""
+        """One of ``MOTIONS``, or "" if it is none of them, such as a jump back and forth or a diagonal."""
         steps = self.path[-1] - self.path[0]
         if not steps.isfinite().all():
             return ""
@@ -42,7 +40,7 @@ class ClipReading:
 
 
 def read_clip(clip: Tensor) -> ClipReading:
-    """Reads one clip.
+    """Read one clip.
 
     Args:
         clip: uint8 tensor of shape (frames, size, size, 3), RGB.
@@ -57,16 +55,16 @@ def read_clip(clip: Tensor) -> ClipReading:
 
 
 def judge_clip(reading: ClipReading, scene: Tensor) -> dict[str, bool]:
-    """Which aspects of a scene a clip shows as asked.
+    """Tell which aspects of a scene a clip shows as asked.
 
-    Background, number of objects and colour must be right in every frame, the shape in `SHAPE_SHARE` of them.
+    Background, number of objects and colour must be right in every frame, the shape in ``SHAPE_SHARE`` of them.
 
     Args:
-        reading: From `read_clip`.
-        scene: int64 tensor of shape (4,), see `clips`.
+        reading: From ``read_clip``.
+        scene: int64 tensor of shape (4,), see ``scenes``.
 
     Returns:
-        A truth value for each of `ASPECTS`; a clip is right if all are true.
+        A truth value for each of ``ASPECTS``; a clip is right if all are true.
     """
     background, colour, shape, motion = scene.tolist()
     count = all(len(frame.objects) == 1 for frame in reading.frames)
