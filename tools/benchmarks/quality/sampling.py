@@ -1,0 +1,115 @@
+"""The pictures and clips: test sentences, one noise for each, and the pipeline that makes them."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+
+from jobs.models import Generator, load
+from jobs.options import PROJECT, Options, read_options
+from jobs.plan import Plan
+from jobs.prompts import PromptTable
+from tools.benchmarks.common.denoisers import last_query
+from tools.benchmarks.quality.cases import Case
+from tools.training import score
+from tools.training.domain import IMAGE, VIDEO, Domain
+
+BATCH = {"demo": 16, "demo-video": 8}
+DOMAINS = {"demo": IMAGE, "demo-video": VIDEO}
+SEED = 1  # of the noise
+OTHER_SEED = 4242  # of the sentences and the noise that choices are made on
+
+
+@dataclass
+class Subject:
+    """A loaded embedded model and what it is asked for.
+
+    Attributes:
+        name: of its config.
+        generator: the plain pipeline.
+        scenes: what the sentences say: int64 (n, ...); calibrations use other sentences.
+        settings: of the model's config: size, frames, guidance.
+        seed: of the noise.
+    """
+
+    name: str
+    generator: Generator
+    scenes: Tensor
+    settings: dict[str, Any]
+    seed: int = SEED
+
+    @property
+    def domain(self) -> Domain:
+        """What the model draws."""
+        return DOMAINS[self.name]
+
+    def captions(self) -> list[str]:
+        """Return the sentences."""
+        return [self.domain.caption(scene) for scene in self.scenes]
+
+    def accuracy(self, made: np.ndarray) -> float:
+        """Return the share of samples that show all that was asked for."""
+        return score.accuracy(self.domain, torch.from_numpy(made), self.scenes)["all"]
+
+
+def subject(name: str, count: int) -> Subject:
+    """Load an embedded model; half of its ``count`` sentences are of combinations that it was never trained on."""
+    options = options_of(name)
+    assert options.weights.folder
+    halves = ((count - count // 2, False), (count // 2, True))
+    scenes = torch.cat([score.scored_scenes(DOMAINS[name], half, held_out) for half, held_out in halves])
+    names = ("height", "width", "num_frames", "guidance_scale", "negative_prompt")
+    settings = {name: getattr(options, name) for name in names}
+    generator = load(options.model, options.algo, options.weights.folder, device="cpu")
+    return Subject(name, generator, scenes, settings)
+
+
+def options_of(name: str) -> Options:
+    """Return what a model's config says."""
+    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
+        return read_options(compose("generate", [f"model={name}", "algo=nocache", "device=cpu"]))
+
+
+def others(subject: Subject, count: int) -> Subject:
+    """Return the same with ``count`` other sentences, none of them one of ``subject``, and other noise."""
+    domain = subject.domain
+    generator = torch.Generator().manual_seed(OTHER_SEED)
+    taken = set(subject.captions())
+    drawn = [domain.sample_scenes(100, generator, held_out=held_out) for held_out in (False, True)]
+    fresh = [[scene for scene in scenes if domain.caption(scene) not in taken] for scenes in drawn]
+    scenes = torch.stack([*fresh[0][: count // 2], *fresh[1][: count - count // 2]])
+    return replace(subject, scenes=scenes, seed=OTHER_SEED)
+
+
+def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray, float]:
+    """Make every sample, plainly or with a case's method.
+
+    Returns:
+        uint8 (n, height, width, 3) or (n, frames, height, width, 3), and how many times a trajectory ran the network
+        whole, on average.
+    """
+    captions = subject.captions()
+    table = PromptTable(Path("captions"), "", captions, range(len(captions)))
+    size = BATCH[subject.name]
+    plan = Plan(table, {**subject.settings, "num_inference_steps": steps}, subject.seed, 1, size, size)
+    pipe = subject.generator.pipeline
+    runs = 0
+
+    def count(*_: Any) -> None:
+        nonlocal runs
+        runs += 1
+
+    made = []
+    with ExitStack() as stack:
+        stack.callback(last_query(pipe.transformer).register_forward_pre_hook(count).remove)
+        if case:
+            stack.enter_context(case.switch(pipe))
+        for shard in range(plan.num_shards):
+            made += subject.generator(plan.batches(shard)[0])
+    branches = 2 if subject.settings["guidance_scale"] > 1 else 1
+    return np.stack(made), runs / plan.num_shards / branches
