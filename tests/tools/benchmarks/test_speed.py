@@ -1,6 +1,7 @@
 """The speed benchmark at tiny sizes: that it counts and compares what it says, not how fast anything is."""
 
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,21 @@ import pytest
 import torch
 
 import spectrum
-from tools.bench_speed import forecast, measure, methods, results
-from tools.bench_speed.__main__ import main
-from tools.bench_speed.catalog import MODELS
-from tools.bench_speed.measure import fit, summarize
-from tools.bench_speed.methods import KINDS, Kind, Method, expand, taylorseer_steps
-from tools.bench_speed.models import Scale, build, call_arguments, denoiser_of
-from tools.bench_speed.report import render
-from tools.bench_speed.timing import Run
+from tools.benchmarks.common import methods
+from tools.benchmarks.common.catalog import MODELS
+from tools.benchmarks.common.denoisers import Scale, build, call_arguments, denoiser_of
+from tools.benchmarks.common.device import describe_device
+from tools.benchmarks.common.methods import KINDS, Kind, Method, expand
+from tools.benchmarks.common.peers import NotSupported, taylorseer_steps
+from tools.benchmarks.speed import forecast, measure, results
+from tools.benchmarks.speed.__main__ import main
+from tools.benchmarks.speed.measure import fit, summarize
+from tools.benchmarks.speed.report import render
+from tools.benchmarks.speed.timing import Run
 
 TINY, STEPS = 0.005, 10
 CPU = torch.device("cpu")
 EVALUATED = {"": 10, "0.75": 7, "3": 6}  # of 10 steps, by flex_window
-TABLE = "flux, scale 0.005, 10 steps, float32"
 # Published parameters in billions, and the feature of one call at the published size.
 FULL = {
     "flux": (11.90, (1, 4096, 24 * 128)),
@@ -34,13 +37,16 @@ NO_CACHE = {"sd35": ("taylorseer", "taylorseer-lite", "fbcache")}
 NO_CACHE["sdxl"] = (*NO_CACHE["sd35"], "cache-dit")
 
 
-def arguments(out: Path, *more: str) -> list[str]:
+def run(out: Path, *more: str) -> dict[str, Any]:
+    """Run the command at a tiny size; return the results that it wrote."""
     tiny = ["--scale", str(TINY), "--steps", str(STEPS), "--repeats", "1", "--device", "cpu"]
-    return [*tiny, "--out", str(out), *more]
+    assert main([*tiny, "--out", str(out), *more]) == 0
+    return json.loads(next(out.glob("speed-*.json")).read_text())
 
 
-def file_of(folder: Path) -> Path:
-    return next(folder.glob("speed-*.json"))
+def cells(page: str) -> str:
+    """Return a page without the padding of its tables."""
+    return re.sub(" +", " ", page)
 
 
 def pipeline(name: str) -> tuple[Any, dict[str, Any]]:
@@ -49,17 +55,27 @@ def pipeline(name: str) -> tuple[Any, dict[str, Any]]:
     return build(model, size, CPU, torch.float32), call_arguments(model, size, CPU, torch.float32)
 
 
-@pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a whole report: all models, all methods."""
-    folder = tmp_path_factory.mktemp("speed")
-    assert main(arguments(folder)) == 0
-    return folder
-
-
-@pytest.fixture
-def report(out: Path) -> dict[str, Any]:
-    return json.loads(file_of(out).read_text())
+@pytest.mark.parametrize("name", MODELS)
+def test_a_run_counts_what_every_method_evaluates(name: str, tmp_path: Path) -> None:
+    """The smoke test: from the command line to the page, all methods on one model."""
+    (table,) = run(tmp_path, "--model", name)["tables"].values()
+    measured = expand([kind for kind in KINDS if kind != "plain"])
+    assert table["model"] == name and table["rows"].keys() == {method.name for method in measured}
+    branches = 2 if name == "wan" else 1
+    for method in measured:
+        row = table["rows"][method.name]
+        if method.kind in NO_CACHE.get(name, ()) or (method.kind == "cache-dit" and not find_spec("cache_dit")):
+            assert row["not_supported"] and "seconds" not in row
+            continue
+        assert (row["evaluated"], row["calls"]) == (EVALUATED[method.flex] * branches, STEPS * branches), method.name
+        assert row["seconds"] > 0 and row["full_ms"] > 0 and row["peak_bytes"] > 1e7
+        assert (row["forecast_ms"] is None) == (method.kind == "plain")
+        assert row["speedup"] == pytest.approx(row["plain_seconds"] / row["seconds"])
+    page = cells((tmp_path / "speed.md").read_text())
+    assert f"### {MODELS[name].title}" in page and MODELS[name].source in page
+    assert "**shrunk to scale 0.005, not the real size**" in page and page.count("not measured yet") == 5
+    assert "| Spectrum, flex 0.75 |" in page
+    assert ("| TaylorSeer | not supported: " in page) == (name in NO_CACHE)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -71,23 +87,6 @@ def test_full_size_is_the_published_one(name: str) -> None:
     billions, feature = FULL[name]
     assert sum(one.numel() for one in denoiser.parameters()) / 1e9 == pytest.approx(billions, rel=1e-3)
     assert size.feature == feature
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_method_evaluates_as_often_as_its_plan(name: str, report) -> None:
-    table = next(table for table in report["tables"].values() if table["model"] == name)
-    measured = expand([kind for kind in KINDS if kind != "plain"])
-    assert table["rows"].keys() == {method.name for method in measured}
-    branches = 2 if name == "wan" else 1
-    for method in measured:
-        row = table["rows"][method.name]
-        if method.kind in NO_CACHE.get(name, ()) or (method.kind == "cache-dit" and not find_spec("cache_dit")):
-            assert row["not_supported"] and "seconds" not in row
-            continue
-        assert (row["evaluated"], row["calls"]) == (EVALUATED[method.flex] * branches, STEPS * branches), method.name
-        assert row["seconds"] > 0 and row["full_ms"] > 0 and row["peak_bytes"] > 1e7
-        assert (row["forecast_ms"] is None) == (method.kind == "plain")
-        assert row["speedup"] == pytest.approx(row["plain_seconds"] / row["seconds"])
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -115,43 +114,34 @@ def test_a_method_leaves_the_pipeline_as_it_was(kind: str) -> None:
     assert [name for name, _ in denoiser_of(pipe).named_modules()] == names
 
 
-def test_a_method_measured_again_replaces_its_row(report, tmp_path) -> None:
-    path = tmp_path / "speed-there.json"
-    path.write_text(json.dumps(report))
-    path = path.rename(results.path_of(tmp_path, report["machine"]["device"]))
-    assert main(arguments(tmp_path, "--model", "flux", "--methods", "spectrum-3")) == 0
-    after = json.loads(path.read_text())
-    assert {name: table for name, table in after["tables"].items() if name != TABLE} == {
-        name: table for name, table in report["tables"].items() if name != TABLE
-    }
-    rows, earlier = after["tables"][TABLE]["rows"], report["tables"][TABLE]["rows"]
-    assert {name for name in rows if rows[name] != earlier[name]} == {"plain", "spectrum-3"}
-    assert rows["spectrum-3"]["plain_seconds"] == rows["plain"]["seconds"]
+def test_a_method_measured_again_replaces_its_row(tmp_path: Path) -> None:
+    path, here = tmp_path / "speed-here.json", describe_device(CPU)
+    found = results.load(path, here)
+    flux, wan = ({"model": name, "scale": TINY, "steps": STEPS, "dtype": "float32"} for name in ("flux", "wan"))
+    results.put_rows(found, flux, {"plain": {"seconds": 2}, "fbcache-3": {"seconds": 1}})
+    results.put_rows(found, wan, {"plain": {"seconds": 9}})
+    path.write_text(json.dumps(found))
+    found = results.load(path, here)
+    results.put_rows(found, flux, {"plain": {"seconds": 3}})
+    first, second = found["tables"].values()
+    assert first["rows"] == {"plain": {"seconds": 3}, "fbcache-3": {"seconds": 1}}
+    assert second == wan | {"rows": {"plain": {"seconds": 9}}}
 
 
-def test_results_of_other_versions_are_not_mixed(report, tmp_path) -> None:
-    report["machine"]["libraries"]["torch"] = "0"
-    path = results.path_of(tmp_path, report["machine"]["device"])
-    path.write_text(json.dumps(report))
-    assert main(arguments(tmp_path, "--model", "sdxl", "--methods", "plain")) == 0
-    assert [table["model"] for table in json.loads(path.read_text())["tables"].values()] == ["sdxl"]
-
-
-def test_the_page_says_what_was_measured(out) -> None:
-    page = (out / "speed.md").read_text()
-    assert all(f"### {model.title}" in page and model.source in page for model in MODELS.values())
-    assert page.count("**shrunk to scale 0.005, not the real size**") == len(MODELS)
-    assert page.count("not measured yet") == 5
-    assert "| TaylorSeer | not supported: SD3Transformer2DModel has no enable_cache |" in page
-    assert "| Spectrum, flex 0.75 |" in page and "| 14 of 20 |" in page
+@pytest.mark.parametrize("changed", [{"device": "another"}, {"libraries": {"torch": "0"}}, {"settings": {}}])
+def test_results_of_other_machines_and_versions_are_not_mixed(changed: dict[str, Any], tmp_path: Path) -> None:
+    path, here = tmp_path / "speed-here.json", describe_device(CPU)
+    path.write_text(json.dumps({"machine": here | changed, "tables": {"some": {}}, "forecasts": {}}))
+    assert results.load(path, here) == {"machine": here, "tables": {}, "forecasts": {}}
 
 
 def test_the_page_puts_figures_of_an_h200_beside_the_aims() -> None:
     row = {"speedup": 4.5, "full_ms": 200.0, "forecast_ms": 5.0, "evaluated": 10, "calls": 50, "seconds": 1.0}
     row |= {"all_seconds": [1.0], "peak_bytes": None, "steps_run": 12}
     table = {"model": "flux", "scale": 1, "steps": 50, "dtype": "bfloat16", "parameters": 1, "call": {}, "feature": []}
-    machine = results.machine(CPU) | {"device": "NVIDIA H200"}
-    page = render([{"machine": machine, "tables": {"": table | {"rows": {"spectrum-3": row}}}, "forecasts": {}}])
+    machine = describe_device(CPU) | {"device": "NVIDIA H200"}
+    results = {"machine": machine, "tables": {"": table | {"rows": {"spectrum-3": row}}}, "forecasts": {}}
+    page = cells(render([results]))
     assert "| at least 4.9x | 4.50x |" in page and "| under 1.5 % | 2.50 % |" in page
     assert "| 1.00 * (12 steps) | 4.50x | 90.0 % | 10 of 50 |" in page
     assert page.count("not measured yet") == 3
@@ -203,28 +193,27 @@ def failing(error: Exception) -> Kind:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (methods.NotSupported("no such thing"), "no such thing"),
+        (NotSupported("no such thing"), "no such thing"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
         (ValueError("first line\nsecond line"), "ValueError: first line"),
         (AssertionError(), "AssertionError: no message"),
     ],
 )
 def test_a_peer_that_fails_says_why(error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "cache-dit", failing(error))
+    monkeypatch.setitem(methods.KINDS, "cache-dit", failing(error))
     method = Method("cache-dit", "3")
     assert measure._attempt(method, None, {}, method.schedule(8)) == reason
 
 
 def test_a_mistake_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KINDS, "spectrum", failing(ValueError("a mistake")))
+    monkeypatch.setitem(methods.KINDS, "spectrum", failing(ValueError("a mistake")))
     method = Method("spectrum", "3")
     with pytest.raises(ValueError, match="a mistake"):
         measure._attempt(method, None, {}, method.schedule(8))
 
 
-def test_forecasts_alone(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert main(arguments(tmp_path, "--forecast", "--model", "sd35")) == 0
-    found = json.loads(file_of(tmp_path).read_text())["forecasts"].values()
+def test_forecasts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run(tmp_path, "--forecast", "--model", "sd35")["forecasts"].values()
     assert [(row["rows"], row["dtype"]) for row in found] == [
         (rows, dtype) for dtype in ("bfloat16", "float32") for rows in (14, 10)
     ]
@@ -232,8 +221,8 @@ def test_forecasts_alone(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     for row in found:
         assert row["ratio"] > 0 and row["forecast_ms"] > 0 and row["copy_ms"] > 0
         assert row["moved_bytes"] == (row["rows"] + 1) * numel * (2 if row["dtype"] == "bfloat16" else 4)
-    monkeypatch.setattr(forecast, "_free_bytes", lambda _: 1000)
-    assert main(arguments(tmp_path, "--forecast", "--model", "sd35")) == 0
+    monkeypatch.setattr(forecast, "free_bytes", lambda _: 1000)
+    run(tmp_path, "--forecast", "--model", "sd35")
     assert (tmp_path / "speed.md").read_text().count("left out: needs 0.0 GB") == 4
 
 
@@ -246,11 +235,11 @@ def test_forecasts_alone(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--steps", "0"], "--steps must be at least 1, not 0"),
         (["--scale", "2"], "--scale must be above 0 and at most 1, not 2"),
         (["--time-limit", "nan"], "--time-limit must be at least 1, not nan"),
-        (["--device", "tpu"], "there is no device 'tpu'"),
-        (["--dtype", "fp8"], "there is no dtype 'fp8': choose bf16 or fp32"),
+        (["--device", "tpu"], "invalid choice: 'tpu'"),
+        (["--dtype", "fp8"], "invalid choice: 'fp8'"),
     ],
 )
-def test_a_bad_option_is_refused(given: list[str], said: str, capsys, tmp_path) -> None:
+def test_a_bad_option_is_refused(given: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as refused:
         main([*given, "--out", str(tmp_path / "none")])
     assert refused.value.code == 2

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from spectrum import CalibratedRule, Calibration
-from tools.bench_quality import __main__ as command
-from tools.bench_quality import agreement, cases, metrics, report, sampling
-from tools.bench_quality.calibrated import calibrated_cases
+from tools.benchmarks.quality import __main__ as command
+from tools.benchmarks.quality import agreement, cases, metrics, report, sampling
+from tools.benchmarks.quality.calibrated import calibrated_cases
 
 
 def test_psnr_and_ssim_of_known_differences():

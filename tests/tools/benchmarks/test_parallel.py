@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from jobs.parallel.degrees import Degrees
-from tools.bench_parallel.__main__ import main
-from tools.bench_parallel.cost import Line, Message, Rates, Step, calibrated, fit_line
-from tools.bench_parallel.count import count_step, history_bytes
-from tools.bench_parallel.measure import Conditions, RanksFailed, measure, size_of
-from tools.bench_parallel.predict import EVALUATED, STEPS, Assumptions, check, clip
-from tools.bench_speed.catalog import MODELS
+from tools.benchmarks.common.catalog import MODELS
+from tools.benchmarks.parallel.__main__ import main
+from tools.benchmarks.parallel.cost import Line, Message, Rates, Step, calibrated, fit_line
+from tools.benchmarks.parallel.count import count_step, history_bytes
+from tools.benchmarks.parallel.measure import Conditions, RanksFailed, measure, size_of
+from tools.benchmarks.parallel.predict import EVALUATED, STEPS, Assumptions, check, clip
 
 SCALE = 0.005
 LINES = {"exchange": Line(1e-3, 1e6), "gather": Line(2e-3, 2e6)}
@@ -193,7 +193,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run on one and two ranks."""
     folder = tmp_path_factory.mktemp("parallel")
     options = ["measure", "--scale", str(SCALE), "--steps", "7", "--degrees", "1,2", "--device", "cpu"]
-    command = [sys.executable, "-m", "tools.bench_parallel", *options, "--out", str(folder)]
+    command = [sys.executable, "-m", "tools.benchmarks.parallel", *options, "--out", str(folder)]
     root = Path(__file__).parents[2]
     subprocess.run(command, check=True, timeout=280, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"})
     return folder
