@@ -10,9 +10,9 @@ from diffusers import WanPipeline
 from transformers import AutoTokenizer
 
 from jobs import demo
-from tools.train_demo import clips, score, shapes
-from tools.train_demo.measure import to_uint8
-from tools.train_demo.video_measure import judge_clip, read_clip
+from tools.training import clips, score, shapes
+from tools.training.measure import to_uint8
+from tools.training.video_measure import judge_clip, read_clip
 
 PROMPTS = Path(__file__).parent.parent / "prompts" / "shapes-video.txt"
 LIMIT_MB, LIMIT_BOTH_MB = 22, 40

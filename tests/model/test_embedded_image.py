@@ -9,9 +9,9 @@ import torch
 from transformers import AutoTokenizer
 
 from jobs import demo
-from tools.train_demo import score, shapes
-from tools.train_demo.draw import SIZE, draw
-from tools.train_demo.measure import judge, read, to_uint8
+from tools.training import score, shapes
+from tools.training.draw import SIZE, draw
+from tools.training.measure import judge, read, to_uint8
 
 PROMPTS = Path(__file__).parent.parent / "prompts" / "shapes.txt"
 LIMIT_MB = 16
