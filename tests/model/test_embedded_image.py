@@ -1,7 +1,5 @@
 """The embedded model: its drawings, its reader, its words, and whether it draws what is asked."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest
@@ -9,16 +7,20 @@ import torch
 from transformers import AutoTokenizer
 
 from jobs import demo
-from tools.training import score, shapes
-from tools.training.draw import SIZE, draw
-from tools.training.measure import judge, read, to_uint8
+from tools.training import score
+from tools.training.domain import IMAGE
+from tools.training.image import scenes as grammar
+from tools.training.image.draw import SIZE, draw
+from tools.training.image.reader import judge, read
+from tools.training.score import to_uint8
+from tools.training.text import MAX_TOKENS
 
-PROMPTS = Path(__file__).parent.parent / "prompts" / "shapes.txt"
+PROMPTS = Path(__file__).parents[2] / "prompts" / "shapes.txt"
 LIMIT_MB = 16
 
 
 def scenes(n: int, seed: int = 0) -> torch.Tensor:
-    return shapes.sample_scenes(n, torch.Generator().manual_seed(seed))
+    return grammar.sample_scenes(n, torch.Generator().manual_seed(seed))
 
 
 def test_same_seed_same_pictures() -> None:
@@ -29,10 +31,10 @@ def test_same_seed_same_pictures() -> None:
 
 
 def test_reader_reads_drawn_pictures() -> None:
-    asked = scenes(300)
+    asked = scenes(100)
     pictures = to_uint8(draw(asked, torch.Generator().manual_seed(3)))
     right = sum(all(judge(read(picture), scene).values()) for picture, scene in zip(pictures, asked, strict=True))
-    assert right >= 297
+    assert right >= 99
 
 
 @pytest.mark.parametrize(
@@ -47,35 +49,35 @@ def test_reader_reads_drawn_pictures() -> None:
     ],
 )
 def test_reader_sees_what_is_wrong(text: str, aspect: str) -> None:
-    shown = shapes.parse("a red circle above a blue square on a white background")[None]
+    shown = grammar.parse("a red circle above a blue square on a white background")[None]
     reading = read(to_uint8(draw(shown, torch.Generator().manual_seed(4)))[0])
     assert all(judge(reading, shown[0]).values())
-    assert not judge(reading, shapes.parse(text))[aspect]
+    assert not judge(reading, grammar.parse(text))[aspect]
 
 
 def test_captions_and_scenes_are_one_to_one() -> None:
     for scene in scenes(200):
-        assert torch.equal(shapes.parse(shapes.caption(scene)), scene)
+        assert torch.equal(grammar.parse(grammar.caption(scene)), scene)
     with pytest.raises(ValueError, match="a red house"):
-        shapes.parse("a red house on a white background")
+        grammar.parse("a red house on a white background")
 
 
 def test_training_never_shows_held_out_sentences() -> None:
-    table = shapes.held_out_table()
-    assert 0.05 < table[..., : shapes.SINGLE].float().mean() < 0.2
+    table = grammar.held_out_table()
+    assert 0.05 < table[..., : grammar.SINGLE].float().mean() < 0.2
     for held_out in (False, True):
-        drawn = shapes.sample_scenes(300, torch.Generator().manual_seed(5), held_out=held_out)
+        drawn = grammar.sample_scenes(300, torch.Generator().manual_seed(5), held_out=held_out)
         assert (table[drawn[:, 1], drawn[:, 2], drawn[:, 3]] == held_out).all()
 
 
 @pytest.mark.parametrize("folder", ["tokenizer", "tokenizer_2"])
 def test_tokenizers_know_the_grammar(folder: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(demo.path("image") / folder)
-    assert set(shapes.words()) == demo.vocabulary("image")
+    assert set(grammar.words()) == demo.vocabulary("image")
     for scene in scenes(200):
-        ids = tokenizer(shapes.caption(scene).upper()).input_ids
+        ids = tokenizer(grammar.caption(scene).upper()).input_ids
         assert tokenizer.unk_token_id not in ids
-        assert len(ids) <= shapes.MAX_TOKENS
+        assert len(ids) <= MAX_TOKENS
     assert tokenizer("a purple unicorn").input_ids.count(tokenizer.unk_token_id) == 1
 
 
@@ -83,7 +85,7 @@ def test_prompt_file_is_of_the_grammar() -> None:
     lines = PROMPTS.read_text().splitlines()
     assert len(lines) == len(set(lines)) == 64
     for line in lines:
-        assert shapes.caption(shapes.parse(line)) == line
+        assert grammar.caption(grammar.parse(line)) == line
 
 
 def test_unknown_embedded_model() -> None:
@@ -97,10 +99,10 @@ def test_size() -> None:
 
 def test_model_draws_what_is_asked() -> None:
     pipeline = score.load(demo.path("image"))
-    asked = torch.stack([shapes.parse(line) for line in PROMPTS.read_text().splitlines()[:16]])
-    pictures = score.generate(pipeline, asked, steps=20, seed=0)
+    asked = torch.stack([grammar.parse(line) for line in PROMPTS.read_text().splitlines()[:8]])
+    pictures = score.generate(IMAGE, pipeline, asked, steps=20, seed=0)
     right = [all(judge(read(picture), scene).values()) for picture, scene in zip(pictures, asked, strict=True)]
-    assert sum(right) >= 14
-    again = score.generate(pipeline, asked[:2], steps=20, seed=0)
+    assert sum(right) >= 7
+    again = score.generate(IMAGE, pipeline, asked[:2], steps=20, seed=0)
     # Other batch sizes may round differently, so nearly rather than exactly the same.
     assert (again.int() - pictures[:2].int()).abs().float().mean() < 1

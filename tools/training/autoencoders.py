@@ -27,7 +27,9 @@ class AutoencoderTask:
         encoder_parts: Its modules that latents depend on.
         new_optimizers: Over its parameters, with their highest learning rates.
         new_loss: Makes the function that draws a batch from a generator and returns the loss.
-        set_latent_scale: Puts into its config the scale with which a pipeline's latents have mean 0 and deviation 1.
+        set_latent_scale: (model, latents) -> puts the scale with which these have mean 0 and standard deviation 1 into
+            the model's config, from which pipelines take it.
+        scale_samples: Sizes of the batches of drawings that the scale is taken from.
         test_samples: How many drawings its PSNR is taken over.
     """
 
@@ -36,7 +38,8 @@ class AutoencoderTask:
     encoder_parts: Callable[[Any], list[nn.Module]]
     new_optimizers: Callable[[Any], list[torch.optim.Optimizer]]
     new_loss: Callable[[Any], Callable[[Generator], Tensor]]
-    set_latent_scale: Callable[[Any], None]
+    set_latent_scale: Callable[[Any, Tensor], None]
+    scale_samples: tuple[int, ...]
     test_samples: int
 
     def samples(self, n: int, generator: Generator) -> Tensor:
@@ -69,7 +72,10 @@ def load(task: AutoencoderTask, work: Path) -> Any:
     model = task.new()
     if state := checkpoint.load(work / FILE):
         model.load_state_dict(state["model"])
-    task.set_latent_scale(model)
+    generator = Generator().manual_seed(2)
+    with torch.no_grad():
+        latents = [model.encode(task.samples(n, generator)).latent_dist.mode() for n in task.scale_samples]
+    task.set_latent_scale(model, torch.cat(latents))
     return model.eval()
 
 

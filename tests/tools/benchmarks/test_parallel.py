@@ -186,9 +186,11 @@ def test_a_clip_by_hand():
     assert made.apart == pytest.approx(14 * (2 + 0.5 + 2) + 36 * 1.0)
 
 
+@pytest.mark.timeout(600)
 def test_ranks_make_the_collectives_and_keep_the_features_that_are_counted(tmp_path: Path):
     """The smoke test: from the command line to the page, on one and two ranks."""
     options = ["measure", "--scale", str(SCALE), "--steps", "7", "--degrees", "1,2", "--device", "cpu"]
+    options += ["--time-limit", "500"]
     assert main([*options, "--out", str(tmp_path)]) == 0
     rows = check(json.loads(next(tmp_path.glob("parallel-*.json")).read_text()))
     assert len(rows) == 5

@@ -42,6 +42,7 @@ def test_a_tiny_run_measures_what_is_missing_and_shows_it(
     """The smoke test: from the command line to page and figure, every method, in two calls."""
     monkeypatch.setattr(cases, "EVALUATIONS", {8: (6,)})
     monkeypatch.setattr(cases, "THRESHOLDS", (0.5,))
+    monkeypatch.setattr(cases, "SHARES", (0.5,))
     arguments = ["--models", "demo", "--steps", "8", "--prompts", "2", "--threads", "1", "--out", str(tmp_path)]
     assert command.main([*arguments, "--methods", "linear"]) == 0
     assert command.main(arguments) == 0

@@ -26,6 +26,7 @@ def measure(world: int, conditions: Conditions) -> dict[str, Any]:
     Raises:
         RanksFailed: a rank failed, or was too slow.
     """
+    # Not a fork server: ranks have to be children of this process, or `watched` takes them for other programs.
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="bench-parallel-") as folder:
         ranks = [context.Process(target=rank_main, args=(rank, world, folder, conditions)) for rank in range(world)]

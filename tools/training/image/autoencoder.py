@@ -51,11 +51,8 @@ def new_optimizers(model: AutoencoderKL) -> list[torch.optim.Optimizer]:
     return [torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-4)]
 
 
-@torch.no_grad()
-def set_latent_scale(model: AutoencoderKL) -> None:
-    """Set shift and scale so that the latents the denoiser sees have mean 0 and standard deviation 1."""
-    generator = Generator().manual_seed(2)
-    latents = torch.cat([model.encode(TASK.samples(128, generator)).latent_dist.mode() for _ in range(8)])
+def set_latent_scale(model: AutoencoderKL, latents: Tensor) -> None:
+    """Set shift and scale of all latents."""
     model.register_to_config(shift_factor=latents.mean().item(), scaling_factor=1 / latents.std().item())
 
 
@@ -66,5 +63,6 @@ TASK = AutoencoderTask(
     new_optimizers,
     new_loss,
     set_latent_scale,
+    scale_samples=(128,) * 8,
     test_samples=128,
 )

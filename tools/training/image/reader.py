@@ -61,8 +61,8 @@ def _components(mask: Tensor) -> list[Tensor]:
 @cache
 def _moments(shape: str) -> tuple[float, float]:
     """Return the area in units of radius squared, and how far (in radii) the centre of mass lies below the centre."""
-    radius = 24.0
-    cover = coverage(shape, *torch.tensor([[SIZE / 2], [SIZE / 2], [radius]]), size=SIZE)[0]
+    radius, centre = 24.0, torch.tensor([SIZE / 2])
+    cover = coverage(shape, centre, centre, torch.tensor([radius]), SIZE)[0]
     middle = (cover.sum(1) * (torch.arange(SIZE) + 0.5)).sum() / cover.sum()
     return float(cover.sum()) / radius**2, float(middle - SIZE / 2) / radius
 

@@ -103,12 +103,10 @@ def new_optimizers(model: AutoencoderKLWan) -> list[torch.optim.Optimizer]:
     ]
 
 
-@torch.no_grad()
-def set_latent_scale(model: AutoencoderKLWan) -> None:
-    """Set the mean and standard deviation that the pipeline takes from each latent channel."""
-    samples = TASK.samples(256, Generator().manual_seed(2))
-    latents = model.encode(samples).latent_dist.mode().transpose(0, 1).flatten(1)
-    model.register_to_config(latents_mean=latents.mean(1).tolist(), latents_std=latents.std(1).tolist())
+def set_latent_scale(model: AutoencoderKLWan, latents: Tensor) -> None:
+    """Set mean and standard deviation of each latent channel."""
+    channels = latents.transpose(0, 1).flatten(1)
+    model.register_to_config(latents_mean=channels.mean(1).tolist(), latents_std=channels.std(1).tolist())
 
 
 TASK = AutoencoderTask(
@@ -118,5 +116,6 @@ TASK = AutoencoderTask(
     new_optimizers,
     new_loss,
     set_latent_scale,
+    scale_samples=(256,),
     test_samples=64,
 )
