@@ -1,6 +1,8 @@
 """What the benchmarks share: tables that line up, and time and memory as they are measured."""
 
 import argparse
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,3 +86,14 @@ def test_nothing_can_be_rendered_before_something_was_measured(tmp_path, capsys)
     with pytest.raises(SystemExit):
         read_results(new_parser("python -m some.benchmark", None), tmp_path / "some.json")
     assert "some.json: measure first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["speed", "quality", "parallel", "runner"])
+def test_no_benchmark_imports_another(name: str) -> None:
+    folder = Path(__file__).parents[3] / "tools" / "benchmarks" / name
+    imported = {
+        found
+        for file in folder.glob("*.py")
+        for found in re.findall(r"from tools\.benchmarks\.(\w+)", file.read_text())
+    }
+    assert name in imported and imported <= {name, "common"}

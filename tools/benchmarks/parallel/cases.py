@@ -21,10 +21,10 @@ class Conditions:
     """What is the same in all measurements of a call.
 
     Attributes:
-        scale: shrinks the models.
-        steps: of each run.
-        device: "cpu" or "cuda": gloo or nccl.
-        seconds: that the ranks of one number have.
+        scale: Factor that the models are shrunk by.
+        steps: Denoising steps of each run.
+        device: "cpu" (gloo) or "cuda" (nccl).
+        seconds: Time limit of the ranks of one number.
     """
 
     scale: float

@@ -17,9 +17,9 @@ class Message:
 
     Attributes:
         kind: "exchange" (all to all) or "gather".
-        peer_bytes: what it sends to each of the others.
-        ranks: who takes part, rank 0 among them.
-        count: how many such collectives.
+        peer_bytes: What it sends to each of the others.
+        ranks: Who takes part, rank 0 among them.
+        count: How many such collectives.
     """
 
     kind: str
@@ -38,10 +38,10 @@ class Step:
     """What rank 0 does in one denoising step: all of its denoiser calls, and the exchange of guidance's branches.
 
     Attributes:
-        flops: floating-point operations, two for a multiplication and addition.
-        traffic: bytes that its operations read and write; 0 where the sustained FLOP/s include them.
-        ops: operations that are launched; 0 likewise.
-        messages: the collectives.
+        flops: Floating-point operations, two for a multiplication and addition.
+        traffic: Bytes that its operations read and write; 0 where the sustained FLOP/s include them.
+        ops: Operations that are launched; 0 likewise.
+        messages: The collectives.
     """
 
     flops: float
@@ -73,15 +73,15 @@ class Rates:
     """How fast a rank is.
 
     Attributes:
-        flops: sustained, a second.
-        memory: bytes a second, while all ranks use it.
-        launch: seconds for each operation.
-        lines: of each kind of message, within a node.
-        network: bytes a second that a rank sends to other nodes.
-        node: ranks in a node, in order.
-        slowdown: how many times longer arithmetic and launches take because ranks compute at once: above 1 where they
+        flops: Sustained, a second.
+        memory: Bytes a second, while all ranks use it.
+        launch: Seconds for each operation.
+        lines: Time of each kind of message within a node.
+        network: Bytes a second that a rank sends to other nodes.
+        node: Ranks in a node, in order.
+        slowdown: How many times longer arithmetic and launches take because ranks compute at once: above 1 where they
             share cores.
-        ahead: whether operations are launched while earlier ones run (a GPU), or run as they are launched (a CPU).
+        ahead: Whether operations are launched while earlier ones run (a GPU), or run as they are launched (a CPU).
     """
 
     flops: float
@@ -123,8 +123,8 @@ def fit_line(sizes: Sequence[float], seconds: Sequence[float]) -> Line:
     """Return the line through measured times with the least squares of relative errors: small messages count too.
 
     Args:
-        sizes: bytes that a rank sends, at least two different.
-        seconds: how long that took, above 0.
+        sizes: Bytes that a rank sends, at least two different.
+        seconds: How long that took, above 0.
     """
     ones, slopes = [1 / t for t in seconds], [size / t for size, t in zip(sizes, seconds, strict=True)]
     a, b, c = (
@@ -144,12 +144,12 @@ def calibrated(
     """Return the rates of a rank from what one rank alone measured.
 
     Args:
-        evaluated: gives, with its time, the sustained FLOP/s.
-        evaluated_seconds: that time.
-        forecast: gives the time of a launch, ...
-        forecast_seconds: ... by what its arithmetic and memory traffic leave of this time.
-        memory: bytes a second of a plain copy.
-        ahead: of ``Rates``.
+        evaluated: Evaluated step; with its time it gives the sustained FLOP/s.
+        evaluated_seconds: Its time.
+        forecast: Forecast step; what its arithmetic and memory traffic leave of its time is that of launches.
+        forecast_seconds: Its time.
+        memory: Rate of a plain copy, bytes a second.
+        ahead: As in ``Rates``.
     """
     flops = evaluated.flops / evaluated_seconds
     work = forecast.flops / flops + forecast.traffic / memory

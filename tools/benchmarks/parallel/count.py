@@ -32,11 +32,11 @@ class Recorder(TorchDispatchMode):
     """See the operations that run within the context.
 
     Args:
-        device: whose work is waited for around each collective, to time it; None: collectives are not timed.
+        device: Whose work is waited for around each collective, to time it; None: collectives are not timed.
 
     Attributes:
-        ops, traffic: operations but for views and collectives, and the bytes of the tensors they read and write.
-        seconds: spent in collectives, waiting for the others included.
+        ops, traffic: Operations but for views and collectives, and the bytes of the tensors they read and write.
+        seconds: Spent in collectives, waiting for the others included.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
@@ -82,10 +82,10 @@ def count_step(model: Model, size: Size, degrees: Degrees, dtype: torch.dtype, r
     """Count what rank 0 of ``degrees`` does in one step of a pipeline.
 
     Args:
-        model: Of ``common.catalog``.
-        size: its config and the pipeline's call.
-        degrees: how the sample is shared.
-        dtype: of the denoiser.
+        model: One of ``common.catalog``.
+        size: Its config and the pipeline's call.
+        degrees: How the sample is shared.
+        dtype: Dtype of the denoiser.
         rows: None for an evaluated step, or the number of features that a forecast step sums.
     """
     arguments = call_arguments(model, size, META, dtype)

@@ -24,7 +24,7 @@ def measure(world: int, conditions: Conditions) -> dict[str, Any]:
         the slowest rank's reference before each.
 
     Raises:
-        RanksFailed: a rank failed, or was too slow.
+        RanksFailed: A rank failed, or was too slow.
     """
     # Not a fork server: ranks have to be children of this process, or `watched` takes them for other programs.
     context = multiprocessing.get_context("spawn")

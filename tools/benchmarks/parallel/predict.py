@@ -22,11 +22,11 @@ class Checked:
     """A step that was measured, beside what the model says of it.
 
     Attributes:
-        measured, predicted: seconds; the second None where the first gave the model its rates.
-        measured_share, predicted_share: what part collectives are.
-        slowdown: of the ranks' arithmetic.
-        step: what a rank does in it, as counted.
-        counted_right: whether the ranks made the very collectives that were counted.
+        measured, predicted: Seconds; the second None where the first gave the model its rates.
+        measured_share, predicted_share: What part collectives are.
+        slowdown: How many times longer the ranks' arithmetic takes than one rank's.
+        step: What a rank does in it, as counted.
+        counted_right: Whether the ranks made the very collectives that were counted.
     """
 
     measured: float
@@ -42,7 +42,7 @@ def check(results: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Check
     """Return every run with its evaluated and its forecast step, predicted from one rank's steps and microbenchmarks.
 
     Args:
-        results: of a machine; one rank's must be among them.
+        results: Results of a machine; those of one rank must be among them.
     """
     alone = results["worlds"]["1"]
     first = {run["model"]: run for run in alone["runs"]}
@@ -91,12 +91,12 @@ class Assumptions:
     """A GPU and its links, not measured but assumed.
 
     Attributes:
-        tflops: sustained in an evaluated step, in 1e12 FLOP/s.
+        tflops: Sustained in an evaluated step, in 1e12 FLOP/s.
         memory: GB/s.
-        launch: microseconds to launch an operation.
+        launch: Microseconds to launch an operation.
         link: GB/s that a GPU sends to others of its node.
         network: GB/s that a GPU sends to other nodes.
-        latency: microseconds of a collective.
+        latency: Microseconds of a collective.
         node: GPUs in a node.
     """
 
@@ -127,11 +127,11 @@ class Clip:
     """A clip at given degrees, by the model; seconds.
 
     Attributes:
-        evaluated, forecast: a step.
-        evaluated_share, forecast_share: what part of it collectives are.
-        plain: all steps, every one evaluated.
-        spectrum: all steps with Spectrum's default schedule.
-        apart: the same on two nodes of half as many GPUs; None for one GPU.
+        evaluated, forecast: Time of a step.
+        evaluated_share, forecast_share: What part of it collectives are.
+        plain: All steps, every one evaluated.
+        spectrum: All steps with Spectrum's default schedule.
+        apart: The same on two nodes of half as many GPUs; None for one GPU.
     """
 
     evaluated: float

@@ -52,12 +52,15 @@ def rank_main(rank: int, world: int, folder: str, conditions: Conditions) -> Non
 class Steps:
     """Time the steps of a pipeline: from a step's first denoiser call, which all ranks begin together, to its last.
 
+    Wraps ``_call_impl``, torch's private name for a module's call with its hooks: ``Branches`` replaces it as well, and
+    neither a hook nor ``forward`` would have the exchange of branches within the time.
+
     Args:
-        denoiser: whose calls are watched, those of ``Branches`` included.
-        calls: of a step.
-        device: this rank's.
-        record: also record the collectives.
-        reference: timed before each step.
+        denoiser: Whose calls are watched, those of ``Branches`` included.
+        calls: Denoiser calls of a step.
+        device: This rank's.
+        record: Also record the collectives.
+        reference: Timed before each step.
     """
 
     def __init__(self, denoiser: Any, calls: int, device: torch.device, record: bool, reference: Reference) -> None:

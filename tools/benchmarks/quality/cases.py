@@ -24,11 +24,11 @@ class Case:
     """One method at one setting.
 
     Attributes:
-        method: its name in tables.
-        setting: tells the method's cases with one reference apart.
-        steps: denoising steps of the reference.
-        taken: steps the pipeline is asked for.
-        switch: makes a pipeline use the method, within the context.
+        method: Its name in tables.
+        setting: Tells the method's cases with one reference apart.
+        steps: Denoising steps of the reference.
+        taken: Steps the pipeline is asked for.
+        switch: Makes a pipeline use the method, within the context.
     """
 
     method: str
@@ -60,7 +60,7 @@ def schedule(steps: int, evaluations: int) -> spectrum.SpectrumConfig:
     """Return options that evaluate just so many steps: the published growth of the window if that fits, else the least.
 
     Raises:
-        ValueError: no growth gives that count.
+        ValueError: No growth gives that count.
     """
     for flex in (*PUBLISHED, *np.arange(0, 60, 0.05).round(2).tolist()):
         config = spectrum.SpectrumConfig(flex_window=flex)

@@ -30,11 +30,11 @@ class Subject:
     """A loaded embedded model and what it is asked for.
 
     Attributes:
-        name: of its config.
-        generator: the plain pipeline.
-        scenes: what the sentences say: int64 (n, ...); calibrations use other sentences.
-        settings: of the model's config: size, frames, guidance.
-        seed: of the noise.
+        name: Name of its config.
+        generator: The plain pipeline.
+        scenes: What the sentences say: int64 (n, ...); calibrations use other sentences.
+        settings: Size, frames and guidance of the model's config.
+        seed: Seed of the noise.
     """
 
     name: str

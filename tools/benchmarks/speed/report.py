@@ -70,9 +70,8 @@ def _is_full(entry: Entry, model: str) -> bool:
 def _machine(results: dict[str, Any]) -> list[str]:
     machine, settings = results["machine"], results["machine"]["settings"]
     clock = {
-        "wall": "Times are by the clock on the wall.",
-        "processor": "Times are processor seconds of the one thread, which other processes disturb less than those by "
-        "the clock on the wall.",
+        "wall": "Times are wall-clock times.",
+        "processor": "Times are CPU seconds of one thread: other processes disturb these less than wall-clock time.",
     }
     parts = [
         f"## {machine['device']}",
