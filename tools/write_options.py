@@ -1,19 +1,19 @@
 """Write the option tables of README.md and docs/options.md from the schema: ``python -m tools.write_options``."""
 
-import re
 from pathlib import Path
 
 from jobs.options.table import long_table, short_table
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = re.compile(r"(<!-- options -->\n\n).*?(\n\n<!-- /options -->)", re.DOTALL)
+BEFORE, AFTER = "<!-- options -->\n\n", "\n\n<!-- /options -->"
 
 
 def main() -> None:
     """Replace what stands between the marks."""
     for page, table in (("README.md", short_table()), ("docs/options.md", long_table())):
         path = ROOT / page
-        path.write_text(TABLE.sub(lambda match, table=table: match[1] + table + match[2], path.read_text()))
+        text = path.read_text()
+        path.write_text(text.partition(BEFORE)[0] + BEFORE + table + AFTER + text.partition(AFTER)[2])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,163 @@
+"""The quality benchmark at its smallest: that it measures what it says, not what comes out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spectrum import CalibratedRule, Calibration
+from tools.benchmarks.quality import __main__ as command
+from tools.benchmarks.quality import agreement, cases, foretold, metrics, report, sampling
+from tools.benchmarks.quality.calibrated import calibrated_cases
+
+
+def test_psnr_and_ssim_of_known_differences():
+    black = np.zeros((2, 8, 8, 3), np.uint8)
+    assert metrics.psnr(black, black).tolist() == [99.0, 99.0]
+    assert metrics.ssim(black, black).tolist() == [1.0, 1.0]
+    one_off = black + np.uint8([[[[1]]], [[[255]]]])
+    assert metrics.psnr(one_off, black) == pytest.approx([48.13, 0.0], abs=0.01)
+    near, far = metrics.ssim(one_off, black)
+    assert far < near < 1
+    clips = np.stack([black, one_off], axis=1)  # two clips of two frames: like the reference, and the frame above
+    assert metrics.ssim(clips, np.stack([black, black], axis=1)) == pytest.approx([(1 + near) / 2, (1 + far) / 2])
+
+
+@pytest.mark.parametrize(("steps", "counts"), cases.EVALUATIONS.items())
+def test_every_evaluation_count_has_a_schedule(steps: int, counts: tuple[int, ...]):
+    for count in counts:
+        assert len(cases.schedule(steps, count).evaluated_steps(steps)) == count
+    assert cases.schedule(50, 14).flex_window == 0.75 and cases.schedule(50, 10).flex_window == 3.0
+
+
+def test_every_case_has_a_key_of_its_own():
+    keys = [case.key for steps in cases.EVALUATIONS for case in cases.all_cases(steps)]
+    assert len(set(keys)) == len(keys) > 100
+
+
+def test_a_tiny_run_measures_what_is_missing_and_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """The smoke test: from the command line to page and figure, every method, in two calls."""
+    monkeypatch.setattr(cases, "EVALUATIONS", {8: (6,)})
+    monkeypatch.setattr(cases, "THRESHOLDS", (0.5,))
+    monkeypatch.setattr(cases, "SHARES", (0.5,))
+    arguments = ["--models", "demo", "--steps", "8", "--prompts", "2", "--threads", "1", "--out", str(tmp_path)]
+    assert command.main([*arguments, "--methods", "linear"]) == 0
+    assert command.main(arguments) == 0
+    assert capsys.readouterr().err.count("linear") == 1, "measured again"
+    rows = json.loads((tmp_path / "quality.json").read_text())["models"]["demo"]["rows"]
+    measured = {row["method"]: row for row in rows.values() if "method" in row}
+    assert measured.keys() == {case.method for case in cases.all_cases(8)}
+    for method, row in measured.items():
+        exact = method not in ("TaylorSeer", "TaylorSeer lite", "FirstBlockCache")
+        assert row["evaluations"] == 6 if exact else 1 <= row["evaluations"] < 8, method
+        assert 0 < row["psnr"] < 99 and len(row["psnr_each"]) == 2, f"{method} changed nothing"
+    page = (tmp_path / "quality.md").read_text()
+    assert "## demo, 8 steps, 2 prompts" in page
+    assert all(f"| {method} " in page or f"- {method}, PSNR at evaluations counted" in page for method in measured)
+    assert (tmp_path / "quality-demo-8.png").stat().st_size > 10_000
+    (tmp_path / "quality.md").unlink()
+    assert command.main([*arguments, "--render"]) == 0
+    assert (tmp_path / "quality.md").read_text() == page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--models", "flux"], "error: there is no model 'flux': choose among demo, demo-video\n"),
+        (["--steps", "30"], "error: there is no case with --steps '30': choose among 50, 28\n"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith(sentence)
+
+
+def test_the_best_parity_row_is_that_of_the_highest_mean():
+    rows = [
+        {"method": method, "evaluations": 10, "psnr": psnr}
+        for method, psnr in (("linear", 40.0), ("Chebyshev w=0.5 H=n", 47.0), ("calibrated", 50.0))
+    ]
+    best = report.best_parity(rows, 10)
+    assert best and best["psnr"] == 47.0
+    assert report.best_parity(rows, 9) is None
+
+
+# Expected errors against measured quality
+
+
+def features(steps: int = 12) -> np.ndarray:
+    """Random walks (samples, steps, size), of which the Gram matrix below is exact."""
+    return np.random.default_rng(0).standard_normal((8, steps, 16)).cumsum(axis=1) + 5
+
+
+def rule(steps: int = 12) -> CalibratedRule:
+    walks = features(steps)
+    return CalibratedRule(Calibration({steps: (walks @ walks.mT).mean(axis=0)[None]}, {}))
+
+
+def test_products_of_errors_are_those_of_the_forecasts():
+    evaluated = (0, 2, 3, 7)
+    walks = features()
+    errors = np.zeros_like(walks)
+    for step in set(range(12)) - set(evaluated):
+        before = [known for known in evaluated if known < step]
+        errors[:, step] = walks[:, step] - np.einsum("k,bkf->bf", rule().weights(before, step, 12), walks[:, before])
+    size = np.sqrt((walks**2).sum(axis=2).mean(axis=0))
+    expected = np.einsum("bif,bjf->ij", errors, errors) / len(walks) / np.outer(size, size)
+    products = foretold.error_products(rule(), 12, evaluated)
+    np.testing.assert_allclose(products, expected, atol=1e-9)
+    assert foretold.COSTS[foretold.CHOSEN](products, np.ones(12)) == pytest.approx(rule().expected_error(12, evaluated))
+
+
+def test_schedules_to_compare_have_the_counts_asked_for():
+    found = foretold.schedules(rule(50), 50, (8, 10))
+    assert {len(evaluated) for evaluated in found} == {8, 10}
+    assert sorted(found.values()) == ["published"] * 2 + ["random"] * 12 + ["searched"] * 2
+    assert all(evaluated[0] == 0 and sorted({*evaluated}) == [*evaluated] for evaluated in found)
+
+
+def test_correlations_are_over_all_schedules_and_within_counts():
+    rows = [
+        {"evaluated": [0] * count, "psnr": psnr, "costs": {"cost": cost}}
+        for count, psnr, cost in ((8, 30, 9.0), (8, 31, 8.0), (8, 32, 7.0), (9, 40, 1.0), (9, 41, 2.0), (9, 42, 3.0))
+    ]
+    everywhere, within = foretold.correlations(rows, "cost")
+    assert within == pytest.approx(0) and -1 < everywhere < -0.5
+
+
+def test_a_tiny_agreement_compares_schedules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The smoke test of its command: searched, published and random schedules of one count."""
+    monkeypatch.setattr(agreement, "COUNTS", {28: (6,)})
+    monkeypatch.setattr(agreement, "PROMPTS", 2)
+    monkeypatch.setattr(foretold, "RANDOM", 1)
+    arguments = ["--models", "demo", "--threads", "1", "--out", str(tmp_path)]
+    assert agreement.main(arguments) == 0
+    rows = json.loads((tmp_path / "quality-agreement.json").read_text())["demo 28"]
+    assert sorted(row["kind"] for row in rows) == ["published", "random", "searched"]
+    for row in rows:
+        assert len(row["evaluated"]) == 6 and 0 < row["psnr"] < 99
+        assert row["costs"].keys() == foretold.COSTS.keys() and all(cost > 0 for cost in row["costs"].values())
+    page = (tmp_path / "quality-agreement.md").read_text()
+    assert f"| {foretold.CHOSEN} (used) " in page
+    assert (tmp_path / "quality-agreement.png").stat().st_size > 5_000
+    assert agreement.main([*arguments, "--render"]) == 0
+    assert (tmp_path / "quality-agreement.md").read_text() == page
+
+
+@pytest.mark.parametrize("name", sampling.BATCH)
+def test_choices_are_made_on_other_sentences_and_other_noise(name: str):
+    one = sampling.subject(name, 64)
+    other = sampling.others(one, 16)
+    assert len(set(other.captions())) == 16 and not set(other.captions()) & set(one.captions())
+    assert other.seed != one.seed
+
+
+@pytest.mark.parametrize("name", sampling.BATCH)
+def test_embedded_models_have_calibrated_cases(name: str):
+    assert [case.method for case in calibrated_cases(name, 28)] == ["calibrated", "searched"] * 5
+    assert calibrated_cases(name, 30) == []

@@ -1,1 +1,0 @@
-"""What a sample shared by several ranks costs, measured and modelled: ``python -m tools.bench_parallel``."""

@@ -1,1 +1,0 @@
-"""What forecasting costs in quality, on the embedded models, beside its peers at equal evaluation counts."""

@@ -1,1 +1,0 @@
-"""How fast the runner plans, writes and stays out of the generator's way: ``python -m tools.bench_runner``."""

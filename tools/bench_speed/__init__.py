@@ -1,1 +1,0 @@
-"""How fast denoisers of real size run, plain and with Spectrum and its peers: ``python -m tools.bench_speed``."""

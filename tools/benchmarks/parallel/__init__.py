@@ -1,0 +1,1 @@
+"""What a sample shared by several ranks costs, measured and modelled: ``python -m tools.benchmarks.parallel``."""

@@ -1,0 +1,1 @@
+"""What forecasting costs in quality, on the embedded models: ``python -m tools.benchmarks.quality``."""

@@ -1,0 +1,113 @@
+"""The pictures and clips: test sentences, one noise for each, and the pipeline that makes them."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jobs.dataset.layout import Layout
+from jobs.dataset.prompts import PromptTable
+from jobs.model.pipeline import BatchPipeline, load_pipeline
+from jobs.options.compose import compose_options
+from jobs.options.schema import SampleOptions
+from jobs.run.resolve import resolve
+from jobs.run.run import Run
+from tools.benchmarks.common.denoisers import last_query
+from tools.benchmarks.quality.cases import Case
+from tools.training import score
+from tools.training.domain import IMAGE, VIDEO, Domain
+
+BATCH = {"demo": 16, "demo-video": 8}
+DOMAINS = {"demo": IMAGE, "demo-video": VIDEO}
+SEED = 1  # of the noise
+OTHER_SEED = 4242  # of the sentences and the noise that choices are made on
+
+
+@dataclass
+class Subject:
+    """A loaded embedded model and what it is asked for.
+
+    Attributes:
+        name: Name of its config.
+        pipeline: The plain pipeline.
+        scenes: What the sentences say: int64 (n, ...); calibrations use other sentences.
+        settings: Size, frames and guidance of the model's config.
+        seed: Seed of the noise.
+    """
+
+    name: str
+    pipeline: BatchPipeline
+    scenes: Tensor
+    settings: SampleOptions
+    seed: int = SEED
+
+    @property
+    def domain(self) -> Domain:
+        """What the model draws."""
+        return DOMAINS[self.name]
+
+    def captions(self) -> list[str]:
+        """Return the sentences."""
+        return [self.domain.caption(scene) for scene in self.scenes]
+
+    def accuracy(self, made: np.ndarray) -> float:
+        """Return the share of samples that show all that was asked for."""
+        return score.accuracy(self.domain, torch.from_numpy(made), self.scenes)["all"]
+
+
+def subject(name: str, count: int) -> Subject:
+    """Load an embedded model; half of its ``count`` sentences are of combinations that it was never trained on."""
+    run = plain_run(name)
+    halves = ((count - count // 2, False), (count // 2, True))
+    scenes = torch.cat([score.scored_scenes(DOMAINS[name], half, held_out) for half, held_out in halves])
+    pipeline = load_pipeline(run.options.model, None, run.checkpoint, device="cpu")
+    return Subject(name, pipeline, scenes, run.layout.defaults)
+
+
+def plain_run(name: str) -> Run:
+    """Return a run of the model with its defaults and without acceleration; nothing is on the disk."""
+    return resolve(compose_options([f"model={name}", "algo=nocache", "device=cpu"]))
+
+
+def others(subject: Subject, count: int) -> Subject:
+    """Return the same with ``count`` other sentences, none of them one of ``subject``, and other noise."""
+    domain = subject.domain
+    generator = torch.Generator().manual_seed(OTHER_SEED)
+    taken = set(subject.captions())
+    drawn = [domain.sample_scenes(100, generator, held_out=held_out) for held_out in (False, True)]
+    fresh = [[scene for scene in scenes if domain.caption(scene) not in taken] for scenes in drawn]
+    scenes = torch.stack([*fresh[0][: count // 2], *fresh[1][: count - count // 2]])
+    return replace(subject, scenes=scenes, seed=OTHER_SEED)
+
+
+def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray, float]:
+    """Make every sample, plainly or with a case's method.
+
+    Returns:
+        uint8 (n, height, width, 3) or (n, frames, height, width, 3), and how many times a trajectory ran the network
+        whole, on average.
+    """
+    captions = subject.captions()
+    table = PromptTable(Path("captions"), "", captions, range(len(captions)))
+    size = BATCH[subject.name]
+    layout = Layout(table, replace(subject.settings, num_inference_steps=steps), subject.seed, 1, size, size)
+    pipe = subject.pipeline.pipeline
+    runs = 0
+
+    def count(*_: Any) -> None:
+        nonlocal runs
+        runs += 1
+
+    made = []
+    with ExitStack() as stack:
+        stack.callback(last_query(pipe.transformer).register_forward_pre_hook(count).remove)
+        if case:
+            stack.enter_context(case.switch(pipe))
+        for shard in range(layout.num_shards):
+            made += subject.pipeline(layout.batches(shard)[0])
+    branches = 2 if subject.settings.guidance_scale > 1 else 1
+    return np.stack(made), runs / layout.num_shards / branches

@@ -1,0 +1,159 @@
+"""Measure methods side by side on denoisers of real size: ``python -m tools.benchmarks.speed --model flux``.
+
+What is timed: whole calls of diffusers' own pipelines from embeddings to latents, plain and with Spectrum, TaylorSeer,
+FirstBlockCache and cache-dit, all of which evaluate as many steps. The denoisers have the configs of public models and
+random weights. Methods take turns, and speedups are medians of ratios within a turn.
+
+One table a model; results are kept in ``speed-DEVICE.json``, where a method that is measured again replaces its row,
+and ``speed.md`` shows those of all machines. Plain is measured in every call, so that ratios are of one call.
+"""
+
+import argparse
+import gc
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.store.atomic import write_bytes, write_json
+from tools.benchmarks.common.catalog import MODELS
+from tools.benchmarks.common.command import new_parser, refuse_below, refuse_unknown
+from tools.benchmarks.common.denoisers import Scale
+from tools.benchmarks.common.device import describe_device
+from tools.benchmarks.common.machine import results_file
+from tools.benchmarks.common.methods import KINDS, Method, expand
+from tools.benchmarks.common.timing import watched
+from tools.benchmarks.speed.forecast import ROWS, forecast_ratio
+from tools.benchmarks.speed.measure import Conditions, measure
+from tools.benchmarks.speed.report import COMMAND, render
+from tools.benchmarks.speed.results import load, put_forecast, put_rows
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+FORECAST_REPEATS = 7
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what was asked for and write file and page."""
+    deadline = time.perf_counter()
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    models, methods, device, dtype = _checked(parser, options)
+    deadline += options.time_limit
+    options.out.mkdir(parents=True, exist_ok=True)
+    if not options.render:
+        conditions = Conditions(options.scale, options.steps, options.repeats, device, dtype, deadline)
+        _measure(models, methods, conditions, options.forecast, options.out)
+    _render(options.out)
+    print(options.out / "speed.md")
+    return 0
+
+
+def _measure(models: list[str], methods: list[Method], conditions: Conditions, forecast: bool, out: Path) -> None:
+    here = describe_device(conditions.device)
+    path = results_file(out, "speed", here["device"])
+    results = load(path, here)
+
+    def save() -> None:
+        write_json(path, results)
+        _render(out)
+
+    for name in models:
+        if time.perf_counter() > conditions.deadline:
+            print(f"no time for {name}: give it a call of its own or a longer --time-limit", file=sys.stderr)
+        elif forecast:
+            _forecasts(name, conditions, results)
+            save()
+        else:
+            _table(name, methods, conditions, results, save)
+
+
+def _table(
+    name: str, methods: list[Method], conditions: Conditions, results: dict[str, Any], save: Callable[[], None]
+) -> None:
+    model = MODELS[name]
+    size = model.size(Scale(conditions.scale))
+    with torch.device("meta"):
+        parameters = sum(one.numel() for one in model.denoiser_class()(**size.config).parameters())
+    head = {
+        "model": name,
+        "scale": conditions.scale,
+        "steps": conditions.steps,
+        "dtype": str(conditions.dtype).removeprefix("torch."),
+        "parameters": parameters,
+        "call": size.call,
+        "feature": list(size.feature),
+    }
+    print(f"measuring: {name}, {parameters / 1e9:.3g} B parameters", file=sys.stderr)
+    rows: dict[str, Any] = {}
+    context: dict[str, Any] = {}
+    with watched(context):
+        for rows in measure(model, methods, conditions):
+            put_rows(results, head, rows)
+            save()
+    for row in rows.values():
+        row["cores_busy_elsewhere"] = context["cores_busy_elsewhere"]
+    save()
+    gc.collect()
+    if conditions.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _forecasts(name: str, conditions: Conditions, results: dict[str, Any]) -> None:
+    for dtype in DTYPES.values():
+        for rows in ROWS:
+            print(f"measuring: forecast from {rows} features of {name}, {dtype}", file=sys.stderr)
+            row = forecast_ratio(MODELS[name], conditions.scale, rows, dtype, conditions.device, FORECAST_REPEATS)
+            put_forecast(results, {"model": name, "scale": conditions.scale}, row)
+
+
+def _render(folder: Path) -> None:
+    machines = [json.loads(path.read_text()) for path in sorted(folder.glob("speed-*.json"))]
+    write_bytes(folder / "speed.md", render(machines).encode())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = new_parser(COMMAND, __doc__)
+    kinds = ",".join(kind for kind in KINDS if kind != "plain")
+    parser.add_argument("--model", default=",".join(MODELS), help="some of %(default)s, which is the default")
+    parser.add_argument(
+        "--methods",
+        default=kinds,
+        help="some of plain,%(default)s; each but plain stands for two, with -0.75 or -3 for one; default: all",
+    )
+    parser.add_argument("--steps", type=int, default=50, help="denoising steps; default: %(default)s")
+    parser.add_argument("--scale", type=float, default=1.0, help="shrinks blocks, heads and tokens; default: 1, real")
+    parser.add_argument("--repeats", type=int, default=3, help="turns, at most; default: %(default)s")
+    parser.add_argument("--time-limit", type=float, default=math.inf, help="seconds for the whole call; default: none")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    parser.add_argument("--dtype", choices=DTYPES, help="default: bf16 on a GPU, fp32 on a CPU")
+    parser.add_argument("--forecast", action="store_true", help="measure the forecast alone, beside a copy")
+    return parser
+
+
+def _checked(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> tuple[list[str], list[Method], torch.device, torch.dtype]:
+    """Return models, methods, device and dtype of the options, or end the program with a sentence if one is wrong."""
+    models = options.model.split(",")
+    refuse_unknown(parser, "model", models, MODELS)
+    try:
+        methods = expand(options.methods.split(","))
+    except ValueError as error:
+        parser.error(f"there is no method {str(error)!r}: choose among {', '.join(KINDS)}, or KIND-0.75 and KIND-3")
+    refuse_below(parser, options, 1, "steps", "repeats", "time_limit")
+    if not 0 < options.scale <= 1:
+        parser.error(f"--scale must be above 0 and at most 1, not {options.scale:g}")
+    gpu = torch.cuda.is_available()
+    if options.device == "cuda" and not gpu:
+        parser.error("torch sees no CUDA device here: use --device cpu with a small --scale")
+    device = torch.device("cuda:0" if gpu and options.device != "cpu" else "cpu")
+    return models, methods, device, DTYPES[options.dtype or ("bf16" if device.type == "cuda" else "fp32")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

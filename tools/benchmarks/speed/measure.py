@@ -1,0 +1,152 @@
+"""All methods on one model: a short call of each to warm up, then calls in turns until the time is used up."""
+
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tools.benchmarks.common.denoisers import Model, Scale, build, call_arguments
+from tools.benchmarks.common.methods import Method
+from tools.benchmarks.common.peers import NotSupported, Schedule
+from tools.benchmarks.speed.timing import Run, timed_call
+
+WARM_UP_STEPS = 4  # two of them forecast
+LEAST_PLAIN_STEPS = 8
+MARGIN = 1.1  # a call takes longer than its steps
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the methods of one table have in common. ``deadline`` is a time of ``time.perf_counter``."""
+
+    scale: float
+    steps: int
+    repeats: int
+    device: torch.device
+    dtype: torch.dtype
+    deadline: float
+
+
+def measure(model: Model, methods: list[Method], conditions: Conditions) -> Iterator[dict[str, Row]]:
+    """Measure the methods side by side; yield the rows by name after each call.
+
+    A row is a result, or says under ``not_supported`` why there is none. A method that the time does not suffice for
+    has no row.
+    """
+    size = model.size(Scale(conditions.scale))
+    pipe = build(model, size, conditions.device, conditions.dtype)
+    arguments = call_arguments(model, size, conditions.device, conditions.dtype)
+    rows: dict[str, Row] = {}
+    estimates: dict[str, float] = {}
+    for method in methods:
+        outcome = _attempt(method, pipe, arguments, method.schedule(WARM_UP_STEPS, warmup_steps=1))
+        if isinstance(outcome, Run):
+            estimates[method.name] = _estimate(outcome, len(method.schedule(conditions.steps).evaluated), conditions)
+        else:
+            rows[method.name] = {"not_supported": outcome}
+    yield dict(rows)
+
+    names, plain_steps = fit(estimates, conditions.steps, conditions.deadline - time.perf_counter())
+    for name in estimates.keys() - set(names):
+        print(f"no time for {name}: give it a call of its own or a longer --time-limit", file=sys.stderr)
+    runs: dict[str, list[Run]] = {name: [] for name in names}
+    for turn in range(conditions.repeats):
+        start = time.perf_counter()
+        for method in [one for one in methods if one.name in runs]:
+            steps = conditions.steps if method.flex else plain_steps
+            outcome = _attempt(method, pipe, arguments, method.schedule(steps))
+            if isinstance(outcome, Run):
+                runs[method.name].append(outcome)
+                print(f"turn {turn + 1}: {method.name} {outcome.seconds:.2f} s", file=sys.stderr)
+            else:
+                rows[method.name] = {"not_supported": outcome}
+                del runs[method.name]
+            measured = {name: many for name, many in runs.items() if many}
+            yield rows | {name: summarize(many, runs["plain"], conditions.steps) for name, many in measured.items()}
+        if time.perf_counter() + (time.perf_counter() - start) > conditions.deadline:
+            break
+
+
+def fit(estimates: dict[str, float], steps: int, budget: float) -> tuple[list[str], int]:
+    """Choose what one turn can hold.
+
+    Args:
+        estimates: Seconds that each method takes for all steps, by name; plain is among them.
+        steps: Steps of the schedule.
+        budget: Seconds there are for the turn.
+
+    Returns:
+        The methods, the last ones left out if need be, and the number of steps that plain is run for: all, or as
+        many as there is time for; its steps are all alike.
+    """
+    names, least = list(estimates), min(steps, LEAST_PLAIN_STEPS)
+    while True:
+        others = sum(estimates[name] for name in names if name != "plain")
+        plain_steps = int(min(steps, (budget - others) / (estimates["plain"] / steps)))
+        if plain_steps >= least or len(names) == 1:
+            return names, max(plain_steps, least)
+        names.pop()
+
+
+def summarize(runs: list[Run], plain: list[Run], steps: int) -> Row:
+    """Return the medians of a method's runs, beside those of the plain pipeline in the same turns (the first ones)."""
+    seconds = [run.scaled_seconds(steps) for run in runs]
+    beside = [run.scaled_seconds(steps) for run in plain[: len(runs)]]
+    first = runs[0]
+    row: Row = {
+        "seconds": statistics.median(seconds),
+        "all_seconds": seconds,
+        "plain_seconds": statistics.median(beside),
+        "speedup": statistics.median(other / own for own, other in zip(seconds, beside, strict=True)),
+        "calls": first.calls,
+        "evaluated": first.evaluated,
+        "full_ms": _median([ms for run in runs for ms in run.full_ms]),
+        "forecast_ms": _median([ms for run in runs for ms in run.forecast_ms]),
+        "peak_bytes": max((run.peak_bytes for run in runs if run.peak_bytes), default=None),
+    }
+    if first.steps != steps:
+        row["steps_run"] = first.steps
+    return row
+
+
+def _attempt(method: Method, pipe: Any, arguments: dict[str, Any], schedule: Schedule) -> Run | str:
+    """Make one call with the method; return the reason where there is none."""
+    outcome = _outcome(method, pipe, arguments, schedule)
+    if torch.cuda.is_available():
+        gc.collect()  # hooks of peers hold features in reference cycles
+        if isinstance(outcome, str):
+            torch.cuda.empty_cache()
+    return outcome
+
+
+def _outcome(method: Method, pipe: Any, arguments: dict[str, Any], schedule: Schedule) -> Run | str:
+    try:
+        with method.on(pipe, schedule):
+            return timed_call(pipe, arguments, schedule.steps)
+    except NotSupported as error:
+        return str(error)
+    except torch.OutOfMemoryError:
+        if method.kind == "plain":  # nothing could be compared with it
+            raise
+        return "out of memory"
+    except Exception as error:
+        if method.kind in ("plain", "spectrum"):
+            raise
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+
+
+def _estimate(run: Run, evaluated: int, conditions: Conditions) -> float:
+    """Return the seconds for all steps, from a short run."""
+    full, forecast = _median(list(run.full_ms)) or 0, _median(list(run.forecast_ms)) or 0
+    return MARGIN * (evaluated * full + (conditions.steps - evaluated) * forecast) / 1e3
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None

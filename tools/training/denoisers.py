@@ -1,0 +1,130 @@
+"""Train a denoiser and its text encoders by flow matching on latents of drawn samples.
+
+What pictures and clips share; ``image`` and ``video`` say what differs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tools.training import autoencoders, checkpoint
+from tools.training.autoencoders import AutoencoderTask
+from tools.training.loop import Schedule, fit
+from tools.training.text import tokenize
+
+BATCH = 64
+MUON_LR, ADAM_LR = 2e-3, 1e-3  # the highest
+CAPTION_DROPOUT = 0.1  # empty prompts in training make classifier-free guidance work
+SCHEDULE = Schedule(warmup_steps=100, cooldown_share=0.2, average_decay=0.995)
+FILE = "denoiser.pt"
+
+
+@dataclass(frozen=True)
+class DenoiserTask:
+    """A denoiser and how it learns.
+
+    Attributes:
+        autoencoder: Makes its latents.
+        new: Makes the model with random weights: (noisy latents, share of noise (n,), token ids of each tokenizer).
+        tokenizers: One for each text encoder.
+        encode: (autoencoder, drawn samples) -> latents with mean 0 and standard deviation 1, n first.
+        new_pipeline: (autoencoder, denoiser) -> the pipeline made of all parts.
+        pool_size: Samples that are drawn and encoded once.
+        chunk: Samples that are drawn and encoded together.
+    """
+
+    autoencoder: AutoencoderTask
+    new: Callable[[], nn.Module]
+    tokenizers: Callable[[], list[Any]]
+    encode: Callable[[Any, Tensor], Tensor]
+    new_pipeline: Callable[[Any, Any], Any]
+    pool_size: int
+    chunk: int
+
+
+def train(task: DenoiserTask, work: Path, minutes: float, seed: int = 0) -> None:
+    """Train for ``minutes`` of computing in all, over however many runs, and keep ``work/denoiser.pt``.
+
+    Args:
+        task: What is trained.
+        work: Directory with the trained autoencoder; receives the pool, the checkpoint and the loss curve.
+        minutes: Time budget; the learning rate falls linearly to zero over its last fifth.
+        seed: Of weights, samples and noise.
+    """
+    latents, captions = load_pool(task, work, seed + 10)
+    tokenizers = task.tokenizers()
+    ids, empty = ([tokenize(one, texts) for one in tokenizers] for texts in (captions, [""]))
+    torch.manual_seed(seed)
+    model = task.new()
+
+    def draw_loss(generator: Generator) -> Tensor:
+        rows = torch.randint(len(latents), (BATCH,), generator=generator)
+        dropped = (torch.rand(BATCH, generator=generator) < CAPTION_DROPOUT)[:, None]
+        read = [torch.where(dropped, nothing, some[rows]) for nothing, some in zip(empty, ids, strict=True)]
+        return flow_loss(lambda x, sigma: model(x, sigma, *read), latents[rows].float(), generator)
+
+    fit(work / FILE, model, new_optimizers(model), draw_loss, minutes, SCHEDULE, seed=seed + 1)
+
+
+@torch.no_grad()
+def load_pool(task: DenoiserTask, work: Path, seed: int) -> tuple[Tensor, list[str]]:
+    """Draw and encode the pool, or read it from ``work/pool.pt`` if an earlier run did.
+
+    Returns:
+        Latents, float16, n first, and the samples' captions.
+    """
+    domain = task.autoencoder.domain
+    state = checkpoint.load(work / "pool.pt")
+    if state is None or len(state["latents"]) < task.pool_size:
+        generator = Generator().manual_seed(seed)
+        model, scenes = autoencoders.load(task.autoencoder, work), domain.sample_scenes(task.pool_size, generator)
+        encoded = [task.encode(model, domain.draw(rows, generator)).half() for rows in scenes.split(task.chunk)]
+        state = {"latents": torch.cat(encoded), "scenes": scenes}
+        checkpoint.save(work / "pool.pt", state)
+    return state["latents"], [domain.caption(scene) for scene in state["scenes"]]
+
+
+def new_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+    """Return Muon for the blocks' attention and feed-forward matrices, AdamW for all else."""
+    matrices: list[Tensor] = []
+    rest: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        block = "blocks." in name or ".block." in name or ".layers." in name  # of Flux and Wan, T5, CLIP
+        hidden = parameter.ndim == 2 and block and "norm" not in name and "bias" not in name
+        (matrices if hidden else rest).append(parameter)
+    return [
+        torch.optim.Muon(matrices, lr=MUON_LR, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=ADAM_LR, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def noise_levels(n: int, generator: Generator) -> Tensor:
+    """Draw shares of noise, float of shape (n,): logit-normal, one from each of n equally likely slices."""
+    slices = (torch.arange(n) + torch.rand(n, generator=generator)) / n
+    return torch.special.ndtri(slices.clamp(1e-4, 1 - 1e-4)).mul(1.1).add(0.6).sigmoid()
+
+
+def flow_loss(velocity: Callable[[Tensor, Tensor], Tensor], latents: Tensor, generator: Generator) -> Tensor:
+    """Return the mean squared error of the velocity between latents and noise.
+
+    Args:
+        velocity: The model: (noisy latents, share of noise (n,)) -> prediction of noise minus latents.
+        latents: float32, n first.
+        generator: Of noise and its shares.
+
+    Returns:
+        Scalar.
+    """
+    noise = torch.randn(latents.shape, generator=generator)
+    sigma = noise_levels(len(latents), generator)
+    noisy = latents.lerp(noise, sigma.view(-1, *[1] * (latents.ndim - 1)))
+    # Of the attention kernels for CPUs, the plain one is the fastest backwards at 80 to 180 tokens.
+    with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        prediction = velocity(noisy, sigma)
+    return F.mse_loss(prediction.float(), noise - latents)

@@ -1,0 +1,1 @@
+"""The video model: clips of one shape that moves or stands still."""
