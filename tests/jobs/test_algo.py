@@ -14,7 +14,7 @@ import spectrum
 from jobs import demo
 from jobs.algo import forecasting, read_calibration, with_defaults
 from jobs.errors import BadInput
-from jobs.options import identity
+from jobs.options import PROJECT, identity
 from jobs.prepare import Prepared, prepare
 from jobs.warn import foreign_calibration, unused_calibration
 from jobs.worker import work
@@ -211,7 +211,10 @@ REFUSED = [
     (("model=flux", "algo.weights=calibrated"), "algo.weights=calibrated needs algo.calibration=FILE: make one with "),
     ((PUBLISHED, "algo.calibration=c.json"), "algo.calibration is used by algo.weights=calibrated only: add that, "),
     (("algo.weights=calibrated", "algo.calibration=none.json"), "algo.calibration none.json cannot be read (No such "),
-    (("algo.weights=calibrated", "algo.calibration=README.md"), "algo.calibration: The calibration README.md is no "),
+    (
+        ("algo.weights=calibrated", f"algo.calibration={PROJECT}/README.md"),
+        f"algo.calibration: The calibration {PROJECT}/README.md is no ",
+    ),
     (("algo.weights=best",), "algo.weights must be one of chebyshev, calibrated, not 'best'"),
     (("model=flux", "algo.schedule=searched"), "algo.schedule=searched needs algo.weights=calibrated: add that, "),
     (
