@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.isolation import Session
 from tools.slurm import INSTALL, Cluster, missing_programs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leaves this directory's tests out, with the reason, where Slurm is not installed."""
+    """Leave this directory's tests out, with the reason, where Slurm is not installed."""
     missing = missing_programs()
     if not missing:
         return
@@ -22,10 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def slurm() -> Iterator[Cluster]:
+def slurm(test_session: Session) -> Iterator[Cluster]:
     """A cluster of two nodes with two pretended GPUs each, in its own directory."""
-    # Not pytest's own temporary directory: its path may be too long for a socket's.
-    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as directory:
+    # In memory, since most of the time until it is up goes into syncing an empty database to the disk. And not in
+    # pytest's own temporary directory: its path may be too long for a socket's.
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir=test_session.memory, ignore_cleanup_errors=True) as directory:
         cluster = Cluster(directory)
         try:
             cluster.up()

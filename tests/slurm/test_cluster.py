@@ -17,14 +17,14 @@ from tools.slurm.processes import Process, Seen, end, matching, wait_for
 
 
 def sbatch(cluster: Cluster, *arguments: str) -> str:
-    """Submits a job and returns its id."""
+    """Submit a job and return its id."""
     result = cluster.run("sbatch", "--parsable", *arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 
 
 def accounting(cluster: Cluster, job: str, *, ended: int) -> dict[str, tuple[str, str]]:
-    """Returns state and exit code by job id, as soon as ``ended`` tasks of the job have them."""
+    """Return state and exit code by job id, as soon as ``ended`` tasks of the job have them."""
     found: dict[str, tuple[str, str]] = {}
 
     def all_ended() -> bool:
@@ -39,7 +39,7 @@ def accounting(cluster: Cluster, job: str, *, ended: int) -> dict[str, tuple[str
 
 
 def belongings(directory: Path) -> list[Process]:
-    """Finds live processes that mention a directory as theirs."""
+    """Find live processes that mention a directory as theirs."""
 
     def mentions(seen: Seen) -> bool:
         return any(str(directory) in text for text in (seen.directory, *seen.environment.values()))

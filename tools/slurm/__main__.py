@@ -8,7 +8,7 @@ from tools.slurm.cluster import Cluster, ClusterError, default_directory
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.slurm", description="A one-machine Slurm.")
     parser.add_argument("command", choices=("up", "down", "status"))
     parser.add_argument("--dir", type=Path, default=default_directory(), help="default: %(default)s")

@@ -44,11 +44,11 @@ class Cluster:
         self.directory = Path(directory or default_directory()).resolve()
 
     def env(self) -> dict[str, str]:
-        """Returns the variables that make Slurm's commands speak to this cluster."""
+        """Return the variables that make Slurm's commands speak to this cluster."""
         return {"SLURM_CONF": str(self.directory / "etc" / "slurm.conf")}
 
     def run(self, *command: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """Runs one of Slurm's commands against this cluster, with its output captured.
+        """Run one of Slurm's commands against this cluster, with its output captured.
 
         Returns:
             What it answered; the exit code is 124 where it took longer than ``timeout`` seconds.
@@ -61,21 +61,21 @@ class Cluster:
             return subprocess.CompletedProcess(command, 124, "", f"no answer in {timeout:g} s")
 
     def daemons(self) -> dict[str, Process | None]:
-        """Returns each daemon's process, None where it does not run."""
+        """Return each daemon's process, None where it does not run."""
         known = {name: Process(**found) for name, found in self._state().get("daemons", {}).items()}
         return {name: known[name] if name in known and known[name].alive() else None for name in DAEMONS}
 
     def running(self) -> bool:
-        """Whether every daemon runs."""
+        """Tell whether every daemon runs."""
         return all(self.daemons().values())
 
     def nodes(self) -> dict[str, str]:
-        """Returns each node's state in Slurm's words; empty when slurmctld does not answer."""
+        """Return each node's state in Slurm's words; empty when slurmctld does not answer."""
         lines = self.run("sinfo", "-hN", "-o", "%N %T", timeout=15).stdout.splitlines()
         return {node: state for node, state in (line.split(maxsplit=1) for line in lines)}
 
     def up(self) -> None:
-        """Starts what does not run, and returns when both nodes take jobs.
+        """Start what does not run, and return when both nodes take jobs.
 
         Raises:
             ClusterError: A program is missing, the directory is unfit or a daemon does not start.
@@ -100,7 +100,7 @@ class Cluster:
                 raise ClusterError(f"The nodes did not become ready ({self.nodes()}): see {logs}.")
 
     def down(self) -> None:
-        """Cancels all jobs and ends every process that this cluster started, and no other."""
+        """Cancel all jobs and end every process that this cluster started, and no other."""
         if not self._state_file.exists():
             return
         with self._lock():
@@ -147,7 +147,7 @@ class Cluster:
             self.directory.chmod(0o700)
 
     def _prepare(self) -> Layout:
-        """Writes every file the daemons need; ports change only while nothing runs."""
+        """Write every file the daemons need; ports change only while nothing runs."""
         state = self._state()
         if "ports" not in state or not any(self.daemons().values()):
             state = {"ports": free_ports(2 + len(NODES)), "daemons": {}}

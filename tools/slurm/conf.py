@@ -55,7 +55,7 @@ class Layout:
 
 
 def render(layout: Layout) -> dict[str, str]:
-    """Returns the text of each configuration file by its name in ``etc/``."""
+    """Return the text of each configuration file by its name in ``etc/``."""
     return {
         "slurm.conf": _slurm_conf(layout),
         "slurmdbd.conf": _slurmdbd_conf(layout),
@@ -64,7 +64,7 @@ def render(layout: Layout) -> dict[str, str]:
 
 
 def commands(layout: Layout) -> dict[str, list[str]]:
-    """Returns each daemon's command line; all stay in the foreground, so that their pids are known."""
+    """Return each daemon's command line; all stay in the foreground, so that their pids are known."""
     run, logs, state = (layout.directory / name for name in ("run", "logs", "state"))
     # --force: munged wants its socket within everybody's reach; here only one user may use it.
     munged = ["munged", "--foreground", "--force", f"--key-file={layout.munge_key}"]
@@ -78,7 +78,7 @@ def commands(layout: Layout) -> dict[str, list[str]]:
 
 
 def database_options(layout: Layout) -> list[str]:
-    """Returns what MariaDB and the program that creates its tables must be told alike."""
+    """Return what MariaDB and the program that creates its tables must be told alike."""
     # Small and unsynced: the history of a test cluster may die with the machine.
     sizes = ["--innodb-log-file-size=8M", "--innodb-buffer-pool-size=32M"]
     where = ["--no-defaults", f"--datadir={layout.directory}/state/mariadb", f"--user={layout.user}"]

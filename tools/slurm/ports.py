@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def listens(address: Path | tuple[str, int]) -> bool:
-    """Whether somebody accepts connections at a Unix socket's path or a TCP host and port."""
+    """Tell whether somebody accepts connections at a Unix socket's path or a TCP host and port."""
     with socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX) as client:
         return client.connect_ex(address if isinstance(address, tuple) else str(address)) == 0
 
 
 def free_ports(count: int) -> list[int]:
-    """Finds free TCP ports below the range that outgoing connections take theirs from."""
+    """Find free TCP ports below the range that outgoing connections take theirs from."""
     ports: list[int] = []
     deadline = time.monotonic() + 10
     while len(ports) < count and time.monotonic() < deadline:

@@ -23,24 +23,24 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> "Process":
-        """Identifies the process that has this pid now; one that is gone has an empty start time."""
+        """Identify the process that has this pid now; one that is gone has an empty start time."""
         return cls(pid, _started(pid))
 
     def alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
+        """Tell whether this very process still runs (a zombie does not)."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)  # a child of ours would stay a zombie otherwise
         return bool(self.started) and _started(self.pid) == self.started
 
     def signal(self, number: int) -> None:
-        """Sends a signal if this very process still runs."""
+        """Send a signal if this very process still runs."""
         if self.alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
 
 def end(processes: Iterable[Process], grace: float = 10.0) -> None:
-    """Ends processes with SIGTERM, and after ``grace`` seconds with SIGKILL."""
+    """End processes with SIGTERM, and after ``grace`` seconds with SIGKILL."""
     meant = list(processes)
     for number, seconds in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
         for process in meant:
@@ -50,7 +50,7 @@ def end(processes: Iterable[Process], grace: float = 10.0) -> None:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, interval: float = 0.05) -> bool:
-    """Polls until the condition holds; returns whether it did within ``seconds``."""
+    """Poll until the condition holds; return whether it did within ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -69,7 +69,7 @@ class Seen:
 
 
 def matching(wanted: Callable[[Seen], bool]) -> list[Process]:
-    """Finds processes of this user, other than this one and its ancestors, by what they look like."""
+    """Find processes of this user, other than this one and its ancestors, by what they look like."""
     spared = set(_ancestors(os.getpid()))
     found = []
     for entry in Path("/proc").iterdir():

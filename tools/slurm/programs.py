@@ -14,15 +14,16 @@ PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "
 
 
 def missing_programs() -> list[str]:
-    """Returns the programs that a cluster needs and this machine lacks."""
+    """Return the programs that a cluster needs and this machine lacks."""
     return [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
 
 
 def clean_environment() -> dict[str, str]:
-    """Returns this process's environment without what would steer Slurm's programs elsewhere.
+    """Return this process's environment without what would steer Slurm's programs elsewhere.
 
     Inside an allocation of another Slurm its SLURM_* variables reach every program that is started.
     """
-    prefixes = ("SLURM", "SBATCH", "SRUN", "SALLOC", "SQUEUE", "SACCT", "SINFO", "SCANCEL", "SCONTROL")
+    slurm = ("SLURM", "SBATCH", "SRUN", "SALLOC", "SQUEUE", "SACCT", "SINFO", "SCANCEL", "SCONTROL", "SSTAT", "SPRIO")
+    prefixes = (*slurm, "PMI_", "PMIX_", "MYSQL_", "MARIADB_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return kept | {"PATH": PATH}

@@ -1,0 +1,70 @@
+"""Isolation of the tests: from the machine, from one another, and of the machine from them."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+import psutil
+import pytest
+
+from tests.isolation import Session, enter
+
+# Here and not in a hook: conftest files further down import torch before the first hook is called.
+SESSION = enter()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make SIGTERM an orderly end, with fixtures torn down and a non-zero exit code."""
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a fork of this process has no session to end
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        if config.pluginmanager.hasplugin("dsession"):
+            # An xdist controller runs no tests: all of its children but the guardian are workers, and it would
+            # wait long for those in the middle of a test.
+            for child in psutil.Process().children():
+                if SESSION.guardian and child.pid != SESSION.guardian.pid:
+                    child.terminate()
+        signal.signal(number, signal.SIG_DFL)  # the second one ends this process at once
+        pytest.exit("ended by SIGTERM", returncode=128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+
+
+def pytest_unconfigure() -> None:
+    """End the processes that tests left, so that none of them keeps pytest from exiting."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for child in multiprocessing.active_children():  # an xdist worker would wait for its own until it is killed
+        child.kill()
+    SESSION.end()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def test_session() -> Iterator[Session]:
+    """This session's folders; while its tests run, the working directory is an empty one of them."""
+    before = os.getcwd()
+    os.chdir(SESSION.cwd)
+    yield SESSION
+    os.chdir(before)  # plugins write their reports relative to it
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(test_session: Session) -> Iterator[None]:
+    """Put environment and working directory back after each test, and fail one that left files there."""
+    environment = dict(os.environ)
+    yield
+    os.chdir(test_session.cwd)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update(environment)
+    if left := sorted(entry.name for entry in test_session.cwd.iterdir()):
+        shutil.rmtree(test_session.cwd)
+        test_session.cwd.mkdir()
+        os.chdir(test_session.cwd)
+        pytest.fail(f"the test left {', '.join(left)} in the working directory")
