@@ -46,17 +46,11 @@ def command(*arguments: str, module: str = "jobs.generate") -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def environment(**more: str) -> dict[str, str]:
-    """For commands: they find this project wherever they are started."""
-    path = os.pathsep.join(filter(None, [more.pop("PYTHONPATH", ""), str(PROJECT), os.environ.get("PYTHONPATH", "")]))
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
-
-
 def generate(*arguments: str, timeout: float = 240, **more: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m jobs.generate`` for real and wait."""
     return subprocess.run(
         command(*arguments),
-        env=environment(**more),
+        env={**os.environ, **more},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from jobs.media.video import VideoFormat, read_clip
-from tests.support import environment
 
 
 def clip(frames: int = 9, height: int = 48, width: int = 64) -> np.ndarray:

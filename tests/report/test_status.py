@@ -15,7 +15,7 @@ from jobs.report.status import duration, read_status, render
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from jobs.store.publish import clear_leftovers
-from tests.support import environment, new_run, write_prompts
+from tests.support import new_run, write_prompts
 
 
 @pytest.fixture
@@ -66,9 +66,7 @@ def test_a_killed_process_is_told_from_a_living_one(run) -> None:
         "attempt = Attempt(run, 3, fingerprint='f', device='cpu', log='its.log')\n"
         "print('begun', flush=True); time.sleep(100)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment()
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline() == "begun\n"
         assert read_status(run.directory).running == 1
         process.send_signal(signal.SIGKILL)
