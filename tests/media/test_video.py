@@ -47,7 +47,6 @@ def test_the_bytes_are_the_same_in_another_process_on_another_number_of_cores():
         capture_output=True,
         text=True,
         check=True,
-        env=environment(),
     )
     assert there.stdout.strip() == here
 

@@ -52,10 +52,12 @@ def kill_a_task_in_mid_shard(run: RunDir, fanned_out: subprocess.Popen) -> str:
     while fanned_out.poll() is None:
         for journal in journals(run):
             if journal.samples and journal.header["shard"] != BAD // SIZE and journal.alive():
-                os.kill(journal.header["process"]["pid"], signal.SIGKILL)
-                time.sleep(0.1)
+                pid = journal.header["process"]["pid"]
+                os.kill(pid, signal.SIGSTOP)  # so that it cannot get done between the look and the kill
                 if not run.is_done(journal.header["shard"]):
+                    os.kill(pid, signal.SIGKILL)
                     return journal.header["slurm_job"]
+                os.kill(pid, signal.SIGCONT)
         time.sleep(0.01)
     raise AssertionError("no task was caught in mid-shard")
 
@@ -99,7 +101,7 @@ def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompt
     assert len(jobs) == SHARDS and len({job.partition("_")[0] for job in jobs}) == 1  # one array
     seen = states(jobs)
     failed = f"{killed.partition('_')[0]}_{BAD // SIZE}"
-    assert seen[failed].startswith("FAILED 75:0")
+    assert seen[failed].startswith("FAILED 1:0")
     assert seen[killed].split()[0] in ("FAILED", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY"), seen[killed]
     assert all(state.startswith("COMPLETED 0:0") for job, state in seen.items() if job not in (failed, killed))
     assert {state.split()[-1] for state in seen.values()} == {"node1", "node2"}
