@@ -22,6 +22,13 @@ from jobs.run.devices import worker_devices
 from jobs.run.run import Run
 from jobs.store.journal import journals
 
+# What Submitit takes when an executor is made, and what it takes alike for every cluster.
+_STARTING = ("max_num_timeout", "python")
+_SHARED = (
+    *("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name"),
+    "stderr_to_stdout",
+)
+
 
 class Launcher(ABC):
     """A way to run tasks.
@@ -90,7 +97,8 @@ class Joblib(Launcher):
         import joblib
 
         settings = {name: value for name, value in self.settings.items() if name != "_target_" and value is not None}
-        outcomes = joblib.Parallel(**settings, backend="loky")(joblib.delayed(_outcome)(task) for task in tasks)
+        settings["backend"] = "loky"  # processes: a task's log and signals are its process's own
+        outcomes = joblib.Parallel(**settings)(joblib.delayed(_outcome)(task) for task in tasks)
         _wait_for_living(runs)
         return sorted({outcome for outcome in outcomes if outcome})
 
@@ -114,12 +122,10 @@ class Submitit(Launcher):
         import submitit
 
         settings = submission(self.settings, self.given, tasks[0].run, launch.job_name(tasks[0].run))
-        starting = {f"{self.cluster}_max_num_timeout": settings.pop("max_num_timeout", 0)}
+        starting = {f"{self.cluster}_{name}": settings.pop(name) for name in _STARTING if name in settings}
         executor = submitit.AutoExecutor(folder=f"{launch.folder}/%j", cluster=self.cluster, **starting)
-        shared = {"timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name"}
-        shared |= {"stderr_to_stdout"}
         executor.update_parameters(
-            **{name if name in shared else f"{self.cluster}_{name}": value for name, value in settings.items()}
+            **{name if name in _SHARED else f"{self.cluster}_{name}": value for name, value in settings.items()}
         )
         return list(executor.submit_array(tasks))
 

@@ -16,6 +16,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from jobs import __version__
 from jobs.dataset.shards import shard_name
 from jobs.store.journal import copies_of, journals
 from jobs.store.process import process_identity, slurm_job
@@ -36,7 +37,12 @@ class Attempt:
         """
         self.run, self.shard = run, shard
         self.name = f"{time.time_ns():x}-{socket.gethostname()}-{os.getpid()}"
-        self.origin = {"attempt": self.name, "host": socket.gethostname(), "device": device}
+        self.origin = {
+            "attempt": self.name,
+            "host": socket.gethostname(),
+            "device": device,
+            "version": __version__,
+        }
         earlier = list(journals(run, shard))
         self.earlier_failures = [row for journal in earlier for row in journal.failed]
         self.strikes = Counter(row["failed"] for row in self.earlier_failures if row["strike"])

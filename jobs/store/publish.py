@@ -60,6 +60,7 @@ def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: 
         "seconds": sum(row["seconds"] for row in attempt.rows),
         "attempt": attempt.name,
         "host": attempt.origin["host"],
+        "version": attempt.origin["version"],
         "finished": time.time(),
     }
     sidecar = _sidecar(attempt, layout, given_up)
@@ -116,8 +117,9 @@ def _sidecar(attempt: Attempt, layout: Layout, given_up: Sequence[int]) -> bytes
         "seconds": pa.array([row["seconds"] for row in ordered], pa.float64()),
         "sha256": pa.array([row["media_sha256"] for row in ordered], pa.string()),
         **{
-            name: pa.array([row[name] for row in ordered], pa.string())
-            for name in ("status", "error", "host", "device", "attempt")
+            # A row that an attempt of an earlier version wrote may lack a column.
+            name: pa.array([row.get(name, "") for row in ordered], pa.string())
+            for name in ("status", "error", "host", "device", "attempt", "version")
         },
     }
     sink = io.BytesIO()

@@ -11,6 +11,7 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
+from jobs import __version__
 from jobs.store.rundir import RunDir
 from tests.support import SMALL, command, generate, tar_hashes, write_prompts
 
@@ -74,6 +75,7 @@ def test_the_sidecar_holds_what_varies(made) -> None:
     rows = [row for path in sorted(run.glob("meta/*.parquet")) for row in pq.read_table(path).to_pylist()]
     assert len(rows) == 12 and {row["status"] for row in rows} == {"ok"}
     assert all(row["seconds"] > 0 and row["host"] and row["attempt"] and len(row["sha256"]) == 64 for row in rows)
+    assert {row["version"] for row in rows} == {json.loads((run / "run.json").read_text())["version"]} == {__version__}
 
 
 def test_the_same_command_again_does_nothing(made, prompts) -> None:

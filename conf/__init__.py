@@ -1,1 +1,0 @@
-"""Hydra configuration: what can be chosen."""

@@ -1,0 +1,82 @@
+"""The rule of the house: a room knows the rooms below it and none above, and run time knows nothing of tools."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import PROJECT
+
+# From the lowest room to the door.
+ROOMS = ("base", "options", "dataset", "media", "store", "parallel", "model", "run", "report", "execute")
+AT_THE_DOOR = {"__init__.py", "calibrate.py", "download.py", "generate.py", "py.typed", "status.py"}
+LONGEST = 300  # lines of a module
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((PROJECT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Full names of what a module imports, wherever in it the import stands."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(name: str) -> str | None:
+    """The room of ``jobs.ROOM.module``; None for what lies elsewhere or at the door."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "jobs" and len(parts) > 1 and parts[1] in ROOMS else None
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_no_higher_one(room: str):
+    for path in modules(f"jobs/{room}"):
+        for name in imported(path):
+            if name.startswith("jobs.") and name != "jobs.__version__":
+                other = room_of(name)
+                assert other, f"{path} imports {name}, which is at the door"
+                assert ROOMS.index(other) <= ROOMS.index(room), f"{path} imports {name}, which is higher"
+
+
+def test_every_module_is_in_a_room_or_at_the_door():
+    assert {path.name for path in (PROJECT / "jobs").iterdir() if path.name != "__pycache__"} == AT_THE_DOOR | {*ROOMS}
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [("spectrum", ("jobs", "tools", "hydra")), ("jobs", ("tools", "tests")), ("hydra_plugins", ("tools", "tests"))],
+)
+def test_what_runs_knows_nothing_above_it(package: str, forbidden: tuple[str, ...]):
+    for path in modules(package):
+        for name in imported(path):
+            assert name.split(".")[0] not in forbidden, f"{path} imports {name}"
+
+
+# What other projects do not offer openly, and the one module that uses it with the reason.
+PRIVATE = {
+    "hydra._internal": "jobs/options/hydra_private.py",
+    "diffusers.models._modeling_parallel": "jobs/parallel/diffusers_private.py",
+}
+
+
+@pytest.mark.parametrize(("name", "place"), PRIVATE.items())
+def test_private_modules_are_used_in_one_place(name: str, place: str):
+    users = [
+        str(path.relative_to(PROJECT))
+        for package in ("jobs", "spectrum", "hydra_plugins", "tools")
+        for path in modules(package)
+        if any(one == name or one.startswith(f"{name}.") for one in imported(path))
+    ]
+    assert users == [place]
+
+
+@pytest.mark.parametrize("package", ["jobs", "spectrum", "tools", "hydra_plugins"])
+def test_modules_stay_readable(package: str):
+    assert {
+        str(path): count for path in modules(package) if (count := len(path.read_text().splitlines())) > LONGEST
+    } == {}
