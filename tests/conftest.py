@@ -15,9 +15,13 @@ from tests.isolation import Session, enter
 # Here and not in a hook: conftest files further down import torch before the first hook is called.
 SESSION = enter()
 
+SERIAL = ("parallel", "session", "slurm")  # folders below this one
+SLOW = ("session", "slurm")
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make SIGTERM an orderly end, with fixtures torn down and a non-zero exit code."""
+    """Name the mark of slow tests; make SIGTERM an orderly end, with fixtures torn down and a non-zero exit code."""
+    config.addinivalue_line("markers", "slow: left out by `make test`")
     owner = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -35,6 +39,17 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit("ended by SIGTERM", returncode=128 + number)
 
     signal.signal(signal.SIGTERM, stop)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have tests that start many processes, or share one Slurm, run one after another on one xdist worker."""
+    for item in items:
+        folder = item.path.parent.name
+        if folder in SERIAL:
+            item.add_marker(pytest.mark.xdist_group("serial"))
+        if folder in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_unconfigure() -> None:

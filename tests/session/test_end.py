@@ -12,8 +12,6 @@ from tests.session.inner import inner_pytest, witness_file
 CASES = Path(__file__).with_name("cases.py")
 HOLDS = f"{CASES}::test_holds_processes"
 
-pytestmark = pytest.mark.xdist_group("serial")
-
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
 def test_sigterm_ends_a_run_in_good_order(workers: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import submitit
 
+from tests.isolation import Session
 from tools.slurm import Cluster, ClusterError
 from tools.slurm.__main__ import main
 from tools.slurm.conf import DAEMONS
@@ -106,7 +107,8 @@ def test_up_repairs_a_dead_daemon(slurm: Cluster, name: str, number: signal.Sign
 
 
 def test_down_leaves_nothing_and_no_other_is_touched(slurm: Cluster, tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="slurm-") as other, tempfile.TemporaryDirectory() as foreign:
+    memory = slurm.directory.parent
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir=memory) as other, tempfile.TemporaryDirectory() as foreign:
         files = {name: f"{foreign}/{name}" for name in ("socket", "key-file", "pid-file", "seed-file")}
         Path(files["key-file"]).write_bytes(os.urandom(64))
         Path(files["key-file"]).chmod(0o600)
@@ -133,8 +135,8 @@ def test_down_leaves_nothing_and_no_other_is_touched(slurm: Cluster, tmp_path: P
             munged.wait()
 
 
-def test_down_ends_job_steps_of_a_dead_controller(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="slurm-") as directory:
+def test_down_ends_job_steps_of_a_dead_controller(test_session: Session, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir=test_session.memory) as directory:
         cluster = Cluster(directory)
         try:
             cluster.up()
@@ -164,8 +166,9 @@ def test_status_of_nothing_is_down(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["down", "--dir", str(tmp_path / "none")]) == 0
 
 
-def test_a_directory_of_other_things_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ClusterError, match="holds other files"):
-        Cluster(tmp_path).up()
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+def test_a_directory_of_other_things_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as directory:  # tmp_path may be too long to be looked at
+        Path(directory, "thesis.txt").touch()
+        with pytest.raises(ClusterError, match="holds other files"):
+            Cluster(directory).up()
+        assert [path.name for path in Path(directory).iterdir()] == ["thesis.txt"]

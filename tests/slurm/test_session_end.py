@@ -10,8 +10,6 @@ from tools.slurm.conf import DAEMONS
 
 HELD = f"{Path(__file__).with_name('held.py')}::test_holds_a_cluster"
 
-pytestmark = pytest.mark.xdist_group("serial")
-
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
