@@ -15,9 +15,11 @@ from diffusers.hooks.group_offloading import _apply_group_offloading as apply_gr
 
 from spectrum import SpectrumConfig, attach
 from tests.spectrum.devices import CUDA, DEVICES
+from tests.spectrum.probe import denoiser_of
 from tests.spectrum.tiny import FAMILIES, Family
 
-CONFIG = SpectrumConfig(warmup_steps=3)
+# Evaluated, forecast, evaluated, forecast, forecast; then another trajectory: every order but that of plain runs.
+CONFIG, STEPS = SpectrumConfig(warmup_steps=1, flex_window=1), 5
 NAMES = ("flux", "sd3", "sdxl", "wan", "hunyuan")
 GRANULARITIES: dict[str, dict[str, Any]] = {
     "block_level": {"num_blocks_per_group": 1},
@@ -30,16 +32,12 @@ def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
 
 
-def denoiser_of(pipe: Any) -> Any:
-    return pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
-
-
 def run(family: Family, pipe: Any, device: str) -> torch.Tensor:
     arguments = {
         name: value.to(device) if isinstance(value, torch.Tensor) else value
         for name, value in family.arguments(1, True).items()
     }
-    return family.run(pipe, **arguments).cpu()
+    return family.run(pipe, num_inference_steps=STEPS, **arguments).cpu()
 
 
 def kept_in_place(family: Family, device: str) -> torch.Tensor:
@@ -55,7 +53,7 @@ def check(
     with attach(pipe, CONFIG) as handle:
         for _ in range(2):
             assert same(run(family, pipe, device), expected)
-            assert handle.statistics.forecast_calls > 0
+            assert handle.statistics.evaluated_steps == 2 and handle.statistics.forecast_calls > 0
     assert not same(run(family, pipe, device), expected)
     with attach(pipe, CONFIG):
         assert same(run(family, pipe, device), expected)
