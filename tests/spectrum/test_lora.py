@@ -129,6 +129,6 @@ def test_forecast_steps_run_the_head_with_the_lora(flux, fused, tmp_path):
 def test_no_head_is_a_layer_that_peft_replaces():
     """Its stand-in would hand the layer's own input, not the forecast, to the LoRA."""
     for family in FAMILIES.values():
-        denoiser = denoiser_of(family.make())
+        denoiser = family.denoiser()
         for _, head in heads_of(denoiser, spec_of(denoiser)):
             assert not isinstance(head, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding))
