@@ -14,6 +14,7 @@ from tests.spectrum.tiny import oracle
 OPTIONS: dict[str, Any] = {"w": 0.5, "lam": 0.1, "m": 4}
 CONFIG = SpectrumConfig(**OPTIONS, warmup_steps=3)
 EVALUATED, FORECAST = (0, 1, 2, 4, 6), (3, 5, 7, 8)  # of 9 steps
+FEW = SpectrumConfig(**OPTIONS, warmup_steps=2, flex_window=1)  # evaluates 0 1 3, forecasts 2 4 5 of 6 steps
 
 
 def denoisers_of(pipe: Any) -> list[Any]:

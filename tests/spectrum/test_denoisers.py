@@ -5,12 +5,11 @@ from torch import nn
 
 from spectrum import DENOISERS, SpectrumError
 from spectrum.denoisers import empty_stacks, heads_of, spec_of
-from tests.spectrum.probe import denoiser_of
 from tests.spectrum.tiny import FAMILIES
 
 
 def test_every_row_fits_its_family(family):
-    denoiser = denoiser_of(family.make())
+    denoiser = family.denoiser()
     spec = spec_of(denoiser)
     assert spec.class_name == type(denoiser).__name__
     assert [place for place, _ in heads_of(denoiser, spec)] == list(range(len(spec.heads)))
@@ -22,14 +21,14 @@ def test_every_row_fits_its_family(family):
 
 
 def test_no_list_of_blocks_is_forgotten(family):
-    denoiser = denoiser_of(family.make())
+    denoiser = family.denoiser()
     lists = {name for name, child in denoiser.named_children() if isinstance(child, nn.ModuleList)}
     projections = {"caption_projection"}  # of the prompts of each block, in Bria FIBO and HiDream
     assert lists - projections <= set(spec_of(denoiser).stacks)
 
 
 def test_every_row_is_tested():
-    tested = {type(denoiser_of(family.make())).__name__ for family in FAMILIES.values()}
+    tested = {type(family.denoiser()).__name__ for family in FAMILIES.values()}
     assert tested == {row.class_name for row in DENOISERS}
     assert len(DENOISERS) == len(tested)
 
@@ -46,7 +45,7 @@ def test_an_unknown_denoiser_is_refused_with_the_known_ones():
 
 
 def test_a_denoiser_without_its_head_is_refused(family):
-    denoiser = denoiser_of(family.make())
+    denoiser = family.denoiser()
     setattr(denoiser, spec_of(denoiser).heads[-1], None)
     with pytest.raises(SpectrumError, match="has no "):
         spec_of(denoiser)

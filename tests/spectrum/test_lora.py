@@ -11,9 +11,10 @@ from torch import nn
 
 from spectrum import SpectrumConfig, attach
 from spectrum.denoisers import heads_of, spec_of
-from tests.spectrum.tiny import FAMILIES, STEPS, Family
+from tests.spectrum.probe import denoiser_of
+from tests.spectrum.tiny import FAMILIES, Family
 
-CONFIG = SpectrumConfig(warmup_steps=3)
+CONFIG, STEPS = SpectrumConfig(warmup_steps=2), 5  # evaluates 0 1 3, forecasts 2 4
 TARGETS = {
     "flux": r".*\.to_q|norm_out\.linear|proj_out",
     "sd3": r".*\.to_q|norm_out\.linear|proj_out",
@@ -29,8 +30,8 @@ def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
 
 
-def denoiser_of(pipe: Any) -> Any:
-    return pipe.transformer if hasattr(pipe, "transformer") else pipe.unet
+def run(family: Family, pipe: Any) -> torch.Tensor:
+    return family.run(pipe, num_inference_steps=STEPS)
 
 
 def write_lora(family: Family, folder: Path, targets: str | None = None, seed: int = 0) -> Path:
@@ -54,9 +55,9 @@ def load(pipe: Any, folder: Path, name: str = "first") -> None:
 def test_with_every_step_evaluated_it_equals_the_plain_pipeline(family, attach_first, tmp_path):
     lora = write_lora(family, tmp_path)
     plain = family.make()
-    without = family.run(plain)
+    without = run(family, plain)
     load(plain, lora)
-    expected = family.run(plain)
+    expected = run(family, plain)
     assert not torch.allclose(expected, without)
 
     pipe = family.make()
@@ -64,10 +65,10 @@ def test_with_every_step_evaluated_it_equals_the_plain_pipeline(family, attach_f
         load(pipe, lora)
     with attach(pipe, SpectrumConfig(warmup_steps=STEPS)):
         if attach_first:
-            assert torch.equal(family.run(pipe), without)
+            assert torch.equal(run(family, pipe), without)
             load(pipe, lora)
-        assert torch.equal(family.run(pipe), expected)
-    assert torch.equal(family.run(pipe), expected)
+        assert torch.equal(run(family, pipe), expected)
+    assert torch.equal(run(family, pipe), expected)
 
 
 def test_whatever_is_done_to_adapters_while_attached_is_as_if_done_before(family, tmp_path):
@@ -83,18 +84,16 @@ def test_whatever_is_done_to_adapters_while_attached_is_as_if_done_before(family
         lambda pipe: pipe.unfuse_lora(),
         lambda pipe: pipe.unload_lora_weights(),
     ]
-    attached, outputs = family.make(), []
+    attached, other, outputs = family.make(), family.make(), []
     with attach(attached, CONFIG) as handle:
-        without = family.run(attached)
-        for done, operation in enumerate(operations, start=1):
+        without = run(family, attached)
+        for number, operation in enumerate(operations):
             operation(attached)
-            outputs.append(family.run(attached))
+            outputs.append(run(family, attached))
             assert handle.statistics.forecast_calls > 0
-            other = family.make()
-            for earlier in operations[:done]:
-                earlier(other)
+            operation(other)
             with attach(other, CONFIG):
-                assert torch.equal(family.run(other), outputs[-1]), done
+                assert torch.equal(run(family, other), outputs[-1]), number
     changed = [not torch.allclose(output, without, rtol=1e-3, atol=1e-3) for output in outputs]
     assert changed == [True, True, True, True, False, True, True, True, False]
 
@@ -118,9 +117,9 @@ def test_forecast_steps_run_the_head_with_the_lora(flux, fused, tmp_path):
         pipe.transformer.transformer_blocks[0].register_forward_pre_hook(lambda *_: seen[-1].update(forecast=False))
         pipe.transformer.norm_out.register_forward_pre_hook(lambda _, args: seen[-1].update(inputs=args))
         pipe.transformer.register_forward_hook(lambda _, args, output: seen[-1].update(output=output[0]))
-        flux.run(pipe)
+        run(flux, pipe)
         forecasts = [call for call in seen if call["forecast"]]
-        assert len(forecasts) == 2 * 4
+        assert len(forecasts) == 2 * 2
         for call in forecasts:
             with_lora, without = (head.proj_out(head.norm_out(*call["inputs"])) for head in (by_hand, plain))
             assert (call["output"] - with_lora).norm() < 1e-5 * with_lora.norm()
@@ -130,6 +129,6 @@ def test_forecast_steps_run_the_head_with_the_lora(flux, fused, tmp_path):
 def test_no_head_is_a_layer_that_peft_replaces():
     """Its stand-in would hand the layer's own input, not the forecast, to the LoRA."""
     for family in FAMILIES.values():
-        denoiser = denoiser_of(family.make())
+        denoiser = family.denoiser()
         for _, head in heads_of(denoiser, spec_of(denoiser)):
             assert not isinstance(head, (nn.Linear, nn.modules.conv._ConvNd, nn.Embedding))
