@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ import webdataset as wds
 
 from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
-from tests.support import command, generate, tar_hashes
+from tests.support import PROJECT, command, generate, tar_hashes, write_prompts
 from tools.slurm import Cluster
 
 SHARDS, SIZE, BAD = 12, 3, 16
@@ -211,3 +212,16 @@ def test_a_task_at_its_time_limit_is_queued_again_and_resumes(slurm_env: Cluster
     assert tar_hashes(run.path) == tar_hashes(tmp_path / "local" / "run")
     attempts = {row["attempt"] for row in pq.read_table(run.sidecar(0)).to_pylist()}
     assert len(attempts) == 2 and before.header["attempt"] in attempts  # what was made before the limit was kept
+
+
+@pytest.mark.timeout(600)
+def test_the_cluster_example_runs_as_it_is(slurm_env: Cluster, tmp_path) -> None:
+    prompts = write_prompts(tmp_path / "p.txt", 4)
+    small = ("num_inference_steps=8", "shard_size=2", "exp_name=run", "hydra.launcher.cpus_per_task=1")
+    words = [str(PROJECT / "examples" / "cluster.sh"), str(prompts), f"output_base_path={tmp_path}", *small]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "MODEL": "demo", "SHARDS_PER_TASK": "2", "PATH": path}
+    made = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=500)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert "launching 1 tasks for 2 shards" in made.stdout
+    assert sorted(tar_hashes(tmp_path / "run")) == ["00000.tar", "00001.tar"]
