@@ -49,7 +49,7 @@ def download(path: str, revision: str | None) -> Checkpoint:
         ) from None
     except RepositoryNotFoundError:
         raise BadInput(
-            f"the hub has no {path}, or keeps it from you: correct model.path, or log in with 'hf auth login'"
+            f"the hub has no {path}, or you have no access to it: correct model.path, or log in with 'hf auth login'"
         ) from None
     except RevisionNotFoundError:
         raise BadInput(f"{path} has no revision {revision}: give a branch, tag or commit of {page}") from None
@@ -58,11 +58,16 @@ def download(path: str, revision: str | None) -> Checkpoint:
     except EntryNotFoundError:
         raise BadInput(f"{path} holds no model_index.json: give the hub id of a diffusers pipeline") from None
     except HfHubHTTPError as error:
-        raise BadInput(f"the hub ended the download of {path} ({_first_line(error)}): try again, it goes on") from None
+        reason = _first_line(error)
+        raise BadInput(
+            f"the hub ended the download of {path} ({reason}): run the same command again, which continues"
+        ) from None
     except OSError as error:
         if error.errno is None:  # diffusers' own words for the network
             raise BadInput(UNREACHABLE.format(path)) from None
-        raise BadInput(f"{path} could not be stored ({error.strerror}): the same command goes on") from None
+        raise BadInput(
+            f"{path} could not be stored ({error.strerror}): mend that and run the same command again, which continues"
+        ) from None
     checkpoint = find_checkpoint(path, revision)
     checkpoint.check()
     return checkpoint

@@ -38,7 +38,7 @@ def main() -> None:
             raise
         refuse(explain(error))
     except KeyboardInterrupt:
-        print("interrupted; the same command again goes on from here", file=sys.stderr)
+        print("interrupted: run the same command again to continue", file=sys.stderr)
         sys.exit(130)
 
 

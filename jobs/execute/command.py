@@ -72,7 +72,7 @@ def _refuse_idle_launcher() -> None:
     """Whoever names a launcher means to launch: do not begin on, say, a login node because ``-m`` was forgotten."""
     for override in HydraConfig.get().overrides.hydra:
         if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
-            raise BadInput(f"{override} launches nothing without -m: add -m, or leave {override} out")
+            raise BadInput(f"{override} has no effect without -m: add -m, or leave it out")
 
 
 def _others_last(run: Run, shards: list[int]) -> list[int]:

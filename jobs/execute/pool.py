@@ -75,7 +75,7 @@ def run_pool(run: Run, shards: list[int], devices: list[list[str]]) -> list[str]
         for worker in workers:
             _end(worker)
     if queue:
-        problems.append(f"{len(queue)} {'shards were' if len(queue) > 1 else 'shard was'} not begun")
+        problems.append(f"{len(queue)} {'shards were' if len(queue) > 1 else 'shard was'} not started")
     return problems
 
 
@@ -165,7 +165,9 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: "tqdm[A
     elif event == "done":
         worker.published += 1
     elif event == "incomplete":
-        problems.append(f"shard {shard} waits for its failed samples; running the same command again retries them")
+        problems.append(
+            f"shard {shard} is not published, because samples failed: run the same command again to retry them"
+        )
     elif event == "error":
         worker.explained = True
         problems.append(f"worker {name}: {detail}: see {worker.log_path}")

@@ -23,7 +23,10 @@ def check_resources(launcher: Launched, runs: list[Run]) -> None:
         BadInput: nodes, tasks or GPUs do not fit ``parallel``.
     """
     if len({run.options.parallel for run in runs}) > 1:
-        raise BadInput("parallel cannot be swept, as all tasks of an array have as many ranks: launch one run for each")
+        raise BadInput(
+            "parallel cannot be swept, because all tasks of an array have the same number of ranks: "
+            "start one command for each"
+        )
     settings = launcher.settings
     if "tasks_per_node" not in settings:
         return

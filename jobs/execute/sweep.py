@@ -70,13 +70,13 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
     tasks = plan_tasks(unmade, launcher)
     if len({run.directory.path for run in runs}) < len(runs):
         raise BadInput(
-            "two combinations of this sweep would share a directory: sweep them apart, each with an exp_name"
+            "two combinations of this sweep would share a directory: start one command for each, with its own exp_name"
         )
     for run in runs:
         create(run)
     earlier = {job for one in unmade for job in one.queued}
     if earlier:
-        print(f"{len(earlier)} tasks of an earlier launch are still in the queue; waiting for them too", flush=True)
+        print(f"{len(earlier)} tasks of an earlier command are still in the queue: waiting for them too", flush=True)
     launch = Launch.begin(runs, tasks) if tasks else None
     if launch:
         shards = sum(len(task.shards) for task in tasks)
@@ -91,9 +91,11 @@ def _combinations(context: HydraContext, config: DictConfig, arguments: list[str
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     swept = {override.get_key_element() for override in overrides if override.is_sweep_override()}
     if "exp_name" in swept:
-        raise BadInput("exp_name cannot be swept, as -m names the run of each combination itself: give one value")
+        raise BadInput("exp_name cannot be swept, because -m names the run of each combination itself: give one value")
     if "shards" in swept:
-        raise BadInput("shards cannot be swept, as -m gives each task its own: write one list, like shards=[0-3,7]")
+        raise BadInput(
+            "shards cannot be swept, because -m gives each task its own: write one list, like shards=[0-3,7]"
+        )
     plain = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     choices = [
         [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]

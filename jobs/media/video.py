@@ -54,7 +54,7 @@ class VideoFormat:
                 capture_output=True,
             )
             if ended.returncode:
-                words = ended.stderr.decode(errors="replace").strip().splitlines() or ["without a word"]
+                words = ended.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
                 raise RuntimeError(f"the video encoder ended with code {ended.returncode}: {words[-1]}")
             return path.read_bytes()
 

@@ -97,7 +97,7 @@ class Group:
         if self.rank == 0 and len(set(devices)) < len(devices) and self.device.startswith("cuda"):
             self.end(f"{self.size} ranks share {len(set(devices))} GPUs: give each rank a GPU of its own")
         if self.rank == 0 and any(other["digest"] != self._digest for other in self._others):
-            self.end("the ranks do not agree on what to do: they have other options, files or library versions")
+            self.end("the ranks do not agree on what to do: their options, files or library versions differ")
 
     def announce(self, call: Any) -> None:
         """Rank 0 tells the others what to do next; anything JSON can say, and None for the end."""

@@ -52,7 +52,7 @@ def check_divides(size: Size, model: ModelOptions, degrees: Degrees, where: str 
     works = sorted(_near(size, model, parts), key=lambda other: abs(other.tokens(model.feature) - tokens))[:2]
     instead = f", such as {' or '.join(map(str, works))}" if works else ""
     raise BadInput(
-        f"{where}{size} makes {tokens} tokens, which {parts} ranks ({degrees}) cannot share alike: "
+        f"{where}{size} makes {tokens} tokens, which {parts} ranks ({degrees}) cannot split evenly: "
         f"choose a size whose tokens are a multiple of {parts}{instead}"
     )
 

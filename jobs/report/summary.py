@@ -33,7 +33,7 @@ def conclude(runs: list[tuple[Run, list[int]]], problems: list[str]) -> int:
             json.loads(directory.done_record(shard).read_text())["failed"] for shard in shards
         )
         if asked_left:
-            print("  the same command again does what is left")
+            print("  run the same command again to finish what is left")
         if status.done:
-            print(f"dataset: {directory.data}/*.tar, first samples to look at: {make_preview(directory)}")
+            print(f"dataset: {directory.data}/*.tar, first samples: {make_preview(directory)}")
     return 0 if whole else 1

@@ -1,4 +1,4 @@
-"""What a command says before it begins although it goes on: things that will probably disappoint."""
+"""What a command warns of before it begins: things that will probably disappoint."""
 
 import re
 import sys
@@ -27,7 +27,8 @@ def foreign_calibration(run: Run) -> str | None:
         return None
     return (
         f"algo.calibration {file.path} was made with model {then['name']}, revision {then['revision']}, and this is "
-        f"{run.options.model.name}, revision {run.checkpoint.revision}: calibrate this one unless they are close kin"
+        f"{run.options.model.name}, revision {run.checkpoint.revision}: calibrate this model too, "
+        "unless the two checkpoints are closely related"
     )
 
 
@@ -66,6 +67,6 @@ def unknown_words(run: Run) -> str | None:
         return None
     more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
     return (
-        f"{table.path} has words that model {run.options.model.name} does not know and takes for one another: "
+        f"{table.path} has words that model {run.options.model.name} was not trained on and cannot tell apart: "
         f"{', '.join(unknown[:SHOWN])}{more}; it knows {', '.join(sorted(known))}"
     )

@@ -50,7 +50,9 @@ def _visible_gpus(options: Options) -> int:
     if options.device == "cuda" and not gpus:
         raise BadInput("device=cuda, but no GPU is visible here: use device=cpu, or run on a machine with a GPU")
     if options.device == "auto" and options.model.gpus and not gpus:
-        raise BadInput(f"model {options.model.name} needs a GPU and none is visible here: device=cpu insists on a CPU")
+        raise BadInput(
+            f"model {options.model.name} needs a GPU and none is visible here: use device=cpu to run on the CPU anyway"
+        )
     return gpus
 
 

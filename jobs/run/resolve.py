@@ -98,7 +98,7 @@ def _check_together(options: Options) -> None:
     check_divides(Size(options.height, options.width, options.num_frames), model, degrees)
     if options.ngpu % degrees.size:
         raise BadInput(
-            f"ngpu={options.ngpu} is no multiple of the {degrees.size} ranks that {degrees} makes of each worker: "
+            f"ngpu={options.ngpu} is not a multiple of the {degrees.size} ranks that {degrees} makes of each worker: "
             f"set ngpu={max(1, options.ngpu // degrees.size) * degrees.size}, or leave it out"
         )
     if options.negative_prompt and not model.negative_prompts:

@@ -90,7 +90,7 @@ class RunDir:
             raise BadInput(f"{self.path / 'run.json'} is not valid JSON: restore it, or use another exp_name") from None
         if run.get("format") != FORMAT:
             raise BadInput(
-                f"{self.path} has format {run.get('format')}, this version reads {FORMAT}: use another exp_name"
+                f"{self.path} has format {run.get('format')}, and this version reads {FORMAT}: use another exp_name"
             )
         return run
 
@@ -107,7 +107,7 @@ class RunDir:
         if changed:
             raise BadInput(
                 f"{self.path} holds another run: {'; '.join(changed)}: "
-                "set these back to go on with it, or choose another exp_name"
+                "set these back to continue it, or choose another exp_name"
             )
 
     def create(self, run: dict[str, Any], config: str) -> None:

@@ -143,7 +143,7 @@ def test_one_bad_prompt_fails_one_sample(tmp_path) -> None:
     assert first.returncode == 1
     assert "sample 00000001_0000" in first.stdout and "not finite" in first.stdout
     assert run.done_shards() == {1}
-    assert "waits for its failed samples" in first.stdout
+    assert "is not published, because samples failed" in first.stdout
 
     again = generate(*arguments)
     assert again.returncode == 1 and run.done_shards() == {0, 1}

@@ -144,7 +144,7 @@ def test_a_calibration_of_other_weights_is_used_with_a_warning(same: bool, tmp_p
         None
         if same
         else f"algo.calibration {path} was made with model other, revision v1, and this is demo, "
-        f"revision {revision}: calibrate this one unless they are close kin"
+        f"revision {revision}: calibrate this model too, unless the two checkpoints are closely related"
     )
 
 

@@ -160,7 +160,7 @@ CASES = [
     Case(
         "parallel-tokens",
         "model=demo-video parallel.ulysses=2",
-        "height=48, width=48, num_frames=17 makes 45 tokens, which 2 ranks (parallel.ulysses=2) cannot share alike: "
+        "height=48, width=48, num_frames=17 makes 45 tokens, which 2 ranks (parallel.ulysses=2) cannot split evenly: "
         "choose a size whose tokens are a multiple of 2, such as height=48, width=48, num_frames=13 or height=48, "
         "width=48, num_frames=21",
     ),
@@ -206,7 +206,7 @@ CASES = [
     Case(
         "parallel-ngpu",
         "model=demo-video parallel.cfg=2 ngpu=3",
-        "ngpu=3 is no multiple of the 2 ranks that parallel.cfg=2 makes of each worker: set ngpu=2, or leave it out",
+        "ngpu=3 is not a multiple of the 2 ranks that parallel.cfg=2 makes of each worker: set ngpu=2, or leave it out",
     ),
     Case(
         "parallel-cores",
@@ -380,7 +380,9 @@ CASES = [
     ),
     Case("offload", "model.offload=disk", "model.offload must be one of none, model, group, sequential, not 'disk'"),
     Case(
-        "no-gpu-for-model", "model=flux", "model flux needs a GPU and none is visible here: device=cpu insists on a CPU"
+        "no-gpu-for-model",
+        "model=flux",
+        "model flux needs a GPU and none is visible here: use device=cpu to run on the CPU anyway",
     ),
     Case(
         "not-downloaded",
@@ -466,7 +468,7 @@ CASES = [
     Case(
         "launcher-without-m",
         "hydra/launcher=submitit_slurm",
-        "hydra/launcher=submitit_slurm launches nothing without -m: add -m, or leave hydra/launcher=submitit_slurm out",
+        "hydra/launcher=submitit_slurm has no effect without -m: add -m, or leave it out",
     ),
     Case(
         "no-sbatch",
@@ -488,12 +490,12 @@ CASES = [
     Case(
         "sweep-name",
         "-m exp_name=a,b",
-        "exp_name cannot be swept, as -m names the run of each combination itself: give one value",
+        "exp_name cannot be swept, because -m names the run of each combination itself: give one value",
     ),
     Case(
         "sweep-shards",
         "-m shards=0,1",
-        "shards cannot be swept, as -m gives each task its own: write one list, like shards=[0-3,7]",
+        "shards cannot be swept, because -m gives each task its own: write one list, like shards=[0-3,7]",
     ),
     # --- where it would go
     Case(

@@ -190,7 +190,7 @@ def test_a_rank_that_cannot_begin_is_named(tmp_path: Path):
     failed = generate(*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2", timeout=ENDS, **environment, **PATIENCE)
     assert failed.returncode == 1
     assert "problem: worker cpu + cpu: rank 1: OutOfMemoryError: no memory left" in failed.stdout, failed.stdout
-    assert "without a word" not in failed.stdout
+    assert "without a message" not in failed.stdout
     assert not list(tmp_path.glob("run/work/group-*"))
 
 

@@ -106,7 +106,7 @@ def test_words_the_embedded_model_does_not_know_are_listed(
     else:
         unknown = ", ".join(named)
         assert warning == (
-            f"{tmp_path}/p.txt has words that model demo does not know and takes for one another: {unknown}; "
+            f"{tmp_path}/p.txt has words that model demo was not trained on and cannot tell apart: {unknown}; "
             f"it knows {', '.join(sorted(demo.vocabulary('image')))}"
         )
 

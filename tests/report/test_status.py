@@ -72,7 +72,7 @@ def test_a_killed_process_is_told_from_a_living_one(run) -> None:
         process.send_signal(signal.SIGKILL)
     status = read_status(run.directory)
     assert (status.running, status.failed) == (0, 1)
-    assert "without a word" in status.failures[0]["reason"] and status.failures[0]["log"] == "its.log"
+    assert "without a message" in status.failures[0]["reason"] and status.failures[0]["log"] == "its.log"
 
 
 def test_on_another_machine_the_heartbeat_decides(run) -> None:

@@ -105,7 +105,7 @@ def test_another_identity_is_refused_with_every_difference(overrides: list[str],
         assert difference in sentence
     if "algo=nocache" not in overrides:  # which has all of Spectrum's options as differences
         assert sentence.count(" was ") == len(named), "names something that did not change"
-    assert sentence.endswith(": set these back to go on with it, or choose another exp_name")
+    assert sentence.endswith(": set these back to continue it, or choose another exp_name")
 
 
 def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path):
@@ -205,7 +205,7 @@ def test_a_done_record_without_its_tar_is_refused_with_the_mend(
 
 RECORDS: list[Any] = [
     pytest.param("{", "is not valid JSON: restore it, or use another exp_name", id="torn"),
-    pytest.param('{"format": 99}', "has format 99, this version reads 1: use another exp_name", id="later-format"),
+    pytest.param('{"format": 99}', "has format 99, and this version reads 1: use another exp_name", id="later-format"),
 ]
 
 

@@ -200,7 +200,7 @@ def test_a_task_at_its_time_limit_is_queued_again_and_resumes(slurm_env: Cluster
         first.kill()
     with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True) as again:
         assert again.stdout
-        assert again.stdout.readline() == "1 tasks of an earlier launch are still in the queue; waiting for them too\n"
+        assert again.stdout.readline() == "1 tasks of an earlier command are still in the queue: waiting for them too\n"
         # Slurm holds a requeued job back for two minutes; no need to wait for them here
         subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
         output, _ = again.communicate(timeout=300)
