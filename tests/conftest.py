@@ -5,7 +5,9 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 import pytest
@@ -15,7 +17,7 @@ from tests.isolation import Session, enter
 # Here and not in a hook: conftest files further down import torch before the first hook is called.
 SESSION = enter()
 
-SERIAL = ("parallel", "session", "slurm")  # folders below this one
+SERIAL = ("parallel", "session", "slurm", "test_kills.py")  # folders below this one, and files
 SLOW = ("session", "slurm")
 
 
@@ -41,15 +43,36 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, and before -m reads the marks
+@pytest.hookimpl(tryfirst=True)  # before -m reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have tests that start many processes, or share one Slurm, run one after another on one xdist worker."""
+    """Mark the tests of slow folders, and begin with the serial ones, which take longest as a whole."""
     for item in items:
-        folder = item.path.parent.name
-        if folder in SERIAL:
-            item.add_marker(pytest.mark.xdist_group("serial"))
-        if folder in SLOW:
+        if item.path.parent.name in SLOW:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: not is_serial(item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With --dist loadfile, give all serial files to one worker, one after another, and the others file by file.
+
+    The marks that --dist loadgroup reads would do, but xdist 3.8 does not see them with pytest 9.2.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "serial" if is_serial(Path(file)) else file
+
+    return Scheduling(config, log)
+
+
+def is_serial(path: Path) -> bool:
+    """Tell whether a file's tests start many processes, or share one Slurm, and so must not run beside their like."""
+    return path.parent.name in SERIAL or path.name in SERIAL
 
 
 def pytest_unconfigure() -> None:

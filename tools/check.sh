@@ -8,33 +8,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '%s\n' "$*" >&2; }
-packages() { python -c 'from tools.slurm.programs import *; print(PACKAGES if missing_programs() else "")'; }
+slurm_is_missing() { ! python -c 'import sys; from tools.slurm import missing_programs as m; sys.exit(bool(m()))'; }
 
-# The daemons that these packages bring must not start: the tests bring up their own.
-install_packages() (
-    policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
-        trap 'rm -f "$policy"' EXIT
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod +x "$policy"
-    fi
-    export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
-    apt-get update -qq
-    # shellcheck disable=SC2086  # a list of names
-    apt-get install -y -qq --no-install-recommends $1
-)
-
-# tests/slurm needs a real Slurm; without one its tests are left out, and the end of the run says so.
+# tests/slurm needs a real Slurm; without one its tests are skipped, and the end of the run says so.
 prepare_slurm() {
-    local needed
-    needed=$(packages)
-    if [ -n "$needed" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "Installing Slurm for the tests: $needed"
-        install_packages "$needed" >/dev/null || say "The installation failed."
-        needed=$(packages)
+    if slurm_is_missing && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "Installing Slurm for the tests."
+        bash tools/install_slurm.sh >/dev/null || say "The installation failed."
     fi
-    if [ -n "$needed" ]; then
-        say "The tests that need a real Slurm (tests/slurm) will be skipped: run \`apt-get install $needed\` as root."
+    if slurm_is_missing; then
+        say "The tests that need a real Slurm (tests/slurm) will be skipped: run \`bash tools/install_slurm.sh\` as root."
     fi
 }
 
@@ -46,8 +29,8 @@ step() {
 
 bash tools/setup.sh dev
 export PATH="$PWD/.venv/bin:$PATH"
-# Two processes, with the tests that start processes themselves one after another in one of them.
-pytest=(python -m pytest -n 2 --dist loadgroup)
+# Two processes, with the tests that start processes themselves one after another in one of them (tests/conftest.py).
+pytest=(python -m pytest -n 2 --dist loadfile --no-loadscope-reorder)
 
 if [ "${1:-}" = --fast ]; then
     shift
@@ -73,5 +56,10 @@ if [ $# -gt 0 ]; then
     coverage=()  # a part of the tests does not reach the floor
 fi
 say "== ${pytest[*]} -ra ${coverage[*]} $*"
-"${pytest[@]}" -ra "${coverage[@]}" "$@"
-[ -z "$failed" ]
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+code=0
+"${pytest[@]}" -ra "${coverage[@]}" "$@" | tee "$output" || code=$?
+# Once more, because libraries that pytest's workers have imported may write something after it.
+tail -n 1 "$output"
+[ "$code" = 0 ] && [ -z "$failed" ]

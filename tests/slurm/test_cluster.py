@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -158,6 +159,19 @@ def test_command_line(slurm: Cluster, capsys: pytest.CaptureFixture[str]) -> Non
     assert f"export SLURM_CONF={directory}/etc/slurm.conf" in capsys.readouterr().out
     assert main(["status", "--dir", directory]) == 0
     assert capsys.readouterr().out.count("up, pid") == len(DAEMONS)
+
+
+def test_a_cluster_outlives_the_command_that_brought_it_up(test_session: Session) -> None:
+    with tempfile.TemporaryDirectory(prefix="slurm-", dir=test_session.memory) as directory:
+        command = [sys.executable, "-m", "tools.slurm", "--dir", directory]
+        try:
+            subprocess.run([*command, "up"], check=True, stdout=subprocess.DEVNULL)
+            assert Cluster(directory).running()
+            assert subprocess.run([*command, "status"], stdout=subprocess.DEVNULL).returncode == 0
+            subprocess.run([*command, "down"], check=True, stdout=subprocess.DEVNULL)
+            assert belongings(Path(directory)) == []
+        finally:
+            Cluster(directory).down()
 
 
 def test_status_of_nothing_is_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
