@@ -5,6 +5,7 @@ passed over (line numbers in messages still count them). In the three table form
 """
 
 import codecs
+import copyreg
 import csv
 import hashlib
 import io
@@ -41,6 +42,21 @@ def read_prompts(path: Path, limit: int | None = None) -> PromptTable:
     if not table.texts:
         raise BadInput(f"prompt_file {path} holds no prompts: write at least one into it")
     return table
+
+
+def _read_again(path: Path, sha256: str, count: int) -> PromptTable:
+    table = read_prompts(path, count)
+    if table.sha256 != sha256:
+        raise BadInput(f"prompt_file {path} was changed since this command began: run the command again")
+    return table
+
+
+def _reduce(table: PromptTable) -> tuple[Any, ...]:
+    """Pickle a table as the place to read it from, not as a million texts."""
+    return _read_again, (table.path, table.sha256, len(table))
+
+
+copyreg.pickle(PromptTable, _reduce)
 
 
 def _lines(path: Path, source: io.BytesIO, newline: str) -> Iterator[str]:

@@ -54,10 +54,6 @@ class PromptTable:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def __reduce__(self) -> Any:
-        """Pickle as the place to read from, not as a million texts."""
-        return _read_again, (self.path, self.sha256, len(self.texts))
-
     def own_settings(self, index: int) -> dict[str, Any]:
         """Return what prompt ``index`` sets itself."""
         return {name: values[index] for name, values in self.settings.items() if values[index] is not None}
@@ -75,15 +71,6 @@ def place(path: Path, number: int) -> str:
 def line_or_row(path: Path) -> str:
     """Return what a prompt stands in."""
     return "row" if path.suffix.lower() == ".parquet" else "line"
-
-
-def _read_again(path: Path, sha256: str, count: int) -> PromptTable:
-    from jobs.dataset.prompt_files import read_prompts
-
-    table = read_prompts(path, count)
-    if table.sha256 != sha256:
-        raise BadInput(f"prompt_file {path} was changed since this command began: run the command again")
-    return table
 
 
 def table_from_rows(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -339,3 +340,17 @@ def test_the_error_of_the_page_is_what_is_said(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(BadInput) as caught:
         read_prompts(write(Path(), "my.csv", "prompt,n\na,1\nb, c,2\n"))
     assert f"`error: {caught.value}`" in PAGE
+
+
+# --- handed to worker processes
+
+
+def test_a_table_is_pickled_as_the_place_to_read_it_from(tmp_path: Path):
+    path = write(tmp_path, "p.txt", "\n".join(f"prompt {number}" for number in range(5000)))
+    table = read_prompts(path, 4000)
+    data = pickle.dumps(table)
+    assert len(data) < 1000
+    assert pickle.loads(data) == table
+    path.write_text("another\n" * 5000)
+    with pytest.raises(BadInput, match=r"p\.txt was changed since this command began: run the command again"):
+        pickle.loads(data)
