@@ -106,6 +106,6 @@ def test_an_error_that_no_single_option_makes_has_none():
 @pytest.mark.parametrize("option", [None, "w"])
 def test_an_error_comes_whole_from_another_process(option):
     error = pickle.loads(pickle.dumps(SpectrumError("must be less", option=option)))
-    assert isinstance(error, ValueError)
+    assert isinstance(error, SpectrumError) and isinstance(error, ValueError)
     assert (error.option, error.problem) == (option, "must be less")
     assert str(error) == ("must be less" if option is None else "w must be less")

@@ -34,7 +34,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 def run(family: Family, pipe: Any, device: str) -> torch.Tensor:
-    arguments = {
+    arguments: dict[str, Any] = {
         name: value.to(device) if isinstance(value, torch.Tensor) else value
         for name, value in family.arguments(1, True).items()
     }
@@ -187,7 +187,7 @@ def test_group_offloading_finds_its_weights_where_blocks_do_not_run(family, gran
         non_blocking=False,
         record_stream=False,
         low_cpu_mem_usage=True,
-        stream=stream,  # type: ignore[arg-type]
+        stream=stream,
         **GRANULARITIES[granularity],
     )
     apply_group_offloading(denoiser_of(pipe), config)

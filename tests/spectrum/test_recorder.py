@@ -118,7 +118,8 @@ def test_what_was_recorded_forecasts_better_than_the_rule_without_data(flux):
         flux.run(pipe, batch=4)
     rule = CalibratedRule(recorder.calibration({}), shrinkage=1e-6)
     errors = []
-    for options in ({}, {"rule": rule, "schedule": lambda n: rule.schedule(n, 5)}):
+    calibrated: dict[str, Any] = {"rule": rule, "schedule": lambda n: rule.schedule(n, 5)}
+    for options in ({}, calibrated):
         with attach(pipe, SpectrumConfig(warmup_steps=3), **options) as handle:
             errors.append(float((flux.run(pipe, batch=4) - plain).norm()))
             assert len(handle.plan_for(STEPS).evaluated) == 5

@@ -21,7 +21,7 @@ def embeddings(batch: int, *shape: int, seed: int = 0) -> torch.Tensor:
 
 def texts(
     *width: int,
-    scale: str = "guidance_scale",
+    scale: str | None = "guidance_scale",
     off: float = 1.0,
     mask: str | None = None,
     dtype: torch.dtype = torch.long,
@@ -101,7 +101,7 @@ class Family:
     """
 
     name: str
-    pipeline: type
+    pipeline: Any
     denoiser: Callable[[], nn.Module]
     arguments: Callable[[int, bool], dict]
     apart: bool = False
@@ -122,7 +122,7 @@ class Family:
         denoiser = self.denoiser().eval()
         _wake(denoiser)
         parameters = inspect.signature(self.pipeline.__init__).parameters
-        components = {
+        components: dict[str, Any] = {
             name: None for name, value in parameters.items() if name != "self" and value.default is value.empty
         }
         components |= {name: make() for name, make in self.components.items()}
