@@ -18,7 +18,8 @@ from tests.isolation import Session, enter
 SESSION = enter()
 
 SERIAL = ("parallel", "session", "slurm", "test_kills.py")  # folders below this one, and files
-SLOW = ("session", "slurm")
+# Likewise: what `make test` leaves out, beside single tests that are marked.
+SLOW = ("session", "slurm", "test_kills.py", "test_lost_ranks.py", "test_runs.py", "test_parallel.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,9 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow folders, and begin with the serial ones, which take longest as a whole."""
+    """Mark the tests of slow folders and files, and begin with the serial ones, which take longest as a whole."""
     for item in items:
-        if item.path.parent.name in SLOW:
+        if item.path.parent.name in SLOW or item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: not is_serial(item.path))
 

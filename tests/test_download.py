@@ -60,6 +60,7 @@ def snapshot(tmp_path: Path, hub: FakeHub) -> Path:
     return tmp_path / "hf" / "hub" / "models--lab--tiny" / "snapshots" / hub.commit
 
 
+@pytest.mark.slow
 def test_what_is_needed_comes_whole_and_goes_into_the_runs_identity(
     hub: FakeHub, download: Run, tmp_path: Path, folder: Path
 ):
@@ -98,6 +99,7 @@ def test_what_is_needed_comes_whole_and_goes_into_the_runs_identity(
     assert f"run python -m jobs.download model.path=lab/tiny model.revision={'c' * 40} first" in lost.stderr
 
 
+@pytest.mark.slow
 def test_a_dropped_line_is_picked_up_where_it_broke(hub: FakeHub, download: Run, tmp_path: Path, folder: Path):
     hub.folder = tmp_path / "large"
     shutil.copytree(folder, hub.folder)
@@ -114,13 +116,14 @@ def test_a_dropped_line_is_picked_up_where_it_broke(hub: FakeHub, download: Run,
     assert (snapshot(tmp_path, hub) / WEIGHTS).read_bytes() == large
 
 
+SLOW = pytest.mark.slow
 REFUSED = [
     pytest.param((401, "GatedRepo"), (), "lab/tiny has a licence to accept: do so at https://huggingface.co/lab/tiny, "
                  "then log in with 'hf auth login' or set HF_TOKEN", id="no-token"),
-    pytest.param((403, "GatedRepo"), (), "lab/tiny has a licence to accept: *", id="not-accepted"),
-    pytest.param(None, ("model.path=lab/none",), "the hub has no lab/none, or you have no *", id="no-such"),
-    pytest.param(None, ("model.revision=v9",), "lab/tiny has no revision v9: give a branch, tag *", id="tag"),
-    pytest.param(None, ("model.path=nowhere",), "model.path nowhere is neither a directory nor *", id="not-an-id"),
+    pytest.param((403, "GatedRepo"), (), "lab/tiny has a licence to accept: *", id="not-accepted", marks=SLOW),
+    pytest.param(None, ("model.path=lab/none",), "the hub has no lab/none, or you have no *", id="no-such", marks=SLOW),
+    pytest.param(None, ("model.revision=v9",), "lab/tiny has no revision v9: give a branch, tag *", id="tag", marks=SLOW),
+    pytest.param(None, ("model.path=nowhere",), "model.path nowhere is neither a directory nor *", id="not-an-id", marks=SLOW),
     pytest.param(None, ("model=none",), "model=none is not known: choose one of *", id="unknown-model"),
 ]  # fmt: skip
 
@@ -137,6 +140,7 @@ def test_what_the_hub_refuses_is_said_in_one_sentence(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_without_a_network_it_says_where_to_run_it(download: Run):
     done = download(HF_HUB_OFFLINE="1")
     assert done.returncode == 2

@@ -40,6 +40,7 @@ def test_site_packages_gets_no_names_that_others_use(site: Path):
     assert (site / "jobs" / "py.typed").exists() and (site / "spectrum" / "py.typed").exists()
 
 
+@pytest.mark.slow
 def test_an_installed_copy_runs_from_any_directory_with_the_users_own_model(site: Path, tmp_path: Path):
     mine = tmp_path / "mine"
     (mine / "model").mkdir(parents=True)

@@ -223,7 +223,7 @@ def read_calibration(path: str) -> spectrum.Calibration:
             f"algo.calibration {path} cannot be read ({error.strerror}): make it with python -m jobs.calibrate"
         ) from None
     except spectrum.SpectrumError as error:
-        raise BadInput(f"algo.calibration: {error}") from None
+        raise BadInput(f"algo.calibration: {error} (python -m jobs.calibrate makes one)") from None
 
 
 @cache

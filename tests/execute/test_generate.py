@@ -99,6 +99,7 @@ def test_status_from_the_files(made) -> None:
     assert missing.returncode == 2 and missing.stderr.startswith("error: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher",
     [
@@ -120,6 +121,7 @@ def test_every_launcher_fans_out_to_the_same_bytes(made, prompts, launcher, tmp_
     assert tar_hashes(tmp_path / "demo-shapes") == tar_hashes(run)
 
 
+@pytest.mark.slow
 def test_a_sweep_makes_a_run_of_each_combination(prompts, tmp_path) -> None:
     result = generate(
         "-m", f"prompt_file={prompts}", f"output_base_path={tmp_path}", *SMALL, "algo.w=0.5,1.0", "total_prompt_num=3"
@@ -131,6 +133,7 @@ def test_a_sweep_makes_a_run_of_each_combination(prompts, tmp_path) -> None:
     assert tar_hashes(runs[0]) != tar_hashes(runs[1])
 
 
+@pytest.mark.slow
 def test_one_bad_prompt_fails_one_sample(tmp_path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     rows = [{"prompt": f"a red {shape} on a white background"} for shape in ("circle", "square", "star", "cross")]
@@ -151,6 +154,7 @@ def test_one_bad_prompt_fails_one_sample(tmp_path) -> None:
     assert generate(*arguments).returncode == 0
 
 
+@pytest.mark.slow
 def test_formats_and_the_plain_pipeline(prompts, tmp_path) -> None:
     for image_format in ("jpg", "webp"):
         result = generate(

@@ -214,7 +214,7 @@ REFUSED = [
     (("algo.weights=calibrated", "algo.calibration=none.json"), "algo.calibration none.json cannot be read (No such "),
     (
         ("algo.weights=calibrated", f"algo.calibration={__file__}"),
-        f"algo.calibration: the calibration {__file__} is no ",
+        f"algo.calibration: the calibration {__file__} is not ",
     ),
     (("algo.weights=best",), "algo.weights must be one of chebyshev, calibrated, not 'best'"),
     (("model=flux", "algo.schedule=searched"), "algo.schedule=searched needs algo.weights=calibrated: add that, "),
