@@ -19,7 +19,10 @@ SESSION = enter()
 
 SERIAL = ("parallel", "session", "slurm", "test_kills.py")  # folders below this one, and files
 # Likewise: what `make test` leaves out, beside single tests that are marked.
-SLOW = ("session", "slurm", "test_kills.py", "test_lost_ranks.py", "test_runs.py", "test_parallel.py")
+SLOW = (
+    *("session", "slurm", "test_kills.py", "test_context_parallel.py", "test_lost_ranks.py", "test_runs.py"),
+    "test_parallel.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

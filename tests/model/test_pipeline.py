@@ -144,6 +144,7 @@ def test_without_negative_prompts_sdxl_is_guided_as_by_default(tmp_path: Path):
     assert not np.array_equal(pipeline(asked), made)
 
 
+@pytest.mark.slow
 def test_compiled_blocks_compute_and_are_met_at_each_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.nn.Module, "compile", functools.partialmethod(torch.nn.Module.compile, backend="eager"))
     for name in ("flux", "sd3-5"):

@@ -106,7 +106,8 @@ def test_products_of_errors_are_those_of_the_forecasts():
     errors = np.zeros_like(walks)
     for step in set(range(12)) - set(evaluated):
         before = [known for known in evaluated if known < step]
-        errors[:, step] = walks[:, step] - np.einsum("k,bkf->bf", rule().weights(before, step, 12), walks[:, before])
+        coefficients = rule().coefficients(before, step, 12)
+        errors[:, step] = walks[:, step] - np.einsum("k,bkf->bf", coefficients, walks[:, before])
     size = np.sqrt((walks**2).sum(axis=2).mean(axis=0))
     expected = np.einsum("bif,bjf->ij", errors, errors) / len(walks) / np.outer(size, size)
     products = foretold.error_products(rule(), 12, evaluated)

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from spectrum.plan import SpectrumConfig
-
 from jobs.options.degrees import Degrees
+from spectrum import SpectrumConfig
 from tools.benchmarks.parallel.cost import Line, Message, Rates, Step, calibrated, fit_line
 
 STEPS = 50  # of a clip

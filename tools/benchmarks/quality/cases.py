@@ -47,7 +47,7 @@ class Case:
 class Hold:
     """The rule that repeats the last feature."""
 
-    def weights(self, evaluated_before: Sequence[int], step: int, num_steps: int) -> np.ndarray:
+    def coefficients(self, evaluated_before: Sequence[int], step: int, num_steps: int) -> np.ndarray:
         """Return one for the last evaluation, zero for the others: float64 (K,)."""
         return np.eye(len(evaluated_before))[-1]
 
