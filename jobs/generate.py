@@ -5,6 +5,7 @@ left, and the summary says what. 2: the command line or the prompt file needs me
 """
 
 import os
+import signal
 import sys
 
 import hydra
@@ -23,6 +24,7 @@ from jobs.options.table import help_text
 def main() -> None:
     """Run Hydra, and turn what a user can mend into one sentence and exit code 2."""
     if {"--help", "-h"} & set(sys.argv[1:]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of "--help | head"
         print(help_text())
         return
     sort_arguments(refuse)

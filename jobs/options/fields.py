@@ -124,6 +124,17 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def choice_of(group: type, default: str, help: str) -> Any:
+    """Make the field of a group of options that a file of conf/ fills in, such as ``model=demo``.
+
+    Args:
+        group: the dataclass of its options.
+        default: the file that is taken where none is named.
+        help: as for ``option``.
+    """
+    return dataclasses.field(default_factory=group, metadata={"help": help, "file": default, "short": True})
+
+
 def limits_of(group: type, name: str) -> Limits:
     """Return the limits of the option ``name`` of a dataclass of options."""
     field = next(field for field in dataclasses.fields(group) if field.name == name)

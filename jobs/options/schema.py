@@ -11,7 +11,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from jobs.options.degrees import Degrees
-from jobs.options.fields import option
+from jobs.options.fields import choice_of, option
 
 DTYPES = ("float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpg", "webp")
@@ -29,7 +29,7 @@ class SampleOptions:
     num_inference_steps: int = option(None, "denoising steps", least=1, short=True)
     height: int = option(None, "pixels", least=1, short=True)
     width: int = option(None, "pixels", least=1, short=True)
-    num_frames: int = option(None, "frames of a clip", least=1, short=True, fallback=1)
+    num_frames: int = option(None, "frames of a clip", least=1, fallback=1)
     guidance_scale: float = option(None, "strength of guidance by the prompt", least=0, short=True)
     negative_prompt: str = option(
         None, "negative prompt, if the model supports one", shared_by_batch=False, short=True, fallback=""
@@ -51,11 +51,11 @@ class ModelOptions(SampleOptions):
 
     name: str = option(MISSING, "what the model is called in the run's directory and in every sample's json")
     path: str = option(MISSING, "a hub id, a diffusers pipeline's directory, or embedded:NAME", short=True)
-    revision: str | None = option(None, "branch, tag or commit on the hub; null: its default branch", short=True)
+    revision: str | None = option(None, "branch, tag or commit on the hub; null: its default branch")
     dtype: str = option("bfloat16", "dtype of the weights and the arithmetic", choices=DTYPES, short=True)
     vae_dtype: str | None = option(None, "another dtype for the autoencoder alone (clips)", choices=DTYPES)
     vae_tiling: bool = option(False, "decode in tiles and one sample at a time: less memory, faint seams")
-    scheduler: str | None = option(None, "a diffusers scheduler class instead of the checkpoint's own", short=True)
+    scheduler: str | None = option(None, "a diffusers scheduler class instead of the checkpoint's own")
     scheduler_args: dict[str, Any] = option({}, "changes to the scheduler's configuration")
     size_multiple: int = option(16, "height and width must be multiples of this", least=1)
     frame_step: int | None = option(None, "num_frames must be a multiple of this plus 1; null: images", least=1)
@@ -67,9 +67,9 @@ class ModelOptions(SampleOptions):
     gpus: int = option(1, "GPUs that one rank asks the cluster for; 0: runs on a CPU too", least=0)
     offload: str = option(
         "none", "keep weights in main memory (least memory, slowest: sequential)",
-        choices=("none", "model", "group", "sequential"), short=True,
+        choices=("none", "model", "group", "sequential"),
     )  # fmt: skip
-    compile: bool = option(False, "torch.compile the repeated blocks: the first batch takes minutes longer", short=True)
+    compile: bool = option(False, "torch.compile the repeated blocks: the first batch takes minutes longer")
     feature: FeatureOptions = field(default_factory=FeatureOptions)
 
 
@@ -81,31 +81,31 @@ class AlgoOptions:
     with a calibration.
     """
 
-    name: str = option(MISSING, "spectrum, or nocache: the plain pipeline", choices=("nocache", "spectrum"))
+    name: str = option(MISSING, "set by algo=", choices=("nocache", "spectrum"))
     weights: str = option(
         None, "forecast coefficients: calibrated (default where there is a calibration) or chebyshev (as published)",
-        choices=("chebyshev", "calibrated"), short=True,
+        choices=("chebyshev", "calibrated"),
     )  # fmt: skip
     calibration: str | None = option(
         None, "a calibration file, made by python -m jobs.calibrate; null: the embedded models' own", short=True
     )
     schedule: str = option(
         None, "searched (default with calibrated): the steps that suit the calibration best; or window",
-        choices=("window", "searched"), short=True,
+        choices=("window", "searched"),
     )  # fmt: skip
     evaluations: int | None = option(
-        None, "evaluated steps of a searched schedule; null: as many as the window makes", least=1, short=True
+        None, "evaluated steps of a searched schedule; null: as many as the window makes", least=1
     )
     w: float = option(None, "share of the Chebyshev forecast, 0 to 1; null: 0.5 (published default 1)", short=True)
-    lam: float = option(None, "ridge penalty of the Chebyshev fit; null: 0.1", short=True)
-    m: int = option(None, "degree of the Chebyshev fit; null: 4", short=True)
+    lam: float = option(None, "ridge penalty of the Chebyshev fit; null: 0.1")
+    m: int = option(None, "degree of the Chebyshev fit; null: 4")
     horizon: int | None = option(
         None, "steps that the time axis is scaled to; null: the number of steps (published: 50)"
     )
     force_last: int = option(None, "final steps that are always evaluated; null: 0")
     history_device: str | None = option(
         None, "where features are kept: null: where they are computed; cpu: main memory, for long videos",
-        choices=("cpu",), short=True,
+        choices=("cpu",),
     )  # fmt: skip
 
 
@@ -113,8 +113,8 @@ class AlgoOptions:
 class Options(SampleOptions):
     """What can be chosen on the command line of ``jobs.generate``."""
 
-    model: ModelOptions = field(default_factory=ModelOptions)
-    algo: AlgoOptions = field(default_factory=AlgoOptions)
+    model: ModelOptions = choice_of(ModelOptions, "demo", "which model: the name of a file in conf/model")
+    algo: AlgoOptions = choice_of(AlgoOptions, "spectrum", "spectrum, or nocache: the plain pipeline")
 
     prompt_file: str = option(
         "prompts/shapes.txt",
@@ -131,26 +131,26 @@ class Options(SampleOptions):
     exp_name: str | None = option(None, "the run's name; null: MODEL-PROMPTFILE", short=True)
     shard_size: int = option(16, "samples in a tar", least=1, short=True)
     batch_size: int = option(None, "samples in one pipeline call", least=1, short=True)
-    image_format: str = option("png", "file format of images", choices=IMAGE_FORMATS, short=True)
+    image_format: str = option("png", "file format of images", choices=IMAGE_FORMATS)
     image_quality: int = option(95, "quality of jpg and webp", least=1, most=100)
     video_crf: int = option(18, "constant rate factor of H.264 (mp4); lower is better and larger", least=0, most=51)
 
-    warmup_steps: int = option(5, "first steps, always evaluated", short=True)
-    window_size: float = option(2.0, "then every window_size-th step is evaluated ...", short=True)
+    warmup_steps: int = option(5, "first steps, always evaluated")
+    window_size: float = option(2.0, "then every window_size-th step is evaluated ...")
     flex_window: float = option(
         0.75, "... and the window grows by this: 14 of 50 steps evaluated; 3: 10 of 50", short=True
     )
 
     ngpu: int = option(None, "GPUs (on a CPU: processes) of this machine", least=1, short=True)
     parallel: Degrees = field(default_factory=Degrees)
-    device: str = option("auto", "where to compute", choices=("auto", "cuda", "cpu"), short=True)
+    device: str = option("auto", "where to compute", choices=("auto", "cuda", "cpu"))
     cpu_threads: int = option(1, "threads of one worker on a CPU; another number changes last bits", least=1)
-    shards: Any = option(None, "work only on these shards, like [0-3,7]", short=True)
+    shards: Any = option(None, "work only on these shards, like [0-3,7]")
     shards_per_task: int | None = option(
         None, "with -m: shards of one cluster task; null: 1, or as many as fit the cluster's array limit",
         least=1, short=True,
     )  # fmt: skip
-    sample_attempts: int = option(2, "attempts after which a failing sample is given up", least=1, short=True)
+    sample_attempts: int = option(2, "attempts after which a failing sample is given up", least=1)
     dry_run: bool = option(False, "print which steps are evaluated and the memory needed, and stop", short=True)
 
 

@@ -3,7 +3,7 @@
 import textwrap
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 from omegaconf import MISSING
 
@@ -12,6 +12,7 @@ from jobs.options.places import CONF
 from jobs.options.schema import Options, SampleOptions
 
 _WIDTH = 100
+_LEFT_TO_THE_MODEL = {one.name for one in fields(SampleOptions)} | {"batch_size"}
 _HELP = """Make an image or video dataset from a prompt file; the same command again finishes what is missing.
 
   python -m jobs.generate prompt_file=my.txt ngpu=2
@@ -24,13 +25,21 @@ Options (option=value; null where nothing is chosen):
 """
 
 
+class Row(NamedTuple):
+    """An option by its full name, with its field and the dataclass that this stands in."""
+
+    name: str
+    field: Field[Any]
+    group: type
+
+
 def help_text() -> str:
     """Return what ``--help`` prints."""
     models = ", ".join(sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
     lines = [_HELP.format(models=models)]
-    for name, field, group in rows():
-        head = f"  {name}={_default(field)}"
-        body = textwrap.wrap(_meaning(name, field, group), _WIDTH - 34)
+    for row in rows():
+        head = f"  {row.name}={_default(row.field)}"
+        body = textwrap.wrap(_meaning(row), _WIDTH - 34)
         if len(head) > 32:
             lines.append(head)
             head = ""
@@ -41,71 +50,62 @@ def help_text() -> str:
 
 def short_table() -> str:
     """Return the README's table: the options that most runs are made with."""
-    return _markdown([row for row in rows() if row[1].metadata["short"]])
+    return _markdown([row for row in rows() if row.field.metadata["short"]])
 
 
 def long_table() -> str:
     """Return the table of every option."""
-    return _markdown(list(rows()))
+    return _markdown(rows())
 
 
-def rows() -> list[tuple[str, Field[Any], type]]:
-    """Return (full name, field, dataclass) of every option; of a model's defaults for samples only the root's."""
-    found: list[tuple[str, Field[Any], type]] = []
-
-    def collect(group: type, prefix: str, leave_out: set[str]) -> None:
-        hints, parts = get_type_hints(group), []
-        for field in fields(group):
-            if is_dataclass(hints[field.name]):
-                parts.append((field.name, hints[field.name]))
-            elif field.name not in leave_out:
-                found.append((f"{prefix}{field.name}", field, group))
-        for name, part in parts:
-            collect(part, f"{prefix}{name}.", {one.name for one in fields(SampleOptions)} | {"batch_size"})
-
-    collect(Options, "", set())
-    order = [field.name for field in fields(Options)]
-    sample = {field.name for field in fields(SampleOptions)}
-    return sorted(found, key=lambda row: (_rank(row[0], sample), order.index(row[0].partition(".")[0])))
+def rows() -> list[Row]:
+    """Return every option, what to make first; of a model's defaults for samples only the root's."""
+    root = _collect(Options, "", leave_out=set())
+    first = ("model", "algo", "prompt_file", "total_prompt_num", "samples_per_prompt", "seed")
+    beginning = [next(row for row in root if row.name == name) for name in first]
+    rest = [row for row in root if row.name not in first and "." not in row.name]
+    parts = [row for row in root if "." in row.name]
+    return [*beginning, *rest, *parts]
 
 
-def _rank(name: str, sample: set[str]) -> int:
-    """What to make first, then how, then the model's parts and the algorithm's."""
-    if name.startswith("model."):
-        return 2
-    if name.startswith("algo."):
-        return 3
-    return (
-        1 if name in sample else 0 if name in ("prompt_file", "total_prompt_num", "samples_per_prompt", "seed") else 1
-    )
+def _collect(group: type, prefix: str, leave_out: set[str]) -> list[Row]:
+    found, parts = [], []
+    for field in fields(group):
+        kind = get_type_hints(group)[field.name]
+        if field.name in leave_out:
+            continue
+        if not is_dataclass(kind) or "file" in field.metadata:
+            found.append(Row(f"{prefix}{field.name}", field, group))
+        if is_dataclass(kind):
+            parts += _collect(kind, f"{prefix}{field.name}.", _LEFT_TO_THE_MODEL)  # type: ignore[arg-type]
+    return found + parts
 
 
-def _markdown(chosen: list[tuple[str, Field[Any], type]]) -> str:
+def _markdown(chosen: list[Row]) -> str:
     cells = [("option", "default", "meaning")]
-    cells += [(f"`{name}`", f"`{_default(field)}`", _meaning(name, field, group)) for name, field, group in chosen]
-    widths = [max(len(row[column]) for row in cells) for column in range(3)]
-    lines = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in cells]
-    lines.insert(1, f"| {' | '.join('-' * width for width in widths)} |")
+    cells += [(f"`{row.name}`", f"`{_default(row.field)}`", _meaning(row)) for row in chosen]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    lines.insert(1, "| -- | -- | -- |")
     return "\n".join(lines)
 
 
 def _default(field: Field[Any]) -> str:
+    if "file" in field.metadata:
+        return str(field.metadata["file"])
     if field.default_factory is not NO_DEFAULT:
         return "{}"
     if field.default == MISSING:
-        return "the model's" if field.name in ("name", "path") else "???"
+        return "(required)"
     return field.default if isinstance(field.default, str) else shown(field.default)
 
 
-def _meaning(name: str, field: Field[Any], group: type) -> str:
-    limits = limits_of(group, field.name)
-    text: str = field.metadata["help"]
-    if limits.choices and not all(choice in text for choice in limits.choices):
-        text += f": {', '.join(limits.choices)}"
-    if (
-        group is Options
-        and field.default is None
-        and name in {one.name for one in fields(SampleOptions)} | {"batch_size"}
-    ):
+def _meaning(row: Row) -> str:
+    text: str = row.field.metadata["help"]
+    if "file" in row.field.metadata:
+        return text
+    choices = limits_of(row.group, row.field.name).choices
+    if choices and not all(choice in text for choice in choices):
+        text += f": {', '.join(choices)}"
+    if row.group is Options and row.field.name in _LEFT_TO_THE_MODEL:
         text += "; null: the model's default"
     return text
