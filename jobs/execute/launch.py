@@ -121,9 +121,12 @@ class Submitit(Launcher):
     def _submit(self, tasks: list[Task], launch: Launch) -> list[Any]:
         import submitit
 
-        settings = submission(self.settings, self.given, tasks[0].run, launch.job_name(tasks[0].run))
+        run = tasks[0].run
+        label = self.settings["name"] if "name" in self.given else run.directory.path.name
+        folder = self.settings["submitit_folder"] if "submitit_folder" in self.given else f"{launch.folder}/%j"
+        settings = submission(self.settings, self.given, run, launch.job_name(label))
         starting = {f"{self.cluster}_{name}": settings.pop(name) for name in _STARTING if name in settings}
-        executor = submitit.AutoExecutor(folder=f"{launch.folder}/%j", cluster=self.cluster, **starting)
+        executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster, **starting)
         executor.update_parameters(
             **{name if name in _SHARED else f"{self.cluster}_{name}": value for name, value in settings.items()}
         )
@@ -192,7 +195,6 @@ def make_launcher(config: DictConfig) -> Launcher:
     plain: dict[str, Any] = {
         name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for name, value in settings.items()
-        if name not in ("submitit_folder", "name")
     }
     return LAUNCHERS[name](plain, given)
 

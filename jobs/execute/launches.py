@@ -38,9 +38,9 @@ class Launch:
         write_json(folder / "tasks.json", listing)
         return cls(folder)
 
-    def job_name(self, run: Run) -> str:
-        """Return the name of its jobs: the run's, for people, and the folder's."""
-        return f"{re.sub(r'[^A-Za-z0-9]+', '-', run.directory.path.name)}-{self.folder.name}"
+    def job_name(self, label: str) -> str:
+        """Return the name of its jobs: a label for people, and the folder's name."""
+        return f"{re.sub(r'[^A-Za-z0-9]+', '-', label)}-{self.folder.name}"
 
     def owns(self, name: str) -> bool:
         """Return whether a job of that name is one of this launch."""

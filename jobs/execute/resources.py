@@ -87,4 +87,4 @@ def submission(settings: dict[str, Any], given: set[str], run: Run, job_name: st
     if "setup" in settings:
         # one rank's end is the task's: the others are waiting for it
         chosen["setup"] = [*(settings["setup"] or []), "export SLURM_KILL_BAD_EXIT=1"]
-    return {name: value for name, value in chosen.items() if name != "_target_"}
+    return {name: value for name, value in chosen.items() if name not in ("_target_", "submitit_folder")}

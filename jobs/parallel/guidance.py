@@ -48,6 +48,8 @@ class Branches:
                 self._exchange(result)
             return (result,)
 
+        # Private to PyTorch, and the one place that all of a module's hooks lie behind: what the other part computes
+        # must not reach them, or Spectrum would count it as a call.
         denoiser._call_impl = call
 
     def _exchange(self, second: torch.Tensor) -> None:

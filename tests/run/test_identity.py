@@ -1,5 +1,6 @@
 """A run knows what it is: the same command goes on with it, another one is refused with the difference named."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from jobs.run.open import create, open_run
 from jobs.run.run import Run
 from jobs.store.atomic import write_json
 from jobs.store.rundir import differences
-from tests.support import config
+from tests.support import config, resolved
 
 PROMPTS = "a red circle\na blue star\na green cross\n"
 
@@ -215,6 +216,31 @@ def test_a_record_that_cannot_be_read_is_refused(content: str, message: str):
     record.write_text(content)
     with pytest.raises(BadInput, match=message):
         begin()
+
+
+# --- runs that version 0.1.0 began
+
+CSV = (
+    "prompt,seed,height,width,num_inference_steps,guidance_scale,negative_prompt,id,score\n"
+    "a red circle,5,64,64,9,2.0,blue,x1,1.5\na blue star,6,32,64,9,3.0,,x2,2\na green cross,7,64,64,7,1.5,,x3,3\n"
+    "a pink square on a white background,8,64,64,7,1.5,,x4,4\n"
+)
+EARLIER = {
+    "demo": ("prompt_file=prompts/shapes.txt", "num_inference_steps=12", "shard_size=8"),
+    "video": (
+        *("model=demo-video", "prompt_file=prompts/shapes-video.txt", "total_prompt_num=16", "num_inference_steps=10"),
+        *("shard_size=4", "batch_size=2", "algo.w=0.5"),
+    ),
+    "csv": ("prompt_file=p.csv", "shard_size=2", "algo=nocache", "image_format=webp", "samples_per_prompt=2"),
+}
+
+
+@pytest.mark.parametrize("name", EARLIER)
+def test_a_run_of_an_earlier_version_goes_on(name: str, at: Path):
+    (at / "p.csv").write_text(CSV)
+    recorded = json.loads(Path(__file__).with_name("identities-0.1.0.json").read_text())[name]
+    now = resolved(*EARLIER[name]).identity
+    assert differences(recorded, json.loads(json.dumps(now))) == []
 
 
 # --- the comparison itself
