@@ -1,6 +1,7 @@
 """The writer works beside the generator, holds it back only at the bound, and does not swallow errors."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,10 @@ def test_the_generator_goes_on_until_the_bound(parts) -> None:
     passed: list[int] = []
     thread = threading.Thread(target=generate)
     thread.start()
-    thread.join(2)
-    assert thread.is_alive() and len(passed) == 4  # one with the writer, three in the queue, none encoded
+    while len(passed) < 4:  # one with the writer, three in the queue, none encoded
+        time.sleep(0.01)
+    thread.join(0.2)  # a fifth cannot pass, however long one waits
+    assert thread.is_alive() and len(passed) == 4
     Gate.opened.set()
     thread.join(60)
     writer.finish(attempt)
