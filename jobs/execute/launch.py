@@ -112,11 +112,8 @@ class Submitit(Launcher):
         jobs = self._submit(tasks, launch) if launch else []
         self._wait(runs, launch, earlier, jobs)
         _wait_for_living(runs)
-        return [
-            f"task {job.job_id} ended without a result: see {job.paths.stderr}"
-            for task, job in zip(tasks, jobs, strict=True)
-            if not job.paths.result_pickle.exists() and not task.run.directory.done_shards().issuperset(task.shards)
-        ]
+        problems = [_what_became_of(job) for task, job in zip(tasks, jobs, strict=True) if _left_work(task)]
+        return sorted(filter(None, problems))
 
     def _submit(self, tasks: list[Task], launch: Launch) -> list[Any]:
         import submitit
@@ -209,6 +206,21 @@ def _outcome(task: Task) -> str:
         first = (str(error).strip().splitlines() or ["no reason given"])[0]
         return f"a task failed: {type(error).__name__}: {first}"
     return ""
+
+
+def _left_work(task: Task) -> bool:
+    return not task.run.directory.done_shards().issuperset(task.shards)
+
+
+def _what_became_of(job: Any) -> str:
+    """Return why a Submitit job failed; "" where its shards' journals tell it."""
+    from submitit.core.utils import pickle_load
+
+    if not job.paths.result_pickle.exists():
+        return f"task {job.job_id} ended without a result: see {job.paths.stderr}"
+    outcome, trace = pickle_load(job.paths.result_pickle)
+    last = trace.strip().splitlines()[-1] if outcome == "error" else ""
+    return f"task {job.job_id} failed: {last}: see {job.paths.stderr}" if last and "Unfinished" not in last else ""
 
 
 def _wait_for_living(runs: list[Run]) -> None:

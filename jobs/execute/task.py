@@ -38,10 +38,10 @@ class Task:
         """
         run = self.run
         log_path = task_log(run)
-        wanted = set(self.shards)
-        shards = [shard for shard in run.unfinished() if shard in wanted]
-        log.info("working shards %s", shards)
+        shards = self.shards
         try:
+            shards = [shard for shard in run.unfinished() if shard in set(self.shards)]
+            log.info("working shards %s", shards)
             run.directory.check(run.identity)
             run.checkpoint.check()
             member = launched_member(run.options.parallel, run.directory.work)

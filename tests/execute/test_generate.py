@@ -1,6 +1,7 @@
 """The command line end to end on this machine, with the embedded model, as a user types it."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -165,3 +166,19 @@ def test_formats_and_the_plain_pipeline(prompts, tmp_path) -> None:
         rows = list(wds.WebDataset(str(tmp_path / image_format / "data/00000.tar"), shardshuffle=False).decode("pil"))
         assert [row[image_format].size for row in rows] == [(64, 64)] * 2
         assert rows[0]["json"]["algo"] == {"name": "nocache"} and rows[0]["json"]["evaluated_steps"] == 2
+
+
+@pytest.mark.slow
+def test_a_task_that_cannot_begin_says_why(prompts, tmp_path) -> None:
+    """The prompt file changes between submission and start, so that the task cannot even read its run."""
+    own = tmp_path / "p.txt"
+    own.write_text(prompts.read_text())
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import os\nif 'SUBMITIT_EXECUTOR' in os.environ: open({str(own)!r}, 'w').write('another prompt')\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    arguments = (f"prompt_file={own}", f"output_base_path={tmp_path / 'out'}", "exp_name=run", *SMALL)
+    result = generate("-m", "hydra/launcher=submitit_local", *arguments, PYTHONPATH=path)
+    assert result.returncode == 1
+    assert "problem: task " in result.stdout
+    assert "p.txt was changed since this command began: run the command again" in result.stdout, result.stdout
