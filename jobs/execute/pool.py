@@ -119,7 +119,7 @@ def _end(worker: _Worker) -> None:
 
 
 def _start(run: Run, devices: list[str], number: int) -> _Worker:
-    context = multiprocessing.get_context("spawn")
+    context = _context(devices)
     ours, theirs = context.Pipe()
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-worker{number}"
     logs = [str(run.directory.logs / f"{stem}{f'-rank{rank}' if rank else ''}.log") for rank in range(len(devices))]
@@ -135,6 +135,15 @@ def _start(run: Run, devices: list[str], number: int) -> _Worker:
         each.start()
     theirs.close()
     return _Worker(process, ours, devices, logs[0], list(zip(followers, logs[1:], strict=True)), meeting)
+
+
+def _context(devices: list[str]) -> Any:
+    """Return how workers are started: on GPUs from nothing, because CUDA does not survive a fork."""
+    if any(device.startswith("cuda") for device in devices):
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["jobs.execute.preload"])
+    return context
 
 
 def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: "tqdm[Any]") -> None:

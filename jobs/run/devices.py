@@ -44,9 +44,11 @@ def task_devices(options: Options, number: int) -> list[str]:
 
 
 def _visible_gpus(options: Options) -> int:
+    if options.device == "cpu":
+        return 0
     import torch
 
-    gpus = torch.cuda.device_count() if options.device != "cpu" else 0
+    gpus = torch.cuda.device_count()
     if options.device == "cuda" and not gpus:
         raise BadInput("device=cuda, but no GPU is visible here: use device=cpu, or run on a machine with a GPU")
     if options.device == "auto" and options.model.gpus and not gpus:

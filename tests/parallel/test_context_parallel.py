@@ -21,7 +21,8 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("ranks")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.parallel.ranks"])
     processes = [context.Process(target=rank_main, args=(rank, world, port, str(folder))) for rank in range(world)]
     for process in processes:
         process.start()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import command, generate, tar_hashes
 
-KILLS = int(os.environ.get("RANK_KILLS", "4"))  # 20 and more by hand
+KILLS = int(os.environ.get("RANK_KILLS", "2"))  # 20 and more by hand
 # Losses are noticed in a third of the usual time: heartbeats of a third of a second, 15 of which may be missed.
 PATIENCE = {"JOBS_PATIENCE": "0.33"}
 ENDS = 200.0  # seconds; only a hang takes as long
@@ -25,10 +25,12 @@ RUN = (
 def ranks_of(parent: int) -> list[psutil.Process]:
     """The run's worker processes, rank 0 first; without Python's own helper processes."""
     try:
-        children = psutil.Process(parent).children()
+        helpers = [
+            child for child in psutil.Process(parent).children() if "forkserver" in " ".join(_command_line(child))
+        ]
+        return [worker for helper in helpers for worker in sorted(helper.children(), key=lambda one: one.pid)]
     except psutil.NoSuchProcess:
         return []
-    return [child for child in children if "spawn_main" in " ".join(_command_line(child))]
 
 
 def _command_line(process: psutil.Process) -> list[str]:
