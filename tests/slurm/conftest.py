@@ -39,6 +39,7 @@ def slurm(test_session: Session) -> Iterator[Cluster]:
 @pytest.fixture
 def slurm_env(slurm: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """The same cluster, for code that finds Slurm by the environment."""
+    monkeypatch.setenv("JOBS_PATIENCE", "0.5")  # looks at the queue twice as often
     for name, value in slurm.env().items():
         monkeypatch.setenv(name, value)
     return slurm
