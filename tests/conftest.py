@@ -17,7 +17,9 @@ from tests.isolation import Session, enter
 # Here and not in a hook: conftest files further down import torch before the first hook is called.
 SESSION = enter()
 
-SERIAL = ("parallel", "session", "slurm", "test_kills.py")  # folders below this one, and files
+# Folders below this one, and files, whose tests start many processes or share one Slurm: those of a group run one after
+# another. The groups run beside each other, since much of their time is waiting.
+SERIAL = {"slurm": "slurm", "session": "slurm", "parallel": "processes", "test_kills.py": "processes"}
 # Likewise: what `make test` leaves out, beside single tests that are marked.
 SLOW = (
     *("session", "slurm", "test_kills.py", "test_context_parallel.py", "test_lost_ranks.py", "test_runs.py"),
@@ -53,12 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name in SLOW or item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: not is_serial(item.path))
+    items.sort(key=lambda item: not serial_group(item.path))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With --dist loadfile, give all serial files to one worker, one after another, and the others file by file.
+    """With --dist loadfile, give all files of a serial group to one worker, and the others file by file.
 
     The marks that --dist loadgroup reads would do, but xdist 3.8 does not see them with pytest 9.2.
     """
@@ -69,14 +71,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            return "serial" if is_serial(Path(file)) else file
+            return serial_group(Path(file)) or file
 
     return Scheduling(config, log)
 
 
-def is_serial(path: Path) -> bool:
-    """Tell whether a file's tests start many processes, or share one Slurm, and so must not run beside their like."""
-    return path.parent.name in SERIAL or path.name in SERIAL
+def serial_group(path: Path) -> str | None:
+    """Return the group of a file whose tests must not run beside their like; None for all others."""
+    return SERIAL.get(path.parent.name) or SERIAL.get(path.name)
 
 
 def pytest_unconfigure() -> None:
