@@ -9,6 +9,7 @@ import signal
 import sys
 
 import hydra
+import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -39,6 +40,8 @@ def main() -> None:
         if not str(error).startswith("Config group override must be a string"):
             raise
         refuse(explain(error))
+    except yaml.YAMLError as error:
+        refuse(f"a configuration file is not valid YAML: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         print("interrupted: run the same command again to continue", file=sys.stderr)
         sys.exit(130)

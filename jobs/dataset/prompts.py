@@ -13,6 +13,7 @@ import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
@@ -134,6 +135,10 @@ def _cell(value: Any, limits: Limits) -> Any:
         value = value.strip()
         if not value and limits.kind is str:  # unlike null, it overrides the command line's text with none
             return value
+    elif isinstance(value, Decimal):  # parquet has numbers and texts of its own
+        value = int(value) if value == int(value) else float(value)
+    elif limits.kind is str and not isinstance(value, (dict, list, bool)):
+        value = str(value)
     return limits.convert(value)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from jobs.base.errors import BadInput, Unfinished
+from jobs.base.errors import BadInput, Unfinished, first_line
 from jobs.base.times import GONE, POLL
 from jobs.execute import queue
 from jobs.execute.launches import Launch
@@ -98,9 +98,12 @@ class Joblib(Launcher):
 
         settings = {name: value for name, value in self.settings.items() if name != "_target_" and value is not None}
         settings["backend"] = "loky"  # processes: a task's log and signals are its process's own
-        outcomes = joblib.Parallel(**settings)(joblib.delayed(_outcome)(task) for task in tasks)
+        try:
+            problems = list(joblib.Parallel(**settings)(joblib.delayed(_outcome)(task) for task in tasks))
+        except Exception as error:  # a process was killed
+            problems = [f"a task has no result: {first_line(error)}"]
         _wait_for_living(runs)
-        return sorted({outcome for outcome in outcomes if outcome})
+        return sorted(set(filter(None, problems)))
 
 
 class Submitit(Launcher):
@@ -109,19 +112,27 @@ class Submitit(Launcher):
     cluster = "local"
 
     def run(self, runs: list[Run], tasks: list[Task], launch: Launch | None, earlier: set[str]) -> list[str]:
-        jobs = self._submit(tasks, launch) if launch else []
-        self._wait(runs, launch, earlier, jobs)
-        _wait_for_living(runs)
-        problems = [_what_became_of(job) for task, job in zip(tasks, jobs, strict=True) if _left_work(task)]
+        from submitit.core.utils import FailedJobError
+
+        jobs, problems = [], []
+        try:
+            jobs = self._submit(tasks, launch) if launch else []
+        except FailedJobError as error:
+            problems = [f"nothing was submitted: {first_line(error)}"]
+        if jobs or earlier:
+            self._wait(runs, launch, earlier, jobs)
+        ended = zip(tasks if jobs else [], jobs, strict=True)
+        problems += [_what_became_of(job) for task, job in ended if _left_work(task)]
         return sorted(filter(None, problems))
 
     def _submit(self, tasks: list[Task], launch: Launch) -> list[Any]:
         import submitit
 
         run = tasks[0].run
+        gpus = max(task.run.options.model.gpus for task in tasks)
         label = self.settings["name"] if "name" in self.given else run.directory.path.name
         folder = self.settings["submitit_folder"] if "submitit_folder" in self.given else f"{launch.folder}/%j"
-        settings = submission(self.settings, self.given, run, launch.job_name(label))
+        settings = submission(self.settings, self.given, run.options.parallel, gpus, launch.job_name(label))
         starting = {f"{self.cluster}_{name}": settings.pop(name) for name in _STARTING if name in settings}
         executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster, **starting)
         executor.update_parameters(
@@ -132,6 +143,7 @@ class Submitit(Launcher):
     def _wait(self, runs: list[Run], launch: Launch | None, earlier: set[str], jobs: list[Any]) -> None:
         while not all(job.done() for job in jobs):
             time.sleep(min(POLL, 0.2))
+        _wait_for_living(runs)
 
 
 class Slurm(Submitit):
@@ -164,11 +176,12 @@ class Slurm(Submitit):
                 bar.update(sum(len(run.directory.done_shards()) for run in runs) - bar.n)
 
 
+# By the class that a launcher's configuration names, whatever the configuration itself is called.
 LAUNCHERS: dict[str, type[Launcher]] = {
-    "basic": Here,
-    "joblib": Joblib,
-    "submitit_local": Submitit,
-    "submitit_slurm": Slurm,
+    "BasicLauncher": Here,
+    "JoblibLauncher": Joblib,
+    "LocalLauncher": Submitit,
+    "SlurmLauncher": Slurm,
 }
 
 
@@ -179,8 +192,11 @@ def make_launcher(config: DictConfig) -> Launcher:
         BadInput: it is none of ours.
     """
     name = str(config.hydra.runtime.choices["hydra/launcher"])
-    if name not in LAUNCHERS:
-        raise BadInput(f"hydra/launcher={name} is not supported: choose one of {', '.join(LAUNCHERS)}")
+    kind = str(config.hydra.launcher.get("_target_")).rpartition(".")[2]
+    if kind not in LAUNCHERS:
+        raise BadInput(
+            f"hydra/launcher={name} is not supported: choose one of basic, joblib, submitit_local, submitit_slurm"
+        )
     with_prefix = [str(item).lstrip("+") for item in config.hydra.overrides.hydra]
     given = {
         item.partition("=")[0].removeprefix("hydra.launcher.")
@@ -193,7 +209,7 @@ def make_launcher(config: DictConfig) -> Launcher:
         name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for name, value in settings.items()
     }
-    return LAUNCHERS[name](plain, given)
+    return LAUNCHERS[kind](plain, given)
 
 
 def _outcome(task: Task) -> str:
@@ -203,8 +219,7 @@ def _outcome(task: Task) -> str:
     except Unfinished:
         return ""
     except Exception as error:
-        first = (str(error).strip().splitlines() or ["no reason given"])[0]
-        return f"a task failed: {type(error).__name__}: {first}"
+        return f"a task failed: {first_line(error)}"
     return ""
 
 

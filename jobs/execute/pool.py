@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
@@ -27,6 +28,11 @@ from jobs.parallel.ranks import Member
 from jobs.run.run import Run
 
 log = logging.getLogger(__name__)
+
+PRELOADED = [
+    *("diffusers.loaders.single_file_utils", "diffusers.pipelines.pipeline_utils", "transformers.modeling_utils"),
+    *("pyarrow.parquet", "jobs.execute.worker"),
+]
 
 
 @dataclass(eq=False)
@@ -138,11 +144,15 @@ def _start(run: Run, devices: list[str], number: int) -> _Worker:
 
 
 def _context(devices: list[str]) -> Any:
-    """Return how workers are started: on GPUs from nothing, because CUDA does not survive a fork."""
-    if any(device.startswith("cuda") for device in devices):
+    """Return how workers are started.
+
+    On GPUs from nothing, because CUDA does not survive a fork; on a CPU as forks of one process that has imported what
+    takes seconds. That process listens on a socket below the temporary directory, whose path must not be long.
+    """
+    if any(device.startswith("cuda") for device in devices) or len(tempfile.gettempdir()) > 60:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["jobs.execute.preload"])
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 

@@ -59,7 +59,11 @@ def queued_jobs() -> dict[str, str] | None:
         None when the controller does not answer.
     """
     listing = _ask("squeue", "--noheader", "--array", "--format=%i %j", f"--user={os.getuid()}")
-    return None if listing is None else dict(line.split(maxsplit=1) for line in listing.splitlines() if line.strip())
+    return (
+        None
+        if listing is None
+        else dict(line.strip().partition(" ")[::2] for line in listing.splitlines() if line.strip())
+    )
 
 
 def drop_allocation_variables() -> None:

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from jobs.base.errors import BadInput
 from jobs.execute import queue
+from jobs.options.degrees import Degrees
 from jobs.run.run import Run
 
 REQUEUES = 20  # how often a task that ran into its time limit is queued again (each time it resumes)
@@ -32,6 +33,8 @@ def check_resources(launcher: Launched, runs: list[Run]) -> None:
         return
     degrees = runs[0].options.parallel
     nodes, size, on_slurm = settings["nodes"], degrees.size, "setup" in settings
+    if nodes < 1:
+        raise BadInput(f"hydra.launcher.nodes={nodes} must be a whole number of at least 1: leave it out")
     if not on_slurm and nodes > 1:
         raise BadInput(f"hydra.launcher.nodes={nodes} needs hydra/launcher=submitit_slurm: leave it out")
     if size % nodes:
@@ -68,21 +71,22 @@ def _check_gpus(launcher: Launched, runs: list[Run]) -> None:
         )
 
 
-def submission(settings: dict[str, Any], given: set[str], run: Run, job_name: str) -> dict[str, Any]:
+def submission(settings: dict[str, Any], given: set[str], degrees: Degrees, gpus: int, job_name: str) -> dict[str, Any]:
     """Return the settings to submit with; what the command line gives stays as it is.
 
     Args:
         settings: the launcher's.
         given: names of those that the command line sets.
-        run: whose model and degrees say what a task needs.
+        degrees: how many ranks a task has.
+        gpus: that each rank needs.
         job_name: name of the jobs.
     """
-    ranks = run.options.parallel.size // settings["nodes"]
+    ranks = degrees.size // settings["nodes"]
     wanted: dict[str, Any] = {"tasks_per_node": ranks}
     if "setup" in settings:  # Slurm's
         wanted["max_num_timeout"] = REQUEUES
-        if run.options.model.gpus:
-            wanted["gpus_per_node"] = run.options.model.gpus * ranks
+        if gpus:
+            wanted["gpus_per_node"] = gpus * ranks
     chosen = {**settings, **{name: value for name, value in wanted.items() if name not in given}, "name": job_name}
     if "setup" in settings:
         # one rank's end is the task's: the others are waiting for it

@@ -4,6 +4,7 @@ import itertools
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -96,6 +97,9 @@ def _combinations(context: HydraContext, config: DictConfig, arguments: list[str
         raise BadInput(
             "shards cannot be swept, because -m gives each task its own: write one list, like shards=[0-3,7]"
         )
+    for override in overrides:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise BadInput(f"{override.input_line} names no values to sweep: write them, like algo.w=0.5,1")
     plain = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
     choices = [
         [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
@@ -108,7 +112,7 @@ def _combinations(context: HydraContext, config: DictConfig, arguments: list[str
         if swept:
             suffix = re.sub(r"[^\w.=,+-]", "_", ",".join(combination))
             rest = [item for item in plain if not item.startswith("exp_name=")]
-            name = f"{read_options(cfg).exp_name}--{suffix}"
+            name = f"{Path(str(read_options(cfg).exp_name)).name}--{suffix}".replace("'", r"\'")
             cfg = loader.load_sweep_config(config, [*rest, *combination, f"exp_name='{name}'"])
         configs.append(cfg)
     return configs

@@ -13,6 +13,7 @@ from jobs.base.errors import BadInput
 EMBEDDED = "embedded:"
 HASHED_WHOLE = 64 << 20  # bytes of weights up to which a local model is identified by its contents
 WEIGHT_FILES = ("model", "pytorch_model", "diffusion_pytorch_model")  # as loaded where no variant is asked for
+NO_PATH = "model.path {} is neither a directory nor a hub id: a hub id looks like black-forest-labs/FLUX.1-dev"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -91,10 +92,7 @@ def _local_folder(path: str) -> Path | None:
         if path.startswith((".", "/", "~")):
             raise BadInput(f"model.path {path} is not a directory: give a diffusers pipeline's directory or a hub id")
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
-            raise BadInput(
-                f"model.path {path} is neither a directory nor a hub id: a hub id looks like "
-                "black-forest-labs/FLUX.1-dev"
-            )
+            raise BadInput(NO_PATH.format(path))
         return None
     if not (folder / "model_index.json").is_file():
         raise BadInput(f"model.path {path} has no model_index.json: give the directory of a whole diffusers pipeline")
@@ -104,13 +102,15 @@ def _local_folder(path: str) -> Path | None:
 def _cached_snapshot(path: str, revision: str | None) -> Path | None:
     """Return the folder of what was downloaded of a revision; None where its model_index.json never was."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         # One file is enough to find the folder; the parts that are loaded are fewer than the repository has files.
         found = snapshot_download(path, revision=revision, local_files_only=True, allow_patterns=["model_index.json"])
     except LocalEntryNotFoundError:
         return None
+    except HFValidationError:
+        raise BadInput(NO_PATH.format(path)) from None
     folder = Path(found)
     return folder if (folder / "model_index.json").is_file() else None
 

@@ -23,20 +23,32 @@ def explain(error: Exception) -> str:
             f"'{error.override}' cannot be read: put a value that holds commas, brackets, quotes or the like "
             "in quotes of its own, like 'option=\"a, b\"'"
         )
+    full_key = re.search(r"full_key: (\S+)", text)
     if match := re.match(r"Ambiguous value for argument '(([^=]+)=.*)'\n", text):
         return (
             f"{match[1]} names several values for {match[2]}: give one, "
             "or use -m to make a run of each, or put a value that holds a comma in quotes of its own"
         )
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in ", text):
-        return _explain_unknown(match[1] or _full_key(error, match[2]))
+        return _explain_unknown(match[1] or (full_key[1] if full_key else match[2]))
     if "Config group override must be a string" in text:
         return "model and algo each take the name of a file in conf/model and conf/algo, like model=demo"
     if match := re.search(r"(?:Could not find|In '[^']*': Could not find) '([^']+)'", text):
         return _explain_choice(match[1], text)
+    if match := re.search(r"In '([^']+)': ValidationError.*?\n(.*?)\n", text):
+        return _explain_file(match[1], full_key[1] if full_key else "", match[2].strip())
     if sentence := _explain_value(error):
         return sentence
     return " ".join(text.split())
+
+
+def _explain_file(file: str, name: str, problem: str) -> str:
+    """Say what is wrong with a file of options: the option, if one is at fault, else Hydra's own words."""
+    value = re.match(r"Value '(.*?)' of type", problem)
+    if name not in option_names() or value is None:
+        return f"the file {file}.yaml cannot be read: {problem}"
+    group, _, key = name.rpartition(".")
+    return f"{file}.yaml: {must_be(name, limits_of(_group_at(group), key), value[1])}"
 
 
 def _explain_choice(choice: str, text: str) -> str:
@@ -92,11 +104,6 @@ class _Bare(str):
 
     def __repr__(self) -> str:
         return str(self)
-
-
-def _full_key(error: Exception, key: str) -> str:
-    full = getattr(error, "full_key", None) or key
-    return str(full)
 
 
 def _group_at(path: str) -> Any:

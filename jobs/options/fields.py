@@ -68,6 +68,8 @@ class Limits:
     @property
     def wanted(self) -> str:
         """What a value must be, to follow "must be"."""
+        if len(self.choices) == 1:
+            return f"{self.choices[0]} or null"
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.kind is int:
@@ -200,7 +202,8 @@ def shown(value: Any) -> str:
     """Return a value as it is written on the command line: null, true, false, and quotes around text."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else repr(value)
+    short = f"{value:g}" if isinstance(value, float) else repr(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def _require(value: Any, right: bool) -> Any:

@@ -22,7 +22,7 @@ def open_run(cfg: DictConfig) -> Run:
     Raises:
         BadInput: anything a user can mend, in one sentence.
     """
-    run = resolve(cfg)
+    run = resolve(cfg, pin=True)
     if run.directory.exists():
         run.directory.check(run.identity)
     if run.options.dry_run:

@@ -26,15 +26,21 @@ from jobs.run.run import Run
 from jobs.store.rundir import RunDir
 
 
-def resolve(cfg: DictConfig) -> Run:
+def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
     """Check a composed config and work out all that follows from it; nothing is written.
+
+    Args:
+        cfg: the composed config.
+        pin: whether to go on with the commit that the run in this directory began with.
 
     Raises:
         BadInput: anything a user can mend, in one sentence.
     """
     options = read_options(cfg)
     directory = RunDir(_run_path(options))
-    checkpoint = _pinned(options, find_checkpoint(options.model.path, options.model.revision), directory)
+    checkpoint = find_checkpoint(options.model.path, options.model.revision)
+    if pin and not checkpoint.local and directory.exists():
+        checkpoint = _pinned(options, checkpoint, directory)
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
     forecast = resolve_forecast(options, checkpoint)
     table = read_prompts(Path(options.prompt_file), options.total_prompt_num)
@@ -116,8 +122,6 @@ def _run_path(options: Options) -> Path:
 
 def _pinned(options: Options, checkpoint: Checkpoint, directory: RunDir) -> Checkpoint:
     """Go on with the commit a run began with, although the branch it was asked for by may mean another one by now."""
-    if checkpoint.local or not directory.exists():
-        return checkpoint
     record = directory.read()
     recorded = record["identity"]["model"]
     same = options.model.path == recorded.get("path") and options.model.revision == record.get("revision_asked")

@@ -24,7 +24,7 @@ from jobs.store.rundir import RunDir
 
 
 class Attempt:
-    """The writing side. Samples must be appended in the shard's order; ``jobs.publish`` finishes it."""
+    """The writing side. Samples must be appended in the shard's order; ``jobs.store.publish`` finishes it."""
 
     def __init__(self, run: RunDir, shard: int, *, fingerprint: str, device: str, log: str):
         """Open new files and find what earlier attempts left.
@@ -124,7 +124,7 @@ class Attempt:
 
         Args:
             names: its tar members, in order.
-            data: those members as bytes (``jobs.tar.sample_bytes``).
+            data: those members as bytes (``jobs.store.tar.sample_bytes``).
             media_sha256: of the picture or clip itself, for the sidecar.
             seconds: its share of the time its batch took to generate.
             sha256: hex digest of ``data``, where the caller has it already.

@@ -31,7 +31,7 @@ ENCODERS = max(2, min(8, len(os.sched_getaffinity(0))))
 
 
 class Writer:
-    """Takes the generator's pictures and clips off its hands.
+    """Takes images and clips off the generating thread's hands.
 
     Args:
         layout: the run's samples.

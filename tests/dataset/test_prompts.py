@@ -4,6 +4,8 @@ import hashlib
 import json
 import pickle
 import re
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +342,16 @@ def test_the_error_of_the_page_is_what_is_said(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(BadInput) as caught:
         read_prompts(write(Path(), "my.csv", "prompt,n\na,1\nb, c,2\n"))
     assert f"`error: {caught.value}`" in PAGE
+
+
+def test_numbers_and_dates_of_parquet_are_settings_too(tmp_path: Path):
+    columns = {
+        "prompt": ["a", "b"],
+        "guidance_scale": [Decimal("2.5"), None],
+        "id": [date(2024, 1, 1), date(2024, 1, 2)],
+    }
+    table = read_prompts(write(tmp_path, "p.parquet", columns))
+    assert table.settings == {"guidance_scale": [2.5, None], "id": ["2024-01-01", "2024-01-02"]}
 
 
 # --- handed to worker processes

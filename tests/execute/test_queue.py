@@ -26,10 +26,11 @@ def test_the_gpus_of_the_largest_node(monkeypatch: pytest.MonkeyPatch, listing: 
             "12_0 my run-launch-1\n12_1 my run-launch-1\n13 other\n",
             {"12_0": "my run-launch-1", "12_1": "my run-launch-1", "13": "other"},
         ),
+        ("124 \n", {"124": ""}),
         ("", {}),
         (None, None),
     ],
-    ids=["some", "none", "no answer"],
+    ids=["some", "without a name", "none", "no answer"],
 )
 def test_the_queue_is_read_with_the_names_of_jobs(monkeypatch, listing, jobs) -> None:
     monkeypatch.setattr(queue, "_ask", lambda *command: listing)

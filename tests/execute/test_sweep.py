@@ -1,18 +1,25 @@
 """How -m cuts runs into tasks, and what it leaves to others. Pure parts; the launching is tested for real elsewhere."""
 
 import json
+import os
+import signal
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from jobs.base.errors import BadInput
 from jobs.execute import queue
-from jobs.execute.launch import LAUNCHERS
+from jobs.execute.launch import Here, Joblib, Slurm, Submitit
 from jobs.execute.launches import Launch
 from jobs.execute.sweep import Unmade, _find_unmade, plan_tasks
+from jobs.execute.task import Task
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from tests.support import new_run, write_prompts
+
+KINDS = {"basic": Here, "submitit_local": Submitit, "submitit_slurm": Slurm}
 
 
 @pytest.fixture
@@ -22,7 +29,7 @@ def run(tmp_path: Path) -> Run:
 
 def tasks(runs: list[Run], free: list[list[int]], launcher: str) -> list[list[int]]:
     unmade = [Unmade(run, shards, shards, set()) for run, shards in zip(runs, free, strict=True)]
-    return [task.shards for task in plan_tasks(unmade, LAUNCHERS[launcher]({}, set()))]
+    return [task.shards for task in plan_tasks(unmade, KINDS[launcher]({}, set()))]
 
 
 def test_without_a_queue_there_is_one_task_a_worker(run) -> None:
@@ -82,5 +89,43 @@ def test_a_journal_of_a_slurm_task_counts_only_while_the_queue_lists_it(run, mon
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     Attempt(run.directory, 0, fingerprint="f", device="cpu", log="")
     monkeypatch.setattr(queue, "queued_jobs", lambda: names)
-    (unmade,) = _find_unmade([run], LAUNCHERS["submitit_slurm"]({}, set()))
+    (unmade,) = _find_unmade([run], Slurm({}, set()))
     assert unmade.free[:2] == [*free, *range(2, 10)][:2] and unmade.asked == list(range(10))
+
+
+class Deadly:
+    """In place of a task: kills its process."""
+
+    def __call__(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_of_joblib_is_a_problem_and_no_traceback(run) -> None:
+    (problem,) = Joblib({"n_jobs": 2}, set()).run([run], [Deadly(), Deadly()], None, set())  # type: ignore[list-item]
+    assert problem.startswith("a task has no result: TerminatedWorkerError")
+
+
+def test_what_sbatch_refuses_is_a_problem_and_no_traceback(run, monkeypatch, tmp_path) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, script in (
+        ("sbatch", "echo 'sbatch: error: invalid partition specified: nope' >&2; exit 1"),
+        ("srun", ""),
+    ):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    settings = {"nodes": 1, "setup": None, "partition": "nope", "timeout_min": 5}
+    task = Task(run, [0], 0)
+    (problem,) = Slurm(settings, set()).run([run], [task], Launch.begin([run], [task]), set())
+    assert problem.startswith("nothing was submitted: ") and "invalid partition specified: nope" in problem
+
+
+def test_a_sweep_asks_for_the_gpus_of_the_run_that_needs_most(run, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr("jobs.execute.launch.submission", lambda *given: asked.append(given) or {})
+    monkeypatch.setattr("submitit.AutoExecutor", MagicMock())
+    model = replace(run.options.model, gpus=4)
+    other = replace(run, options=replace(run.options, model=model))
+    tasks = [Task(run, [0], 0), Task(other, [1], 1)]
+    Slurm({}, set())._submit(tasks, Launch.begin([run], tasks))
+    assert asked[0][3] == 4

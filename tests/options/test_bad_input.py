@@ -497,6 +497,34 @@ CASES = [
         "-m shards=0,1",
         "shards cannot be swept, because -m gives each task its own: write one list, like shards=[0-3,7]",
     ),
+    Case("sweep-interval", "-m algo.w=interval(0,1)", "algo.w=interval(0,1) names no values to sweep: write them, *"),
+    Case("nodes-0", "-m hydra/launcher=submitit_local hydra.launcher.nodes=0", "hydra.launcher.nodes=0 must be a *"),
+    Case("hub-id", "model.path=org/na--me", "model.path org/na--me is neither a directory nor a hub id: *"),
+    # --- a user's own files
+    Case(
+        "own-model-key",
+        "--config-dir own model=mine",
+        "there is no option 'model.nonsense': *",
+        {"own/model/mine.yaml": "name: mine\npath: embedded:image\nnonsense: 1\n"},
+    ),
+    Case(
+        "own-model-type",
+        "--config-dir own model=mine",
+        "model/mine.yaml: model.height must be a whole number of at least 1, not 'sixty'",
+        {"own/model/mine.yaml": "name: mine\npath: embedded:image\nheight: sixty\n"},
+    ),
+    Case(
+        "own-model-yaml",
+        "--config-dir own model=mine",
+        "a configuration file is not valid YAML: *",
+        {"own/model/mine.yaml": "name: [mine\n"},
+    ),
+    Case(
+        "own-model-lacks",
+        "--config-dir own model=mine",
+        "model.feature.channels is missing: give it a value, like model.feature.channels=...",
+        {"own/model/mine.yaml": "name: mine\npath: embedded:image\n"},
+    ),
     # --- where it would go
     Case(
         "out-is-a-file",
@@ -549,7 +577,7 @@ def lay_out(folder: Path, case: Case) -> list[str]:
     """Write a case's files and return every path there is then."""
     for name, content in {"p.txt": "a red circle\n", **case.files}.items():
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, dict):
             pq.write_table(pa.table(content), path)
         else:
