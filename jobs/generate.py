@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jobs.base.errors import BadInput, refuse
 from jobs.execute.command import run_command
-from jobs.options.compose import HYDRA_VERSION
+from jobs.options.compose import DEFAULTS
 from jobs.options.explain import explain
 from jobs.options.hydra_private import sort_arguments
 from jobs.options.places import CONF
@@ -31,7 +31,7 @@ def main() -> None:
     sort_arguments(refuse)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed by Hydra
     try:
-        hydra.main(config_path=str(CONF), config_name="generate", version_base=HYDRA_VERSION)(run_command)()
+        hydra.main(config_path=str(CONF), config_name="generate", **DEFAULTS)(run_command)()
     except BadInput as error:
         refuse(str(error))
     except (HydraException, OmegaConfBaseException) as error:

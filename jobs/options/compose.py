@@ -1,7 +1,9 @@
 """Composes the configuration from options on a command line, for commands that Hydra does not run itself."""
 
 from collections.abc import Sequence
+from typing import Any
 
+import hydra
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -12,7 +14,8 @@ from jobs.base.errors import BadInput
 from jobs.options.explain import explain
 from jobs.options.places import CONF
 
-HYDRA_VERSION = "1.3"  # whose defaults the configuration relies on; later versions keep them
+# Hydra 1.3 asks which version's defaults are meant, and 1.4 warns of being told.
+DEFAULTS: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
 
 
 def compose_options(overrides: Sequence[str]) -> DictConfig:
@@ -22,7 +25,7 @@ def compose_options(overrides: Sequence[str]) -> DictConfig:
         BadInput: an option does not exist, or has a value of another type.
     """
     try:
-        with initialize_config_dir(str(CONF), version_base=HYDRA_VERSION):
+        with initialize_config_dir(str(CONF), **DEFAULTS):
             return compose("generate", list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(explain(error)) from None
