@@ -29,12 +29,12 @@ step() {
 
 bash tools/setup.sh dev
 export PATH="$PWD/.venv/bin:$PATH"
-# Two processes, with the tests that start processes themselves one after another in one of them (tests/conftest.py).
-pytest=(python -m pytest -n 2 --dist loadfile --no-loadscope-reorder)
+# The tests that start processes themselves run one after another in two of the three (tests/conftest.py), mostly waiting.
+pytest=(python -m pytest -n 3 --dist loadfile --no-loadscope-reorder)
 
 if [ "${1:-}" = --fast ]; then
     shift
-    exec "${pytest[@]}" -m "not slow" "$@"
+    exec "${pytest[@]}" -n 2 -m "not slow" "$@"
 fi
 
 prepare_slurm
@@ -55,11 +55,11 @@ coverage=(--cov --cov-report=term:skip-covered)
 if [ $# -gt 0 ]; then
     coverage=()  # a part of the tests does not reach the floor
 fi
-say "== ${pytest[*]} -ra ${coverage[*]} $*"
+say "== ${pytest[*]} ${coverage[*]} $*"
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 code=0
-"${pytest[@]}" -ra "${coverage[@]}" "$@" | tee "$output" || code=$?
+"${pytest[@]}" -ra --durations=25 "${coverage[@]}" "$@" | tee "$output" || code=$?
 # Once more, because libraries that pytest's workers have imported may write something after it.
 tail -n 1 "$output"
 [ "$code" = 0 ] && [ -z "$failed" ]
