@@ -29,12 +29,12 @@ step() {
 
 bash tools/setup.sh dev
 export PATH="$PWD/.venv/bin:$PATH"
-# The tests that start processes themselves run one after another in two of the three (tests/conftest.py), mostly waiting.
-pytest=(python -m pytest -n 3 --dist loadfile --no-loadscope-reorder)
+# Two processes; the tests that start processes themselves run one after another in each (tests/conftest.py).
+pytest=(python -m pytest -n 2 --dist loadfile --no-loadscope-reorder)
 
 if [ "${1:-}" = --fast ]; then
     shift
-    exec "${pytest[@]}" -n 2 -m "not slow" "$@"
+    exec "${pytest[@]}" -m "not slow" "$@"
 fi
 
 prepare_slurm
