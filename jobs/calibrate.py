@@ -14,7 +14,8 @@ from typing import Any
 
 from jobs.base.errors import BadInput, refuse
 from jobs.dataset.layout import Layout, Sample
-from jobs.model.pipeline import load_pipeline, versions
+from jobs.model.environment import versions
+from jobs.model.load import load_pipeline
 from jobs.options.compose import compose_options
 from jobs.run.devices import worker_devices
 from jobs.run.resolve import resolve

@@ -14,6 +14,7 @@ from jobs.run.open import create, open_run
 from jobs.run.run import Run
 
 PROJECT = Path(__file__).resolve().parents[1]
+HOW = {"flagged": False}  # what the writer needs to know of how a sample was made
 SMALL = ("num_inference_steps=8", "shard_size=3", "batch_size=2", "algo.w=0.5")
 
 

@@ -13,12 +13,13 @@ from typing import Any
 from jobs.dataset.prompts import PromptTable
 from jobs.options.schema import SampleOptions
 
+_STRIDE = 0x9E3779B1  # odd
 _ALIKE_IN_A_BATCH = [one.name for one in fields(SampleOptions) if one.metadata["shared_by_batch"]]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image or clip to make; ``seed`` is below 2^63."""
+    """One image or clip to make; ``seed`` is below 2^32."""
 
     index: int
     key: str
@@ -37,13 +38,14 @@ class Sample:
 
 
 def sample_seed(run_seed: int, prompt_index: int, repeat: int) -> int:
-    """Return the seed of a sample: 63 bits of SHA-256 over run seed, prompt index and repeat, and nothing else.
+    """Return the seed of a sample, below 2^32: it follows from run seed, prompt index and repeat, and nothing else.
 
-    PyTorch's CPU generator starts from the low 32 bits of a seed, so two samples of a very large run can draw the
-    same noise; with different prompts that is harmless, and repeats of one prompt are far too few to meet.
+    PyTorch's CPU generator starts from 32 bits, and JSON tools keep them, which of 64 bits they do not. The repeats of
+    one prompt have different seeds for certain: an odd stride meets every 32-bit number once. Different prompts of a
+    large run may share a seed, which is harmless.
     """
-    digest = hashlib.sha256(f"{run_seed}/{prompt_index}/{repeat}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
+    digest = hashlib.sha256(f"{run_seed}/{prompt_index}".encode()).digest()
+    return (int.from_bytes(digest[:4], "big") + repeat * _STRIDE) % 2**32
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Layout:
         table: the prompts.
         defaults: the per-sample options of a prompt that sets none itself.
         seed: the run's seed.
+        key_prefix: what every key begins with.
     """
 
     table: PromptTable
@@ -62,6 +65,7 @@ class Layout:
     samples_per_prompt: int
     shard_size: int
     batch_size: int
+    key_prefix: str = ""
 
     @property
     def num_samples(self) -> int:
@@ -84,11 +88,11 @@ class Layout:
         seed = sample_seed(self.seed, prompt_index, repeat) if seed is None else seed + repeat
         return Sample(
             index=index,
-            key=f"{prompt_index:08d}_{repeat:04d}",
+            key=f"{self.key_prefix}{prompt_index:08d}_{repeat:04d}",
             prompt_index=prompt_index,
             repeat=repeat,
             prompt=self.table.texts[prompt_index],
-            seed=seed % 2**63,
+            seed=seed % 2**32,
             id=own.pop("id", ""),
             options=replace(self.defaults, **own) if own else self.defaults,
             metadata={name: values[prompt_index] for name, values in self.table.metadata.items()},

@@ -55,6 +55,13 @@ class PromptTable:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def digest(self, count: int) -> str:
+        """Return the sha256 of the first ``count`` prompts, their settings and metadata."""
+        import hashlib
+
+        columns = {"prompt": self.texts, **self.settings, **self.metadata}
+        return hashlib.sha256(json.dumps({n: v[:count] for n, v in columns.items()}).encode()).hexdigest()
+
     def own_settings(self, index: int) -> dict[str, Any]:
         """Return what prompt ``index`` sets itself."""
         return {name: values[index] for name, values in self.settings.items() if values[index] is not None}

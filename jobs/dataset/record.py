@@ -1,4 +1,9 @@
-"""A sample's json and its members in the tar."""
+"""A sample's json and its members in the tar.
+
+The json has the same fields, of the same types, in every run, because readers of several runs take the schema from the
+first samples that they meet. What differs in kind from run to run (columns of a prompt file, arguments of a pipeline,
+the configuration of a scheduler) is JSON in a text. Nothing is null but in such a text.
+"""
 
 import json
 from typing import Any
@@ -7,41 +12,45 @@ from jobs.dataset.layout import Sample
 
 
 def sample_json(
-    sample: Sample, common: dict[str, Any], shard: int, evaluated_steps: int, fps: int | None = None
+    sample: Sample, common: dict[str, Any], made: dict[str, Any], *, shard: int, fps: int | None = None
 ) -> bytes:
-    """Return the sample's json: one fixed schema for the whole dataset, no nulls, floats always written as floats.
+    """Return the sample's json; floats are always written as floats.
 
     Args:
         sample: what was made.
-        common: what all samples of the run share (model, revision, sampler, dtype, algo, versions).
+        common: what all samples of the run share.
+        made: how this one was made.
         shard: the shard it is in.
-        evaluated_steps: denoising steps of this sample on which the network ran.
         fps: of a clip, frames a second.
     """
-    own = {name: value for name, value in vars(sample.options).items() if value is not None}
-    num_frames = own.pop("num_frames")
-    clip = {"num_frames": num_frames, "fps": fps, "duration": num_frames / fps} if fps else {}
+    options = dict(vars(sample.options))
+    num_frames = options.pop("num_frames")
     fields = {
         "key": sample.key,
         "prompt": sample.prompt,
-        "negative_prompt": own.pop("negative_prompt"),
+        "negative_prompt": options.pop("negative_prompt"),
         "id": sample.id,
         "sample_index": sample.index,
         "prompt_index": sample.prompt_index,
         "repeat": sample.repeat,
         "shard": shard,
         "seed": sample.seed,
-        "height": own.pop("height"),
-        "width": own.pop("width"),
-        **clip,  # duration in seconds
-        "num_inference_steps": own.pop("num_inference_steps"),
-        "evaluated_steps": evaluated_steps,
-        **own,
+        "height": options.pop("height"),
+        "width": options.pop("width"),
+        "num_frames": num_frames,
+        "fps": fps or 0,  # of an image
+        "duration": num_frames / fps if fps else 0.0,  # seconds
+        **options,
+        **made,
         **common,
+        "metadata": as_text(sample.metadata),
     }
-    if sample.metadata:  # all samples of a dataset have the same columns, or none has any
-        fields["metadata"] = sample.metadata
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+
+
+def as_text(value: Any) -> str:
+    """Return JSON for a text field: what has no fixed schema; objects that JSON does not know as their own text."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
 
 
 def sample_members(sample: Sample, media: bytes, extension: str, info: bytes) -> dict[str, bytes]:

@@ -2,26 +2,17 @@
 
 import logging
 import traceback
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from submitit.core.utils import UncompletedJobError
 
 from jobs.dataset.layout import Sample
+from jobs.model.pipeline import Failure, Made
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no image of a sample; no strike where the sample itself is not to blame."""
-
-    reason: str
-    strike: bool = True
-
-
-Results = dict[int, np.ndarray | Failure]
+Results = dict[int, Made | Failure]
 
 
 def generate_batch(pipeline: Any, batch: list[Sample]) -> Results:
@@ -33,7 +24,7 @@ def generate_batch(pipeline: Any, batch: list[Sample]) -> Results:
     tried once more, because the bytes of a batch of one may differ from those of a batch of many.
 
     Returns:
-        Sample index -> image or clip, or why there is none.
+        Sample index -> what was made, or why there is none.
 
     Raises:
         RuntimeError: the accelerator itself is broken; the process cannot go on.
@@ -56,7 +47,7 @@ def generate_batch(pipeline: Any, batch: list[Sample]) -> Results:
 
 
 def _try(pipeline: Any, batch: list[Sample]) -> Results | str:
-    """Return images by sample index, or the reason of the failure (text: a kept exception would keep its tensors)."""
+    """Return results by sample index, or the reason of the failure (text: a kept exception would keep its tensors)."""
     import torch
 
     try:

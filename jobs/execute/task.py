@@ -10,6 +10,7 @@ from jobs.execute.logs import task_log
 from jobs.execute.pool import run_pool
 from jobs.parallel.ranks import launched_member
 from jobs.run.devices import task_devices
+from jobs.run.open import check_task
 from jobs.run.run import Run
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class Task:
         try:
             shards = [shard for shard in run.unfinished() if shard in set(self.shards)]
             log.info("working shards %s", shards)
-            run.directory.check(run.identity)
+            check_task(run)
             run.checkpoint.check()
             member = launched_member(run.options.parallel, run.directory.work)
             if member or run.options.parallel.size == 1:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
-import numpy as np
-
+from jobs import __version__
 from jobs.execute.batch import Results, generate_batch, reason_of
-from jobs.model.pipeline import BatchPipeline, load_pipeline, versions
+from jobs.model.environment import environment, versions
+from jobs.model.load import load_pipeline
+from jobs.model.pipeline import BatchPipeline, Failure, Made
+from jobs.model.provenance import provenance
 from jobs.parallel.ranks import Member
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
@@ -45,8 +47,6 @@ def generate_shards(
     Raises:
         Exception: the machine, the model or the disk failed; what was written so far is taken over next time.
     """
-    import torch
-
     current: list[Attempt] = []
 
     def lost(cause: str) -> None:
@@ -57,9 +57,9 @@ def generate_shards(
 
     with _group(run, member, device, lost) as group:
         pipeline = _load(run, device, group)
-        common = _common(run, pipeline)
-        fingerprint = hashlib.sha256(json.dumps([common, torch.device(device).type]).encode()).hexdigest()[:16]
-        name = _device_name(device) + (f" x{group.size}" if group else "")
+        common = _common(run, pipeline, device)
+        fingerprint = hashlib.sha256(json.dumps(common).encode()).hexdigest()[:16]
+        name = f"{common['environment']['name']} x{group.size}" if group else common["environment"]["name"]
         batch_size = run.options.batch_size
         writer = Writer(
             run.layout,
@@ -121,31 +121,29 @@ def make_shard(pipeline: Any, run: Run, attempt: Attempt, writer: Writer) -> Non
                 start = time.perf_counter()
                 results = generate_batch(pipeline, batch)
                 seconds = (time.perf_counter() - start) / len(batch)
-            evaluated = pipeline.evaluated_steps(batch[0].options.num_inference_steps)
             for sample in batch:
                 result = results.get(sample.index)
                 # A fresh image before an inherited one: that may have been made alone, after a passing failure.
-                if isinstance(result, np.ndarray):
-                    writer.add(attempt, sample, result, evaluated, seconds)
+                if isinstance(result, Made):
+                    writer.add(attempt, sample, result.media, result.how, seconds)
                 elif sample.index in inherited:
                     writer.inherit(attempt, sample)
-                elif result is not None:
-                    writer.fail(attempt, sample, result.reason, strike=result.strike)
+                elif isinstance(result, Failure):
+                    writer.fail(attempt, sample, result.reason, strike=result.strike, final=result.final)
     except BaseException as error:
         writer.abort(attempt, reason_of(error))
         raise
     writer.finish(attempt)
 
 
-def _common(run: Run, pipeline: BatchPipeline) -> dict[str, Any]:
-    """Return what the json of every sample says alike."""
-    algo = run.forecast.described(as_used=True) if run.forecast else {"name": "nocache"}
+def _common(run: Run, pipeline: BatchPipeline, device: str) -> dict[str, Any]:
+    """Return what the json of every sample that this process makes says alike."""
     return {
-        "model": run.options.model.name,
-        "revision": run.checkpoint.revision,
-        "sampler": pipeline.sampler,
-        "dtype": run.options.model.dtype,
-        "algo": {name: value for name, value in algo.items() if value is not None},
+        "run": run.name,
+        "run_id": run.id,
+        **provenance(run.options.model, run.checkpoint, pipeline.pipeline),
+        "environment": environment(run.options, device),
+        "version": __version__,
         "versions": versions(run.makes_clips),
     }
 
@@ -174,11 +172,11 @@ def _load(run: Run, device: str, group: Any) -> BatchPipeline:
     options = run.options
     torch.set_num_threads(options.cpu_threads)
     return load_pipeline(
-        options.model, run.forecast, run.checkpoint, device=device, degrees=options.parallel, group=group
+        options.model,
+        run.forecast,
+        run.checkpoint,
+        device=device,
+        degrees=options.parallel,
+        group=group,
+        keep_flagged=options.flagged == "keep",
     )
-
-
-def _device_name(device: str) -> str:
-    import torch
-
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

@@ -118,23 +118,49 @@ class Forecast:
         schedule = self.schedule
         return spectrum.StepPlan.build(num_steps, self.config, self.rule, schedule(num_steps) if schedule else None)
 
-    def described(self, *, as_used: bool = False) -> dict[str, Any]:
-        """Return what decides a sample's bytes, for the run's identity: of a calibration its contents.
-
-        Args:
-            as_used: with what takes the place of a calibration that is not used, for a sample's json.
-        """
-        own = {
+    def described(self) -> dict[str, Any]:
+        """Return what decides the bytes of samples, for the run's identity: of a calibration its contents."""
+        numbers = asdict(self.config)
+        del numbers["history_device"]  # the forecasts are the same
+        return {
+            "name": "spectrum",
+            **numbers,
             "weights": "calibrated" if self.calibration else "chebyshev",
             "calibration": self.calibration.digest if self.calibration else None,
             "schedule": "searched" if self.searched else "window",
             "evaluations": self.evaluations,
         }
-        if as_used and self.misfit:
-            own = {"weights": "chebyshev", "calibration": None, "schedule": "window", "evaluations": None}
-        numbers = asdict(self.config)
-        del numbers["history_device"]  # the forecasts are the same
-        return {"name": "spectrum", **numbers, **own}
+
+
+def as_used(forecast: Forecast | None, plan: spectrum.StepPlan | None, num_steps: int) -> dict[str, Any]:
+    """Return how the steps of a sample were taken, for its json: the same fields for all, 0 or "" where unused.
+
+    Args:
+        forecast: how the run forecasts; None for the plain pipeline.
+        plan: what was done; None likewise.
+        num_steps: denoising steps of the sample.
+    """
+    if forecast is None or plan is None:
+        numbers: dict[str, Any] = dict.fromkeys(asdict(spectrum.SpectrumConfig()), 0)
+        used = {"name": "nocache", "weights": "", "calibration": "", "schedule": ""}
+        evaluated: Sequence[int] = range(num_steps)
+    else:
+        numbers = asdict(forecast.config)
+        rule = forecast.rule
+        calibrated = rule is not None and rule.fits(num_steps)
+        used = {
+            "name": "spectrum",
+            "weights": "calibrated" if calibrated else "chebyshev",
+            "calibration": forecast.calibration.digest if forecast.calibration and calibrated else "",
+            "schedule": "searched" if calibrated and forecast.searched else "window",
+        }
+        evaluated = plan.evaluated
+    del numbers["history_device"]
+    for name in ("w", "lam", "window_size", "flex_window"):
+        numbers[name] = float(numbers[name])
+    if numbers["horizon"] is None:
+        numbers["horizon"] = num_steps
+    return {**used, **numbers, "evaluated": list(evaluated)}
 
 
 @cache

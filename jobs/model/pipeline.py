@@ -1,21 +1,47 @@
-"""Loads the diffusers pipeline of a run and calls it for one batch."""
+"""Calls the diffusers pipeline of a run for one batch, and tells how each sample was made."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
-from jobs.model.checkpoint import Checkpoint
-from jobs.model.forecast import Forecast
-from jobs.options.degrees import Degrees
+from jobs.dataset.record import as_text
+from jobs.model.forecast import Forecast, as_used
 from jobs.options.schema import ModelOptions
 
+FLAGGED = "flagged by the pipeline's safety checker (flagged=keep keeps such samples)"
+NOT_FINITE = "the model's output is not finite: lower the guidance, or use a wider dtype"
+BLANK = "the model's output is of one value everywhere: a wider dtype may mend it"
 
-class SampleFailed(Exception):
-    """One sample's output is unusable; the message is the reason that goes into the sidecar."""
+
+@dataclass(frozen=True)
+class Made:
+    """One sample as the pipeline made it.
+
+    Attributes:
+        media: uint8 (height, width, 3), or (frames, height, width, 3) of a clip.
+        how: what its json says of how it was made, beside what all samples of the run share.
+    """
+
+    media: np.ndarray
+    how: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no sample to keep.
+
+    Attributes:
+        reason: for logs and summaries.
+        strike: whether the sample itself is to blame.
+        final: whether another attempt would come to the same.
+    """
+
+    reason: str
+    strike: bool = True
+    final: bool = False
 
 
 @dataclass
@@ -25,58 +51,68 @@ class BatchPipeline:
     Attributes:
         pipeline: a diffusers text-to-image or text-to-video pipeline.
         model: the model's options.
+        forecast: how steps are forecast; None for the plain pipeline.
         spectrum: handle of the attached forecaster, or None for the plain pipeline.
-        counted: evaluated steps of the last call that succeeded, as Spectrum counted them.
+        keep_flagged: whether samples that a safety checker flags are kept.
         group: the ``jobs.parallel.group.Group`` whose ranks make each batch together, or None.
         branches: ``jobs.parallel.guidance.Branches``, where ranks share the branches of guidance.
     """
 
     pipeline: Any
     model: ModelOptions
+    forecast: Forecast | None = None
     spectrum: Any = None
-    counted: int = 0
+    keep_flagged: bool = False
     group: Any = None
     branches: Any = None
 
-    @property
-    def sampler(self) -> str:
-        """Class name of the scheduler."""
-        return type(self.pipeline.scheduler).__name__
-
-    def evaluated_steps(self, num_inference_steps: int) -> int:
-        """Return the steps on which the network ran in the last call that succeeded, which was for so many."""
-        return self.counted if self.spectrum else num_inference_steps
-
-    def __call__(self, batch: list[Sample]) -> list[np.ndarray]:
+    def __call__(self, batch: list[Sample]) -> list[Made | Failure]:
         """Make one batch: samples that share size, steps and guidance. In a group, all ranks call it alike.
 
         Returns:
-            One uint8 array a sample: (height, width, 3), or (frames, height, width, 3) of a clip. Rank 0 of a group
-            gets them, the others an empty list.
-
-        Raises:
-            SampleFailed: the model's output is not finite (a single sample's batch tells which).
+            One a sample. Rank 0 of a group gets them, the others an empty list.
         """
         if self.group and self.group.rank == 0:
             self.group.announce([sample.index for sample in batch])
         if self.branches:
             self.branches.restart()
+        asked = self._arguments(batch)
         with self.group.together() if self.group else nullcontext():
-            output = self._call_pipeline(batch)
+            output, flags = self._call_pipeline(batch, asked)
         if self.group and self.group.rank:
             return []
+        return [
+            self._judge(media, self._how(batch, position, asked), bool(flagged))
+            for position, (media, flagged) in enumerate(zip(output, flags, strict=True))
+        ]
+
+    def _judge(self, output: np.ndarray, how: dict[str, Any], flagged: bool) -> Made | Failure:
+        if flagged and not self.keep_flagged:
+            return Failure(FLAGGED, final=True)
         if not np.isfinite(output).all():
-            raise SampleFailed("the model's output is not finite: lower the guidance, or use a wider dtype")
-        if self.spectrum:
-            self.counted = self.spectrum.statistics.evaluated_steps
-        return list((output * 255).round().astype(np.uint8))
+            return Failure(NOT_FINITE)
+        media = (output * 255).round().astype(np.uint8)
+        if not flagged and is_blank(media):  # checkers paint over what they flag
+            return Failure(BLANK)
+        return Made(media, {**how, "flagged": flagged})
 
-    def _call_pipeline(self, batch: list[Sample]) -> np.ndarray:
-        """Return the batch's images or clips, float (batch, [frames,] height, width, 3) from 0 to 1."""
-        import torch
+    def _how(self, batch: list[Sample], position: int, asked: dict[str, Any]) -> dict[str, Any]:
+        steps = batch[position].options.num_inference_steps
+        own = dict(asked)
+        if own.get("negative_prompt") is not None:
+            own["negative_prompt"] = own["negative_prompt"][position]
+        plan = self.spectrum.plan_for(steps) if self.spectrum else None
+        return {
+            "evaluated_steps": self.spectrum.statistics.evaluated_steps if self.spectrum else steps,
+            "algo": as_used(self.forecast, plan, steps),
+            "call": as_text(own),
+            "batch": len(batch),
+            "batch_position": position,
+        }
 
+    def _arguments(self, batch: list[Sample]) -> dict[str, Any]:
+        """Return what the pipeline is called with, beside prompts and generators."""
         options = batch[0].options  # shared by the batch
-        makes_clips = self.model.fps is not None
         asked: dict[str, Any] = {
             "height": options.height,
             "width": options.width,
@@ -85,17 +121,22 @@ class BatchPipeline:
         }
         if self.model.negative_prompts:
             asked["negative_prompt"] = self._negative_prompts(batch)
-        if makes_clips:
+        if self.model.fps is not None:
             asked["num_frames"] = options.num_frames
+        return {**asked, "output_type": "np", **self.model.call}
+
+    def _call_pipeline(self, batch: list[Sample], asked: dict[str, Any]) -> tuple[np.ndarray, list[bool | None]]:
+        """Return images or clips, float (batch, [frames,] height, width, 3) from 0 to 1, and which were flagged."""
+        import torch
+
         result = self.pipeline(
             prompt=[sample.prompt for sample in batch],
             generator=[torch.Generator("cpu").manual_seed(sample.seed) for sample in batch],
-            output_type="np",
             **asked,
-            **self.model.call,
         )
-        output: np.ndarray = result.frames if makes_clips else result.images
-        return output
+        output: np.ndarray = result.images if self.model.fps is None else result.frames
+        # Pipelines without a checker lack the field, and one whose checker was taken out has None there.
+        return output, getattr(result, "nsfw_content_detected", None) or [False] * len(batch)
 
     def _negative_prompts(self, batch: list[Sample]) -> list[str] | None:
         """Return the batch's negative prompts: one for every sample, or none (``Sample.batch_settings``).
@@ -108,142 +149,5 @@ class BatchPipeline:
         return None if zeros and not any(given) else given
 
 
-def load_pipeline(
-    model: ModelOptions,
-    forecast: Forecast | None,
-    checkpoint: Checkpoint,
-    *,
-    device: str,
-    degrees: Degrees | None = None,
-    group: Any = None,
-) -> BatchPipeline:
-    """Load a pipeline onto ``device`` and attach the forecaster.
-
-    Args:
-        model: the model's options.
-        forecast: how steps are forecast; None for the plain pipeline.
-        checkpoint: where the pipeline lies.
-        device: torch device that computes.
-        degrees: how the ranks of ``group`` share a sample.
-        group: the ``jobs.parallel.group.Group`` that this process is in; None if it works alone.
-
-    Raises:
-        BadInput: the checkpoint cannot be read, or the pipeline cannot be forecast.
-    """
-    import diffusers
-
-    _quieten()
-    pipeline = _from_pretrained(model, checkpoint)
-    if model.scheduler or model.scheduler_args:
-        scheduler = getattr(diffusers, model.scheduler) if model.scheduler else type(pipeline.scheduler)
-        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model.scheduler_args)
-    pipeline.set_progress_bar_config(disable=True)
-    if model.vae_tiling:
-        pipeline.vae.enable_slicing()
-        pipeline.vae.enable_tiling()
-    _place(pipeline, model.offload, device)
-    branches = _share(pipeline, degrees, group) if group and degrees else None
-    if model.compile:
-        for denoiser in _denoisers(pipeline):
-            _compile(denoiser)
-    attached = _attach(pipeline, forecast) if forecast else None
-    return BatchPipeline(pipeline, model, attached, group=group, branches=branches)
-
-
-def _quieten() -> None:
-    import diffusers
-    import transformers
-
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-
-
-def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint) -> Any:
-    import diffusers
-    import torch
-
-    dtype = getattr(torch, model.dtype)
-    dtypes = {"default": dtype, "vae": getattr(torch, model.vae_dtype)} if model.vae_dtype else dtype
-    try:
-        return diffusers.DiffusionPipeline.from_pretrained(checkpoint.folder, dtype=dtypes, local_files_only=True)
-    except OSError as error:
-        reason = str(error).strip().split("\n")[0]
-        raise BadInput(f"model.path {model.path} could not be loaded: {reason}") from error
-
-
-def _share(pipeline: Any, degrees: Degrees, group: Any) -> Any:
-    """Split the pipeline's work among the ranks of a group; return what splits guidance, if that is split."""
-    from jobs.parallel.decode import SplitDecoder
-    from jobs.parallel.denoiser import make_mesh, share_denoiser
-    from jobs.parallel.guidance import Branches
-
-    mesh = make_mesh(degrees, group.device)
-    denoisers = _denoisers(pipeline)
-    if degrees.sequence > 1:
-        for denoiser in denoisers:
-            share_denoiser(denoiser, degrees, mesh, group.device)
-    SplitDecoder(pipeline.vae, group.rank, group.size)
-    return Branches(pipeline, denoisers, mesh) if degrees.cfg > 1 else None
-
-
-def _place(pipeline: Any, offload: str, device: str) -> None:
-    """Put the model on the device, or have its parts fetched there when they are needed."""
-    import torch
-
-    if offload == "none":
-        pipeline.to(device)
-    elif offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    elif offload == "sequential":
-        pipeline.enable_sequential_cpu_offload(device=device)
-    else:
-        # The autoencoder stays: pipelines change its dtype for decoding, which the copies in main memory do not follow.
-        pipeline.enable_group_offload(
-            torch.device(device), offload_type="leaf_level", use_stream=True, exclude_modules=["vae"]
-        )
-
-
-def _compile(denoiser: Any) -> None:
-    """Compile each kind of block, anew for each shape.
-
-    Kernels for changing shapes would make a sample's bytes depend on which shapes the process had met before.
-    """
-    import torch
-
-    torch._dynamo.config.recompile_limit = 1000  # beyond it, calls would run uncompiled without a word
-    if denoiser._repeated_blocks:
-        denoiser.compile_repeated_blocks(dynamic=False)
-    else:  # a class that does not say which blocks repeat, such as SD3's
-        from spectrum.denoisers import spec_of
-
-        for stack in spec_of(denoiser).stacks:
-            for block in getattr(denoiser, stack):
-                block.compile(dynamic=False)
-
-
-def _denoisers(pipeline: Any) -> list[Any]:
-    parts = (getattr(pipeline, name, None) for name in ("transformer", "transformer_2", "unet"))
-    return [part for part in parts if part is not None]
-
-
-def _attach(pipeline: Any, forecast: Forecast) -> Any:
-    import spectrum
-
-    try:
-        return spectrum.attach(pipeline, forecast.config, rule=forecast.rule, schedule=forecast.schedule)
-    except spectrum.SpectrumError as error:
-        raise BadInput(f"algo=spectrum cannot be used with this model: {error} (algo=nocache can)") from error
-
-
-def versions(makes_clips: bool) -> dict[str, str]:
-    """Return the versions of the libraries that decide a sample's bytes."""
-    from importlib.metadata import version
-
-    names = ("torch", "diffusers", "transformers", "numpy", "pillow", "ftfy")
-    found = {name: version(name) for name in names}
-    if makes_clips:
-        import imageio_ffmpeg
-
-        found["ffmpeg"] = imageio_ffmpeg.get_ffmpeg_version()
-    return found
+def is_blank(media: np.ndarray) -> bool:
+    return bool((media == media[(0,) * (media.ndim - 1)]).all())

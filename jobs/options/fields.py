@@ -83,7 +83,7 @@ class Limits:
             return ""
         if self.most is None:
             return f" of at least {self.least:g}"
-        return f" from {self.least:g} to {'2^63 - 1' if self.most == 2**63 - 1 else f'{self.most:g}'}"
+        return f" from {self.least:g} to {'2^32 - 1' if self.most == 2**32 - 1 else f'{self.most:g}'}"
 
 
 def option(

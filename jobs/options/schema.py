@@ -15,7 +15,7 @@ from jobs.options.fields import choice_of, option
 
 DTYPES = ("float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpg", "webp")
-LARGEST_SEED = 2**63 - 1
+LARGEST_SEED = 2**32 - 1  # what PyTorch's CPU generator starts from, and JSON tools keep
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,7 @@ class Options(SampleOptions):
 
     output_base_path: str = option("outputs", "the run's directory is output_base_path/exp_name", short=True)
     exp_name: str | None = option(None, "the run's name; null: MODEL-PROMPTFILE", short=True)
+    key_prefix: str | None = option(None, "what every key begins with: letters, digits, - and _; for merging runs")
     shard_size: int = option(16, "samples in a tar", least=1, short=True)
     batch_size: int = option(None, "samples in one pipeline call", least=1, short=True)
     image_format: str = option("png", "file format of images", choices=IMAGE_FORMATS)
@@ -151,6 +152,10 @@ class Options(SampleOptions):
         least=1, short=True,
     )  # fmt: skip
     sample_attempts: int = option(2, "attempts after which a failing sample is given up", least=1)
+    flagged: str = option(
+        "fail", "samples that the pipeline's safety checker flags: fail, with that reason; or keep, marked in the json",
+        choices=("fail", "keep"),
+    )  # fmt: skip
     dry_run: bool = option(False, "print which steps are evaluated and the memory needed, and stop", short=True)
 
 

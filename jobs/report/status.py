@@ -15,7 +15,14 @@ WINDOW = 600.0  # seconds over which the present speed is measured
 
 @dataclass
 class Status:
-    """A snapshot. ``failures`` holds one dict a failure: shard, sample ("" for a whole shard), reason, log."""
+    """A snapshot.
+
+    Attributes:
+        samples_failed: given up.
+        samples_flagged: kept, though a safety checker flagged them.
+        reasons: why samples were given up -> how many.
+        failures: one dict a failure: shard, sample ("" for a whole shard), reason, log.
+    """
 
     shards: int
     samples: int
@@ -25,6 +32,8 @@ class Status:
     left: int = 0
     samples_done: int = 0
     samples_failed: int = 0
+    samples_flagged: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     samples_per_second: float = 0.0
     eta_seconds: float | None = None
     failures: list[dict[str, Any]] = field(default_factory=list)
@@ -49,6 +58,9 @@ def read_status(run: RunDir) -> Status:
         result = json.loads(run.done_record(shard).read_text())
         status.samples_done += result["samples"]
         status.samples_failed += len(result["failed"])
+        status.samples_flagged += result["flagged"]
+        for reason, count in result["reasons"].items():
+            status.reasons[reason] = status.reasons.get(reason, 0) + count
         finished.append((result["finished"], result["samples"]))
         if result["failed"]:
             status.failures += given_up(run, shard)
@@ -57,6 +69,8 @@ def read_status(run: RunDir) -> Status:
         if journal.header["shard"] not in done:
             attempts[journal.header["shard"]].append(journal)
     for tries in attempts.values():
+        if tries[-1].reopened:
+            continue  # left
         made = {row["sample"]: row.get("at", now) for journal in tries for row in journal.samples}
         status.samples_done += len(made)
         finished += [(at, 1) for at in made.values()]
@@ -84,7 +98,7 @@ def given_up(run: RunDir, shard: int) -> list[dict[str, Any]]:
         {
             "shard": shard,
             "sample": row["key"],
-            "reason": f"{row['error']} (given up)",
+            "reason": f"{row['reason']} (given up)",
             "log": str(run.sidecar(shard)),
         }
         for row in rows
@@ -127,7 +141,9 @@ def render(name: str, status: Status, most: int = 20) -> str:
         f"failed {status.failed:,}   left {status.left:,}",
     ]
     if status.samples_failed:
-        lines.append(f"  samples  given up {status.samples_failed:,}")
+        lines.append(f"  samples  given up {status.samples_failed:,}: {_counted(status.reasons)}")
+    if status.samples_flagged:
+        lines.append(f"  samples  kept though flagged {status.samples_flagged:,}")
     if status.samples_per_second:
         eta = "" if status.eta_seconds is None else f"   about {duration(status.eta_seconds)} to go"
         lines.append(f"  speed    {status.samples_per_second:.2f} samples/s{eta}")
@@ -137,6 +153,13 @@ def render(name: str, status: Status, most: int = 20) -> str:
     if len(status.failures) > most:
         lines.append(f"  failed   and {len(status.failures) - most:,} more (--json lists all)")
     return "\n".join(lines)
+
+
+def _counted(reasons: dict[str, int], most: int = 5) -> str:
+    """Return reasons with their counts, the commonest first."""
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    more = [f"{len(ordered) - most} other reasons"] if len(ordered) > most else []
+    return "; ".join([*(f"{count:,} {reason}" for reason, count in ordered[:most]), *more])
 
 
 def duration(seconds: float) -> str:

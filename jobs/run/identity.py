@@ -1,6 +1,7 @@
-"""What decides the bytes of a run's tars."""
+"""What decides the bytes of a run's tars, and how two such runs differ."""
 
-from pathlib import Path
+import hashlib
+import json
 from typing import Any
 
 from jobs.dataset.layout import Layout
@@ -8,7 +9,7 @@ from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint
 from jobs.model.forecast import Forecast
-from jobs.options.schema import Options
+from jobs.options.schema import SCHEDULE, Options
 
 # Of a model's options; its defaults for samples stand at the root, and the rest decides no byte.
 _MODEL = (
@@ -20,32 +21,88 @@ _MODEL = (
 def identity_of(
     options: Options, checkpoint: Checkpoint, forecast: Forecast | None, layout: Layout, media: MediaFormat
 ) -> dict[str, Any]:
-    """Return, in json types, what decides the bytes; options that are not set are left out or null."""
+    """Return, in json types and by the options' names, what decides the bytes; what is not set is null or left out."""
     model = {name: getattr(options.model, name) for name in _MODEL}
     if checkpoint.local:
         del model["path"]  # the revision is a digest of the directory, wherever it lies
+    algo = forecast.described() if forecast else {"name": "nocache"}
+    schedule = {name: algo.pop(name, None) for name in SCHEDULE}
+    count = len(layout.table)
     return {
-        "prompt_file": {
-            "format": Path(options.prompt_file).suffix.lower(),
-            "sha256": layout.table.sha256,
-            "prompts": len(layout.table),
-        },
+        "prompts": {"count": count, "sha256": layout.table.digest(count)},
         "model": {**model, "revision": checkpoint.revision},
-        "algo": forecast.described() if forecast else {"name": "nocache"},
+        "algo": algo,
+        **schedule,
         **vars(layout.defaults),
         **_media(media),
         "seed": options.seed,
         "samples_per_prompt": options.samples_per_prompt,
+        "key_prefix": options.key_prefix,
+        "flagged": options.flagged,
         "shard_size": options.shard_size,
         "batch_size": options.batch_size,
         "cpu_threads": options.cpu_threads,
-        # Only where samples are shared: runs from before they could be go on.
-        **({"parallel": options.parallel.shared} if options.parallel.size > 1 else {}),
+        "parallel": options.parallel.shared,
     }
+
+
+def run_id(name: str, identity: dict[str, Any], first_prompt: str) -> str:
+    """Return 16 hexadecimal digits that tell a run from others; the same however many prompts it has by now."""
+    rest = {key: value for key, value in identity.items() if key != "prompts"}
+    text = json.dumps([name, rest, first_prompt], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _media(media: MediaFormat) -> dict[str, Any]:
     if isinstance(media, VideoFormat):
-        return {"fps": media.fps, "video_crf": media.crf}
+        return {"model.fps": media.fps, "video_crf": media.crf}
     assert isinstance(media, ImageFormat)
     return {"image_format": media.name, "image_quality": media.quality}
+
+
+def grows(old: dict[str, Any], new: dict[str, Any], layout: Layout) -> bool:
+    """Return whether a run is another one with more prompts: those of the other first, and all else the same."""
+    before = old["prompts"]["count"]
+    return (
+        before < new["prompts"]["count"]
+        and layout.table.digest(before) == old["prompts"]["sha256"]
+        and not differences({**old, "prompts": None}, {**new, "prompts": None})
+    )
+
+
+def changes(old: dict[str, Any], new: dict[str, Any], layout: Layout, total_prompt_num: int | None) -> list[str]:
+    """Return what of a run's options is other than it was, each as the user writes it.
+
+    Args:
+        old: the recorded identity.
+        new: this command's.
+        layout: this command's samples.
+        total_prompt_num: as the user gave it.
+    """
+    before, now = old["prompts"]["count"], new["prompts"]["count"]
+    said = differences({**old, "prompts": None}, {**new, "prompts": None})
+    if now < before and total_prompt_num is not None:
+        said.append(f"total_prompt_num={total_prompt_num} takes {now} prompts, of the {before} that it has")
+    elif now < before:
+        said.append(f"prompt_file had {before} prompts, has {now}")
+    elif layout.table.digest(before) != old["prompts"]["sha256"]:
+        said.append(f"prompt_file has other prompts, settings or columns among its first {before}")
+    elif now > before and said:
+        said.append(f"prompt_file or total_prompt_num: had {before} prompts, has {now}")
+    return said
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return what changed between two nested dicts, as ``name was A, is B``."""
+    changed = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            changed += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            changed.append(f"{prefix}{name} was {_shown(before)}, is {_shown(after)}")
+    return changed
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -4,13 +4,17 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from jobs import __version__
 from jobs.base.errors import BadInput
+from jobs.run.identity import changes, differences, grows
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
+from jobs.store.journal import journals
+from jobs.store.reopen import reopen_short
 
 # Bytes a pixel (of clips: a pixel of a frame) of the smallest files each format makes: refuse what surely cannot fit.
 _LEAST_BYTES = {"png": 0.05, "jpg": 0.03, "webp": 0.01, "mp4": 0.0005}
@@ -24,7 +28,7 @@ def open_run(cfg: DictConfig) -> Run:
     """
     run = resolve(cfg, pin=True)
     if run.directory.exists():
-        run.directory.check(run.identity)
+        _check_same(run)
     if run.options.dry_run:
         return run
     _check_writable(run)
@@ -34,26 +38,90 @@ def open_run(cfg: DictConfig) -> Run:
 
 
 def create(run: Run) -> None:
-    """Write the run's records if this command is its first.
+    """Write the run's records if this command is its first, or the first with these prompts.
 
     Raises:
         BadInput: the directory cannot be made, or another run is there by now.
     """
-    if not run.directory.exists():
-        record = {
-            "version": __version__,
-            "identity": run.identity,
-            "revision_asked": run.options.model.revision,
-            "samples": run.layout.num_samples,
-            "shards": run.layout.num_shards,
-            "shard_size": run.layout.shard_size,
-            "created": time.time(),
-        }
-        try:
-            run.directory.create(record, run.config)
-        except OSError as error:
-            raise BadInput(f"output_base_path: {run.directory.path} cannot be made: {error.strerror}") from None
-    run.directory.check(run.identity)  # another command may have been first
+    directory = run.directory
+    try:
+        if not directory.exists():
+            directory.create(_record(run), run.config)
+        elif not _is_same(run):
+            record = directory.read()
+            if _is_grown(run):
+                earlier = [*record.get("earlier", []), record["identity"]["prompts"]]
+                directory.rewrite({**_record(run), "created": record["created"], "earlier": earlier}, run.config)
+            elif _is_untouched(run):
+                directory.rewrite(_record(run), run.config)
+    except OSError as error:
+        raise BadInput(f"output_base_path: {directory.path} cannot be made: {error.strerror}") from None
+    _check_same(run)  # another command may have been first
+    reopen_short(directory, run.layout, _short_shards(run))
+
+
+def check_task(run: Run) -> None:
+    """Check that a task which waited in a queue is still for the run in its directory, or for its beginning.
+
+    Raises:
+        BadInput: names every difference.
+    """
+    record = run.directory.read()
+    prompts = run.identity["prompts"]
+    if prompts in record.get("earlier", []):
+        record["identity"]["prompts"] = prompts
+    if said := differences(record["identity"], run.identity):
+        raise BadInput(_other(run, said))
+
+
+def _record(run: Run) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "name": run.name,
+        "id": run.id,
+        "identity": run.identity,
+        "revision_asked": run.options.model.revision,
+        "samples": run.layout.num_samples,
+        "shards": run.layout.num_shards,
+        "shard_size": run.layout.shard_size,
+        "created": time.time(),
+    }
+
+
+def _check_same(run: Run) -> None:
+    if not (_is_same(run) or _is_grown(run) or _is_untouched(run)):
+        old = run.directory.read()["identity"]
+        raise BadInput(_other(run, changes(old, run.identity, run.layout, run.options.total_prompt_num)))
+
+
+def _other(run: Run, said: list[str]) -> str:
+    return (
+        f"{run.directory.path} holds another run: {'; '.join(said)}: "
+        "set these back to continue it, or choose another exp_name"
+    )
+
+
+def _is_same(run: Run) -> bool:
+    return not differences(run.directory.read()["identity"], run.identity)
+
+
+def _is_grown(run: Run) -> bool:
+    return grows(run.directory.read()["identity"], run.identity, run.layout)
+
+
+def _is_untouched(run: Run) -> bool:
+    """Whether no sample was made yet in the run's directory, and nobody is about to."""
+    directory = run.directory
+    if directory.done_shards() or any(directory.data.glob("*.tar")):
+        return False
+    return not any(journal.samples or journal.alive() for journal in journals(directory))
+
+
+def _short_shards(run: Run) -> list[int]:
+    """Return the shards that were partly filled as long as the run had fewer prompts."""
+    layout = run.layout
+    ends = [prompts["count"] * layout.samples_per_prompt for prompts in run.directory.read().get("earlier", [])]
+    return sorted({end // layout.shard_size for end in ends if end % layout.shard_size})
 
 
 def _check_writable(run: Run) -> None:

@@ -1,5 +1,6 @@
 """From a composed config to a ``Run``. Everything that can be refused without loading a model is refused here."""
 
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from jobs.options.places import find_shipped
 from jobs.options.schema import AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
 from jobs.parallel.limits import Size, check_divides, check_shareable
 from jobs.run.checks import check_frames, check_model, check_size, check_table
-from jobs.run.identity import identity_of
+from jobs.run.identity import identity_of, run_id
 from jobs.run.run import Run
 from jobs.store.rundir import RunDir
 
@@ -31,25 +32,36 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
 
     Args:
         cfg: the composed config.
-        pin: whether to go on with the commit that the run in this directory began with.
+        pin: whether to go on with what the run in this directory began with: commit and name.
 
     Raises:
         BadInput: anything a user can mend, in one sentence.
     """
     options = read_options(cfg)
     directory = RunDir(_run_path(options))
+    record = directory.read() if pin and directory.exists() else {}
     checkpoint = find_checkpoint(options.model.path, options.model.revision)
-    if pin and not checkpoint.local and directory.exists():
-        checkpoint = _pinned(options, checkpoint, directory)
+    if record and not checkpoint.local:
+        checkpoint = _pinned(options, checkpoint, record)
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
     forecast = resolve_forecast(options, checkpoint)
     table = read_prompts(Path(options.prompt_file), options.total_prompt_num)
     check_table(table, options)
     defaults = SampleOptions(**{one.name: getattr(options, one.name) for one in fields(SampleOptions)})
-    layout = Layout(table, defaults, options.seed, options.samples_per_prompt, options.shard_size, options.batch_size)
+    layout = Layout(
+        table,
+        defaults,
+        options.seed,
+        options.samples_per_prompt,
+        options.shard_size,
+        options.batch_size,
+        options.key_prefix or "",
+    )
     media = _media(options)
     identity = identity_of(options, checkpoint, forecast, layout, media)
-    return Run(options, checkpoint, forecast, layout, media, directory, identity, _yaml(cfg))
+    name = record.get("name") or str(options.exp_name)
+    own_id = run_id(name, identity, table.texts[0])
+    return Run(options, checkpoint, forecast, layout, media, directory, name, own_id, identity, _yaml(cfg))
 
 
 def read_options(cfg: DictConfig) -> Options:
@@ -107,6 +119,8 @@ def _check_together(options: Options) -> None:
             f"ngpu={options.ngpu} is not a multiple of the {degrees.size} ranks that {degrees} makes of each worker: "
             f"set ngpu={max(1, options.ngpu // degrees.size) * degrees.size}, or leave it out"
         )
+    if options.key_prefix is not None and not re.fullmatch(r"[\w-]+", options.key_prefix, re.ASCII):
+        raise BadInput(f"key_prefix must be letters, digits, - and _, not {options.key_prefix!r}")
     if options.negative_prompt and not model.negative_prompts:
         raise BadInput(f"model {model.name} does not support negative_prompt: leave it out")
     if options.negative_prompt and options.guidance_scale <= 1:
@@ -120,9 +134,8 @@ def _run_path(options: Options) -> Path:
     return Path(options.output_base_path).expanduser() / str(options.exp_name)
 
 
-def _pinned(options: Options, checkpoint: Checkpoint, directory: RunDir) -> Checkpoint:
+def _pinned(options: Options, checkpoint: Checkpoint, record: dict[str, Any]) -> Checkpoint:
     """Go on with the commit a run began with, although the branch it was asked for by may mean another one by now."""
-    record = directory.read()
     recorded = record["identity"]["model"]
     same = options.model.path == recorded.get("path") and options.model.revision == record.get("revision_asked")
     return find_checkpoint(options.model.path, recorded["revision"]) if same else checkpoint

@@ -23,6 +23,8 @@ class Run:
         layout: its samples and shards.
         media: how images or clips become files.
         directory: where it lies.
+        name: what it is called in every sample's json; it keeps the name it began with, wherever it is moved.
+        id: tells it from other runs of that name, likewise.
         identity: what decides the bytes of its tars (json types); the directory is refused to any other.
         config: the composed configuration as YAML, for the record.
     """
@@ -33,6 +35,8 @@ class Run:
     layout: Layout
     media: MediaFormat
     directory: RunDir
+    name: str
+    id: str
     identity: dict[str, Any] = field(repr=False)
     config: str = field(repr=False)
 

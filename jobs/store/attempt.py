@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from jobs.dataset.shards import shard_name
 from jobs.store.journal import copies_of, journals
 from jobs.store.process import process_identity, slurm_job
 from jobs.store.rundir import RunDir
+
+FINAL = 1 << 30  # more strikes than anybody may ask for
 
 
 class Attempt:
@@ -35,7 +38,7 @@ class Attempt:
             device: where samples are generated, for the sidecar.
             log: path of the log file of this process, for ``jobs.status``.
         """
-        self.run, self.shard = run, shard
+        self.run, self.shard, self.fingerprint = run, shard, fingerprint
         self.name = f"{time.time_ns():x}-{socket.gethostname()}-{os.getpid()}"
         self.origin = {
             "attempt": self.name,
@@ -45,7 +48,7 @@ class Attempt:
         }
         earlier = list(journals(run, shard))
         self.earlier_failures = [row for journal in earlier for row in journal.failed]
-        self.strikes = Counter(row["failed"] for row in self.earlier_failures if row["strike"])
+        self.strikes = strikes_of(self.earlier_failures)
         self._copies = copies_of(earlier, fingerprint, run.tar(shard))
         self.rows: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
@@ -118,6 +121,7 @@ class Attempt:
         *,
         media_sha256: str,
         seconds: float,
+        flagged: bool = False,
         sha256: str | None = None,
     ) -> None:
         """Append a new sample.
@@ -127,9 +131,10 @@ class Attempt:
             data: those members as bytes (``jobs.store.tar.sample_bytes``).
             media_sha256: of the picture or clip itself, for the sidecar.
             seconds: its share of the time its batch took to generate.
+            flagged: whether a safety checker flagged it.
             sha256: hex digest of ``data``, where the caller has it already.
         """
-        row = {"sample": index, "names": names, "media_sha256": media_sha256, "seconds": seconds}
+        row = {"sample": index, "names": names, "media_sha256": media_sha256, "seconds": seconds, "flagged": flagged}
         row |= {**self.origin, "at": time.time(), "sha256": sha256 or hashlib.sha256(data).hexdigest()}
         self._append(data, row)
 
@@ -147,9 +152,13 @@ class Attempt:
         while view:
             view = view[self._tar.write(view) :]
 
-    def fail(self, index: int, key: str, error: str, *, strike: bool = True) -> None:
-        """Record that sample ``index`` could not be made; a strike brings it nearer to being given up."""
-        row = {"failed": index, "key": key, "error": error, "strike": strike, **self.origin}
+    def fail(self, index: int, key: str, error: str, *, strike: bool = True, final: bool = False) -> None:
+        """Record that sample ``index`` could not be made.
+
+        A strike brings it nearer to being given up; a final failure gives it up, since a new attempt would come to the
+        same.
+        """
+        row = {"failed": index, "key": key, "error": error, "strike": strike, "final": final, **self.origin}
         self._write_row(row)
         self.failures.append(row)
 
@@ -166,3 +175,9 @@ class Attempt:
             for file in (self._log, self._tar):  # closing can find the disk full too
                 with contextlib.suppress(OSError):
                     file.close()
+
+
+def strikes_of(failures: Iterable[dict[str, Any]]) -> Counter[int]:
+    """Return how often each sample was to blame, from journal rows; a final failure counts for all that may be."""
+    strikes = Counter(row["failed"] for row in failures if row["strike"])
+    return strikes + Counter({row["failed"]: FINAL for row in failures if row["final"]})

@@ -19,6 +19,7 @@ from jobs.dataset.shards import shard_name
 from jobs.store.process import lives_here
 from jobs.store.rundir import RunDir
 
+REOPENED = "reopened"
 Copy = tuple[Path, dict[str, Any]]  # a file, and the journal row that says where in it a sample is
 
 
@@ -36,6 +37,11 @@ class Journal:
     def partial(self) -> Path:
         """The attempt's partial tar."""
         return self.path.with_suffix(".tar")
+
+    @property
+    def reopened(self) -> bool:
+        """Whether it tells of a published shard that has more samples by now."""
+        return self.ended is not None and self.ended["ended"] == REOPENED
 
     @classmethod
     def read(cls, path: Path) -> "Journal | None":

@@ -1,6 +1,5 @@
 """Turns a complete attempt into a done shard: close, fsync, read back, move, sidecar, done record, in that order."""
 
-import io
 import logging
 import time
 from collections import Counter
@@ -10,8 +9,9 @@ from typing import Any
 from jobs.dataset.layout import Layout
 from jobs.dataset.shards import shard_name
 from jobs.store.atomic import replace, write_bytes, write_json
-from jobs.store.attempt import Attempt
+from jobs.store.attempt import Attempt, strikes_of
 from jobs.store.rundir import RunDir
+from jobs.store.sidecar import FAILED, FLAGGED, OK, sidecar_bytes
 from jobs.store.tar import end_of_archive, verify
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def finish(attempt: Attempt, layout: Layout, sample_attempts: int) -> str:
     if attempt.run.is_done(attempt.shard):
         return _yield_to_publisher(attempt)
     made = {row["sample"] for row in attempt.rows}
-    strikes = attempt.strikes + Counter(row["failed"] for row in attempt.failures if row["strike"])
+    strikes = attempt.strikes + strikes_of(attempt.failures)
     missing = [index for index in layout.shard_range(attempt.shard) if index not in made]
     retry = [index for index in missing if strikes[index] < sample_attempts]
     if retry or not made:
@@ -45,32 +45,39 @@ def finish(attempt: Attempt, layout: Layout, sample_attempts: int) -> str:
     attempt.sync()
     sha256 = attempt.digest.hexdigest()
     verify(attempt.partial, [name for row in attempt.rows for name in row["names"]], sha256)
-    _publish(attempt, layout, missing, sha256)
-    return DONE
+    return _publish(attempt, layout, missing, sha256)
 
 
-def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: str) -> None:
+def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: str) -> str:
     run, shard = attempt.run, attempt.shard
+    rows = _rows(attempt, given_up)
     record = {
         "shard": shard,
         "samples": len(attempt.rows),
         "failed": list(given_up),
+        "reasons": Counter(rows[index]["reason"] for index in given_up),
+        "flagged": sum(row["status"] == FLAGGED for row in rows.values()),
         "bytes": attempt.partial.stat().st_size,
         "sha256": sha256,
         "seconds": sum(row["seconds"] for row in attempt.rows),
         "attempt": attempt.name,
         "host": attempt.origin["host"],
         "version": attempt.origin["version"],
+        "fingerprint": attempt.fingerprint,
         "finished": time.time(),
     }
-    sidecar = _sidecar(attempt, layout, given_up)
+    sidecar = sidecar_bytes(layout, rows)
     with run.publish_lock(shard):
+        if run.shard_samples(shard) > len(rows):
+            attempt.end("failed", "the run has more prompts by now")
+            return INCOMPLETE
         if not run.is_done(shard):
             replace(attempt.partial, run.tar(shard))
             write_bytes(run.sidecar(shard), sidecar)
             write_json(run.done_record(shard), record)
     attempt.end(DONE)
     _clear_work(attempt)
+    return DONE
 
 
 def _yield_to_publisher(attempt: Attempt) -> str:
@@ -98,30 +105,11 @@ def clear_leftovers(run: RunDir) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sidecar(attempt: Attempt, layout: Layout, given_up: Sequence[int]) -> bytes:
-    """Parquet of one row a sample, in order: what varies between runs and therefore is not in the tar."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _rows(attempt: Attempt, given_up: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return what the journals say of each sample, by index."""
     reasons = {row["failed"]: row for row in [*attempt.earlier_failures, *attempt.failures]}
-    rows: dict[int, dict[str, Any]] = {row["sample"]: {**row, "status": "ok", "error": ""} for row in attempt.rows}
+    rows = {row["sample"]: {**row, "status": FLAGGED if row["flagged"] else OK, "reason": ""} for row in attempt.rows}
     for index in given_up:
-        rows[index] = {**reasons[index], "status": "failed", "media_sha256": "", "seconds": 0.0}
-    samples = [layout.sample(index) for index in sorted(rows)]
-    ordered = [rows[sample.index] for sample in samples]
-    columns = {
-        "key": pa.array([sample.key for sample in samples], pa.string()),
-        "sample_index": pa.array([sample.index for sample in samples], pa.int64()),
-        "prompt_index": pa.array([sample.prompt_index for sample in samples], pa.int64()),
-        "repeat": pa.array([sample.repeat for sample in samples], pa.int64()),
-        "seconds": pa.array([row["seconds"] for row in ordered], pa.float64()),
-        "sha256": pa.array([row["media_sha256"] for row in ordered], pa.string()),
-        **{
-            # A row that an attempt of an earlier version wrote may lack a column.
-            name: pa.array([row.get(name, "") for row in ordered], pa.string())
-            for name in ("status", "error", "host", "device", "attempt", "version")
-        },
-    }
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, compression="zstd")
-    return sink.getvalue()
+        last = reasons[index]
+        rows[index] = {**last, "status": FAILED, "reason": last["error"], "media_sha256": "", "seconds": 0.0}
+    return rows

@@ -20,7 +20,7 @@ from jobs.base.errors import BadInput
 from jobs.dataset.shards import shard_name
 from jobs.store.atomic import byte_lock, create_json, write_bytes, write_json
 
-FORMAT = 1
+FORMAT = 2
 FOLDERS = ("data", "meta", "done", "work", "logs")
 
 
@@ -67,6 +67,12 @@ class RunDir:
             )
         return [shard for shard in range(num_shards) if shard not in done]
 
+    def shard_samples(self, shard: int) -> int:
+        """Return how many samples a shard has by now."""
+        record = self.read()
+        first: int = shard * record["shard_size"]
+        return min(int(record["shard_size"]), int(record["samples"]) - first)
+
     def record_task_failure(self, shards: list[int], reason: str, log: str) -> None:
         """Leave word of a task that ended before its shards: it may not have come to a first attempt."""
         name = f"task-{time.time_ns():x}-{os.uname().nodename}-{os.getpid()}.json"
@@ -80,7 +86,7 @@ class RunDir:
         """Contents of run.json.
 
         Raises:
-            BadInput: there is no run here, or it was made by a later version.
+            BadInput: there is no run here, or one that only another version can go on with.
         """
         try:
             run: dict[str, Any] = json.loads((self.path / "run.json").read_text())
@@ -89,33 +95,27 @@ class RunDir:
         except ValueError:
             raise BadInput(f"{self.path / 'run.json'} is not valid JSON: restore it, or use another exp_name") from None
         if run.get("format") != FORMAT:
+            version = run.get("version", "0.1.0")  # which did not say so
             raise BadInput(
-                f"{self.path} has format {run.get('format')}, and this version reads {FORMAT}: use another exp_name"
+                f"{self.path} was begun by version {version} of this program, in a format that this one does not read: "
+                f"finish it with that version, or use another exp_name"
             )
         return run
 
     def exists(self) -> bool:
         return (self.path / "run.json").exists()
 
-    def check(self, identity: dict[str, Any]) -> None:
-        """Refuse another run in the same directory.
-
-        Raises:
-            BadInput: names every difference.
-        """
-        changed = differences(self.read()["identity"], identity)
-        if changed:
-            raise BadInput(
-                f"{self.path} holds another run: {'; '.join(changed)}: "
-                "set these back to continue it, or choose another exp_name"
-            )
-
-    def create(self, run: dict[str, Any], config: str) -> None:
+    def create(self, record: dict[str, Any], config: str) -> None:
         """Make the directory of a new run; ``run.json`` comes last, so that a run exists whole or not at all."""
         for name in FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         write_bytes(self.path / "config.yaml", config.encode())
-        create_json(self.path / "run.json", {"format": FORMAT, **run})
+        create_json(self.path / "run.json", {"format": FORMAT, **record})
+
+    def rewrite(self, record: dict[str, Any], config: str) -> None:
+        """Replace the records of a run that has more prompts now, or in which nothing was made yet."""
+        write_bytes(self.path / "config.yaml", config.encode())
+        write_json(self.path / "run.json", {"format": FORMAT, **record})
 
 
 def _numbers(folder: Path, suffix: str) -> set[int]:
@@ -124,19 +124,3 @@ def _numbers(folder: Path, suffix: str) -> set[int]:
     except FileNotFoundError:
         return set()
     return {int(stem) for name in names if name.endswith(suffix) and (stem := name[: -len(suffix)]).isdecimal()}
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """What changed between two nested dicts, as ``name was A, is B``."""
-    changed = []
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(after, dict):
-            changed += differences(before, after, f"{prefix}{name}.")
-        elif before != after:
-            changed.append(f"{prefix}{name} was {_shown(before)}, is {_shown(after)}")
-    return changed
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -75,14 +75,22 @@ class Writer:
         """Copy a sample that an earlier attempt made."""
         self._put(self._inherit, attempt, sample)
 
-    def add(self, attempt: Attempt, sample: Sample, media: np.ndarray, evaluated_steps: int, seconds: float) -> None:
-        """Encode and append a new sample; ``media`` is uint8 (height, width, 3), or (frames, height, width, 3)."""
-        encoded = self._pool.submit(self._encode, sample, media, attempt.shard, evaluated_steps)
-        self._put(self._append, attempt, sample, encoded, seconds)
+    def add(self, attempt: Attempt, sample: Sample, media: np.ndarray, how: dict[str, Any], seconds: float) -> None:
+        """Encode and append a new sample.
 
-    def fail(self, attempt: Attempt, sample: Sample, error: str, *, strike: bool = True) -> None:
-        """Record a sample that could not be made (``strike``: see ``Attempt.fail``)."""
-        self._put(self._fail, attempt, sample, error, strike)
+        Args:
+            attempt: at its shard.
+            sample: what was made.
+            media: uint8 (height, width, 3), or (frames, height, width, 3).
+            how: what its json says of how it was made, with "flagged" among it.
+            seconds: its share of the time its batch took to generate.
+        """
+        encoded = self._pool.submit(self._encode, sample, media, attempt.shard, how)
+        self._put(self._append, attempt, sample, encoded, bool(how["flagged"]), seconds)
+
+    def fail(self, attempt: Attempt, sample: Sample, error: str, *, strike: bool = True, final: bool = False) -> None:
+        """Record a sample that could not be made (see ``Attempt.fail``)."""
+        self._put(self._fail, attempt, sample, error, strike, final)
 
     def finish(self, attempt: Attempt) -> None:
         """Publish, or end the attempt, once everything before this is written."""
@@ -146,22 +154,24 @@ class Writer:
         self._report("sample", attempt.shard, sample.key)
 
     def _encode(
-        self, sample: Sample, media: np.ndarray, shard: int, evaluated: int
+        self, sample: Sample, media: np.ndarray, shard: int, how: dict[str, Any]
     ) -> tuple[list[str], bytes, str, str]:
         encoded = self._format.encode(media)
-        info = sample_json(sample, self._common, shard, evaluated, self._format.fps)
+        info = sample_json(sample, self._common, how, shard=shard, fps=self._format.fps)
         members = sample_members(sample, encoded, self._format.name, info)
         names = [f"{sample.key}.{extension}" for extension in members]
         data = sample_bytes(sample.key, members)
         return names, data, hashlib.sha256(encoded).hexdigest(), hashlib.sha256(data).hexdigest()
 
-    def _append(self, attempt: Attempt, sample: Sample, encoded: Any, seconds: float) -> None:
+    def _append(self, attempt: Attempt, sample: Sample, encoded: Any, flagged: bool, seconds: float) -> None:
         names, data, media_sha256, sha256 = encoded.result()
-        attempt.append(sample.index, names, data, media_sha256=media_sha256, seconds=seconds, sha256=sha256)
+        attempt.append(
+            sample.index, names, data, media_sha256=media_sha256, flagged=flagged, seconds=seconds, sha256=sha256
+        )
         self._report("sample", attempt.shard, sample.key)
 
-    def _fail(self, attempt: Attempt, sample: Sample, error: str, strike: bool) -> None:
-        attempt.fail(sample.index, sample.key, error, strike=strike)
+    def _fail(self, attempt: Attempt, sample: Sample, error: str, strike: bool, final: bool) -> None:
+        attempt.fail(sample.index, sample.key, error, strike=strike, final=final)
         self._report("failed", attempt.shard, f"{sample.key}: {error}")
 
     def _finish(self, attempt: Attempt) -> None:

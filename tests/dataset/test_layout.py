@@ -46,7 +46,7 @@ def seeds(one: Layout) -> dict[tuple[int, int], int]:
 
 
 # Written down once: a change here gives everybody's unfinished runs other pictures.
-KNOWN_SEEDS = [(0, 0, 0, 3051931488724851722), (0, 0, 1, 3857964456596338571), (7, 123456, 3, 5286920886217172889)]
+KNOWN_SEEDS = [(0, 0, 0, 1427366890), (0, 0, 1, 4081802651), (7, 123456, 3, 259229375)]
 
 
 @pytest.mark.parametrize(("run_seed", "prompt", "repeat", "seed"), KNOWN_SEEDS)
@@ -69,22 +69,32 @@ def test_seeds_do_not_depend_on_other_prompts_or_the_text():
     assert [long.sample(index).seed for index in range(3)] == [sample.seed for sample in samples(short)]
 
 
-def test_seeds_differ_fit_63_bits_and_use_them_all():
+def test_seeds_fit_32_bits_and_use_them_all():
     made = [
         sample_seed(run, prompt, repeat)
-        for run, prompt, repeat in product((0, 1, 10, 2**63 - 1), range(300), range(12))
+        for run, prompt, repeat in product((0, 1, 10, 2**32 - 1), range(300), range(12))
     ]
-    assert len(set(made)) == len(made)  # also (1, 11) from (11, 1): the parts are kept apart
-    assert min(made) >= 0 and 2**62 < max(made) < 2**63
-    assert len({seed % 2**32 for seed in made}) > len(made) - 10, "PyTorch starts from the low 32 bits"
+    assert min(made) >= 0 and 2**31 < max(made) < 2**32
+    # Drawn at random, 14,400 numbers of 32 bits meet 0.02 times; also (1, 11) from (11, 1): the parts are kept apart.
+    assert len(set(made)) == len(made)
 
 
-def test_a_prompts_own_seed_counts_up_over_its_repeats_and_stays_below_2_to_the_63():
-    own = layout(table(3, {"seed": [7, None, 2**63 - 1]}), samples_per_prompt=2, seed=3)
+@pytest.mark.parametrize("prompt", [0, 1, 77, 123456])
+def test_all_repeats_that_a_prompt_may_have_differ(prompt: int):
+    assert len({sample_seed(3, prompt, repeat) for repeat in range(9999)}) == 9999
+
+
+def test_a_json_tool_that_reads_doubles_gives_the_seeds_back():
+    made = [sample_seed(0, prompt, repeat) for prompt, repeat in product(range(100), range(3))]
+    assert [int(float(seed)) for seed in made] == made
+
+
+def test_a_prompts_own_seed_counts_up_over_its_repeats_and_stays_below_2_to_the_32():
+    own = layout(table(3, {"seed": [7, None, 2**32 - 1]}), samples_per_prompt=2, seed=3)
     assert [sample.seed for sample in samples(own)] == [
         *(7, 8),
         *(sample_seed(3, 1, 0), sample_seed(3, 1, 1)),
-        *(2**63 - 1, 0),
+        *(2**32 - 1, 0),
     ]
 
 

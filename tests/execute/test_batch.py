@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jobs.dataset.layout import Sample
-from jobs.execute.batch import Failure, generate_batch
+from jobs.execute.batch import generate_batch
 from jobs.execute.worker import make_shard as make
 from jobs.media.image import ImageFormat
+from jobs.model.pipeline import Failure, Made
 from jobs.store.attempt import Attempt
 from jobs.store.writer import Writer
 from tests.support import new_run, picture, tar_hashes, write_prompts
@@ -20,14 +21,11 @@ class StandIn:
     def __init__(self, fails):
         self.fails, self.calls = fails, 0
 
-    def evaluated_steps(self, num_inference_steps: int) -> int:
-        return num_inference_steps
-
-    def __call__(self, batch: list[Sample]) -> list[np.ndarray]:
+    def __call__(self, batch: list[Sample]) -> list[Made | Failure]:
         self.calls += 1
         if error := self.fails([sample.index for sample in batch], self.calls):
             raise error
-        return [picture(sample.index * 10 + len(batch)) for sample in batch]
+        return [Made(picture(sample.index * 10 + len(batch)), {"flagged": False}) for sample in batch]
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def batch(tmp_path: Path) -> list[Sample]:
 
 def drawn(results: dict, size: int) -> set[int]:
     """Samples whose picture came from a call of ``size`` samples."""
-    return {i for i, x in results.items() if isinstance(x, np.ndarray) and np.array_equal(x, picture(i * 10 + size))}
+    return {i for i, x in results.items() if isinstance(x, Made) and np.array_equal(x.media, picture(i * 10 + size))}
 
 
 def test_a_whole_batch_is_one_call(batch) -> None:

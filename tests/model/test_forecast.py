@@ -75,7 +75,7 @@ def test_calibrated_and_searched_samples_say_so_and_differ(tmp_path: Path):
         info = make(run)
         seen[name] = tar_hashes(run.directory.path)["00000.tar"]
         assert info["algo"]["weights"] == ("chebyshev" if name == "plain" else "calibrated")
-        assert info["algo"].get("calibration") == (None if name == "plain" else digest)
+        assert info["algo"]["calibration"] == ("" if name == "plain" else digest)
         assert info["evaluated_steps"] == (6 if name == "searched" else 8)
     assert len(set(seen.values())) == 3
 
@@ -122,7 +122,11 @@ def test_another_scheduler_falls_back_with_a_warning_and_the_samples_say_so(tmp_
         f"{SCHEDULER['shift']}: forecasts are those of algo.weights=chebyshev"
     )
     info = make(run)
-    assert info["algo"]["weights"] == "chebyshev" and "calibration" not in info["algo"]
+    assert (info["algo"]["weights"], info["algo"]["calibration"], info["algo"]["schedule"]) == (
+        "chebyshev",
+        "",
+        "window",
+    )
     assert info["evaluated_steps"] == 8
 
 

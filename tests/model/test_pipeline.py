@@ -15,7 +15,8 @@ from PIL import Image
 
 from jobs.execute.worker import generate_shards
 from jobs.media.video import read_clip
-from jobs.model.pipeline import BatchPipeline, load_pipeline
+from jobs.model.load import load_pipeline
+from jobs.model.pipeline import BatchPipeline
 from jobs.report.dryrun import describe, history_bytes
 from jobs.run.run import Run
 from tests.support import new_run, tar_hashes

@@ -109,7 +109,7 @@ CASES = [
         "own-seed",
         "c.csv",
         "prompt,seed\na,-1\n",
-        "c.csv line 2: seed must be a whole number from 0 to 2^63 - 1, not '-1'",
+        "c.csv line 2: seed must be a whole number from 0 to 2^32 - 1, not '-1'",
     ),
     prompt_file(
         "own-height",
@@ -221,14 +221,14 @@ CASES = [
     whole("height-0", "height=0", "of at least 1"),
     whole("quality-0", "image_quality=0", "from 1 to 100"),
     whole("quality-101", "image_quality=101", "from 1 to 100"),
-    whole("seed-minus", "seed=-1", "from 0 to 2^63 - 1"),
-    whole("seed-2^63", f"seed={2**63}", "from 0 to 2^63 - 1"),
-    whole("seed-null", "seed=null", "from 0 to 2^63 - 1"),
-    whole("seed-true", "seed=true", "from 0 to 2^63 - 1"),
+    whole("seed-minus", "seed=-1", "from 0 to 2^32 - 1"),
+    whole("seed-2^32", f"seed={2**32}", "from 0 to 2^32 - 1"),
+    whole("seed-null", "seed=null", "from 0 to 2^32 - 1"),
+    whole("seed-true", "seed=true", "from 0 to 2^32 - 1"),
     Case(
         "steps-word", "num_inference_steps=abc", "num_inference_steps must be a whole number of at least 1, not 'abc'"
     ),
-    Case("spaces", r"exp_name=a\sb seed=1\s2", "seed must be a whole number from 0 to 2^63 - 1, not '1 2'"),
+    Case("spaces", r"exp_name=a\sb seed=1\s2", "seed must be a whole number from 0 to 2^32 - 1, not '1 2'"),
     Case(
         "height-multiple",
         "height=60",
@@ -485,7 +485,7 @@ CASES = [
     Case(
         "sweep-one-bad",
         "-m seed=1,-2",
-        "seed must be a whole number from 0 to 2^63 - 1, not -2",
+        "seed must be a whole number from 0 to 2^32 - 1, not -2",
     ),
     Case(
         "sweep-name",
@@ -561,7 +561,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in (
         "diffusers.DiffusionPipeline.from_pretrained",
-        "jobs.model.pipeline.load_pipeline",
+        "jobs.model.load.load_pipeline",
         "jobs.execute.command.create",
         "jobs.execute.command.run_pool",
         "jobs.execute.sweep.create",

@@ -69,10 +69,8 @@ def test_the_seeds_command_line_works():
         "calibration": None,
         "schedule": "window",
         "evaluations": None,
-        "warmup_steps": 5,
-        "window_size": 2,
-        "flex_window": 0.75,
     }
+    assert [run.identity[name] for name in ("warmup_steps", "window_size", "flex_window")] == [5, 2, 0.75]
     assert run.directory.path == Path("output_samples_image/temp")
     assert (run.options.ngpu, run.options.total_prompt_num) == (1, 1000)
     assert Path(run.options.prompt_file).samefile(PROJECT / "prompts/shapes.txt")

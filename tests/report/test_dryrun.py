@@ -59,7 +59,7 @@ def test_a_dry_run_writes_and_loads_nothing(
     for name in (
         "jobs.execute.command.create",
         "jobs.execute.sweep.create",
-        "jobs.model.pipeline.load_pipeline",
+        "jobs.model.load.load_pipeline",
         "jobs.execute.sweep.Launch.begin",
     ):
         monkeypatch.setattr(name, too_far)

@@ -32,7 +32,7 @@ def begin(run: Run, shard: int, samples: int) -> Attempt:
 
 def record_done(run: Run, shard: int, age: float) -> None:
     run.directory.tar(shard).touch()
-    record = {"samples": 4, "failed": [], "finished": time.time() - age}
+    record = {"samples": 4, "failed": [], "reasons": {}, "flagged": 0, "finished": time.time() - age}
     run.directory.done_record(shard).write_text(json.dumps(record))
 
 

@@ -11,12 +11,14 @@ from hydra.core.global_hydra import GlobalHydra
 
 import jobs.generate
 from jobs.base.errors import BadInput
-from jobs.run.open import create, open_run
+from jobs.run.identity import differences
+from jobs.run.open import check_task, create, open_run
 from jobs.run.run import Run
 from jobs.store.atomic import write_json
-from jobs.store.rundir import differences
-from tests.support import config, resolved
+from jobs.store.attempt import Attempt
+from tests.support import config
 
+OTHER_PROMPTS = "prompt_file has other prompts, settings or columns among its first 3"
 PROMPTS = "a red circle\na blue star\na green cross\n"
 
 
@@ -41,7 +43,8 @@ def begin(*overrides: str) -> Run:
 def publish(run: Run, shard: int) -> None:
     """What makes a shard count as done: its tar and its done record."""
     run.directory.tar(shard).write_bytes(b"tar")
-    write_json(run.directory.done_record(shard), {"shard": shard, "failed": []})
+    samples = len(run.layout.shard_range(shard))
+    write_json(run.directory.done_record(shard), {"shard": shard, "samples": samples, "failed": []})
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -71,7 +74,7 @@ CHANGES = [
         ],
         id="algo.w",
     ),
-    pytest.param(["window_size=3"], ["algo.window_size was 2.0, is 3.0"], id="window"),
+    pytest.param(["window_size=3"], ["window_size was 2.0, is 3.0"], id="window"),
     pytest.param(["algo=nocache"], ["algo.name was spectrum, is nocache", "algo.w was 0.5, is null"], id="algo"),
     pytest.param(["shard_size=3"], ["shard_size was 2, is 3"], id="shard_size"),
     pytest.param(["batch_size=1"], ["batch_size was 4, is 1"], id="batch_size"),
@@ -79,7 +82,9 @@ CHANGES = [
     pytest.param(["height=32"], ["height was 64, is 32"], id="height"),
     pytest.param(["guidance_scale=3"], ["guidance_scale was 2.0, is 3.0"], id="guidance"),
     pytest.param(["samples_per_prompt=2"], ["samples_per_prompt was 1, is 2"], id="repeats"),
-    pytest.param(["total_prompt_num=2"], ["prompt_file.prompts was 3, is 2"], id="fewer-prompts"),
+    pytest.param(
+        ["total_prompt_num=2"], ["total_prompt_num=2 takes 2 prompts, of the 3 that it has"], id="fewer-prompts"
+    ),
     pytest.param(["image_format=jpg"], ["image_format was png, is jpg"], id="format"),
     pytest.param(["image_quality=90"], ["image_quality was 95, is 90"], id="quality"),
     pytest.param(["model.dtype=bfloat16"], ["model.dtype was float32, is bfloat16"], id="dtype"),
@@ -97,7 +102,7 @@ CHANGES = [
 
 @pytest.mark.parametrize(("overrides", "named"), CHANGES)
 def test_another_identity_is_refused_with_every_difference(overrides: list[str], named: list[str]):
-    begin()
+    publish(begin(), 0)
     with pytest.raises(BadInput) as caught:
         begin(*overrides)
     sentence = str(caught.value)
@@ -105,17 +110,78 @@ def test_another_identity_is_refused_with_every_difference(overrides: list[str],
     for difference in named:
         assert difference in sentence
     if "algo=nocache" not in overrides:  # which has all of Spectrum's options as differences
-        assert sentence.count(" was ") == len(named), "names something that did not change"
+        assert sentence.count("; ") == len(named) - 1, "names something that did not change"
     assert sentence.endswith(": set these back to continue it, or choose another exp_name")
 
 
-def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path):
-    old = begin().layout.table.sha256
-    (at / "p.txt").write_text(PROMPTS.replace("red", "pink"))
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        (PROMPTS.replace("red", "pink"), "prompt_file has other prompts, settings or columns among its first 3"),
+        (
+            PROMPTS.replace("red", "pink") + "a star\n",
+            "prompt_file has other prompts, settings or columns among its first 3",
+        ),
+        ("a red circle\n", "prompt_file had 3 prompts, has 1"),
+    ],
+)
+def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path, prompts: str, said: str):
+    publish(begin(), 0)
+    (at / "p.txt").write_text(prompts)
     with pytest.raises(BadInput) as caught:
         begin()
-    assert f"prompt_file.sha256 was {old}, is " in str(caught.value)
-    assert str(caught.value).count(" was ") == 1
+    assert str(caught.value) == (
+        f"out/run holds another run: {said}: set these back to continue it, or choose another exp_name"
+    )
+
+
+def test_where_nothing_was_made_yet_another_run_begins():
+    first = begin()
+    second = begin("seed=1", "num_inference_steps=8")
+    assert first.directory.read()["identity"] == json.loads(json.dumps(second.identity)) != first.identity
+    assert second.directory.read()["id"] == second.id != first.id
+    assert "seed: 1" in (second.directory.path / "config.yaml").read_text()
+
+
+def test_a_sample_that_was_made_keeps_the_directory(at: Path):
+    run = begin()
+    attempt = Attempt(run.directory, 0, fingerprint="f", device="cpu", log="")
+    attempt.append(0, ["a.png"], b"0" * 512, media_sha256="", seconds=1.0)
+    attempt.end("error", "killed")
+    with pytest.raises(BadInput, match="seed was 0, is 1"):
+        begin("seed=1")
+
+
+# --- a run that grows
+
+
+def test_a_pilot_goes_on_with_more_prompts(at: Path):
+    pilot = begin("total_prompt_num=2")
+    publish(pilot, 0)
+    whole = begin()
+    assert (whole.id, whole.unfinished()) == (pilot.id, [1])
+    record = whole.directory.read()
+    assert (record["samples"], record["shards"], record["earlier"]) == (3, 2, [pilot.identity["prompts"]])
+    check_task(pilot)  # a task of the pilot that waited in the queue
+    (at / "p.txt").write_text(PROMPTS + "a pink star\na star\n")
+    assert begin().directory.read()["shards"] == 3
+    check_task(pilot)
+    with pytest.raises(BadInput, match="total_prompt_num=2 takes 2 prompts, of the 5 that it has: set these back"):
+        begin("total_prompt_num=2")
+
+
+def test_a_run_does_not_grow_with_other_options():
+    publish(begin("total_prompt_num=2"), 0)
+    with pytest.raises(BadInput, match=r"seed was 0, is 1; prompt_file or total_prompt_num: had 2 prompts, has 3: set"):
+        begin("seed=1")
+
+
+def test_a_run_keeps_its_name_wherever_it_is_moved(at: Path):
+    run = begin()
+    publish(run, 0)
+    (at / "out/run").rename(at / "moved")
+    again = open_run(config("prompt_file=p.txt", "output_base_path=.", "exp_name=moved", "shard_size=2"))
+    assert (again.name, again.id) == (run.name, run.id) == ("run", again.directory.read()["id"])
 
 
 def test_other_weights_at_the_same_path_are_refused(at: Path):
@@ -123,7 +189,7 @@ def test_other_weights_at_the_same_path_are_refused(at: Path):
     weights.parent.mkdir(parents=True)
     (at / "pipeline" / "model_index.json").write_text('{"transformer": ["diffusers", "FluxTransformer2DModel"]}')
     weights.write_bytes(b"first")
-    begin("model.path=./pipeline")
+    publish(begin("model.path=./pipeline"), 0)
     begin("model.path=./pipeline")
     weights.write_bytes(b"other")
     with pytest.raises(BadInput, match=r"model\.revision was \w{16}, is \w{16}"):
@@ -144,7 +210,7 @@ def test_the_command_refuses_with_code_2_and_one_line(
     arguments: list[str],
     difference: str,
 ):
-    begin()
+    publish(begin(), 0)
     before = sorted(at.rglob("*"))
     assert command(monkeypatch, *arguments) == 2
     err = capfd.readouterr().err
@@ -206,7 +272,13 @@ def test_a_done_record_without_its_tar_is_refused_with_the_mend(
 
 RECORDS: list[Any] = [
     pytest.param("{", "is not valid JSON: restore it, or use another exp_name", id="torn"),
-    pytest.param('{"format": 99}', "has format 99, and this version reads 1: use another exp_name", id="later-format"),
+    pytest.param(
+        '{"format": 1, "version": "0.2.0"}',
+        "was begun by version 0.2.0 of this program, in a format that this one does not read: finish it with that ",
+        id="earlier-format",
+    ),
+    pytest.param('{"format": 1}', "was begun by version 0.1.0 of this program", id="earliest-format"),
+    pytest.param('{"format": 9, "version": "2.0"}', "was begun by version 2.0 of this program", id="later-format"),
 ]
 
 
@@ -216,31 +288,6 @@ def test_a_record_that_cannot_be_read_is_refused(content: str, message: str):
     record.write_text(content)
     with pytest.raises(BadInput, match=message):
         begin()
-
-
-# --- runs that version 0.1.0 began
-
-CSV = (
-    "prompt,seed,height,width,num_inference_steps,guidance_scale,negative_prompt,id,score\n"
-    "a red circle,5,64,64,9,2.0,blue,x1,1.5\na blue star,6,32,64,9,3.0,,x2,2\na green cross,7,64,64,7,1.5,,x3,3\n"
-    "a pink square on a white background,8,64,64,7,1.5,,x4,4\n"
-)
-EARLIER = {
-    "demo": ("prompt_file=prompts/shapes.txt", "num_inference_steps=12", "shard_size=8"),
-    "video": (
-        *("model=demo-video", "prompt_file=prompts/shapes-video.txt", "total_prompt_num=16", "num_inference_steps=10"),
-        *("shard_size=4", "batch_size=2", "algo.w=0.5"),
-    ),
-    "csv": ("prompt_file=p.csv", "shard_size=2", "algo=nocache", "image_format=webp", "samples_per_prompt=2"),
-}
-
-
-@pytest.mark.parametrize("name", EARLIER)
-def test_a_run_of_an_earlier_version_goes_on(name: str, at: Path):
-    (at / "p.csv").write_text(CSV)
-    recorded = json.loads(Path(__file__).with_name("identities-0.1.0.json").read_text())[name]
-    now = resolved(*EARLIER[name]).identity
-    assert differences(recorded, json.loads(json.dumps(now))) == []
 
 
 # --- the comparison itself

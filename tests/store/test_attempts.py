@@ -13,7 +13,7 @@ from jobs.store.attempt import Attempt
 from jobs.store.journal import Journal, journals
 from jobs.store.tar import sample_bytes
 from jobs.store.writer import Writer
-from tests.support import new_run, picture, tar_hashes, write_prompts
+from tests.support import HOW, new_run, picture, tar_hashes, write_prompts
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def make(run: Run, attempt: Attempt, failing: tuple[int, ...] = (), sample_attem
         elif index in failing:
             writer.fail(attempt, sample, "ValueError: no such thing")
         else:
-            writer.add(attempt, sample, picture(sample.seed), 3, 0.5)
+            writer.add(attempt, sample, picture(sample.seed), HOW, 0.5)
     writer.finish(attempt)
     writer.close()
     return outcomes[-1]
@@ -141,7 +141,7 @@ def test_a_failing_sample_holds_its_shard_then_is_given_up(run) -> None:
     assert make(run, open_attempt(run), failing=(2,)) == "done"
     rows = pq.read_table(run.directory.sidecar(0)).to_pylist()
     assert [row["status"] for row in rows] == ["ok", "ok", "failed", "ok", "ok"]
-    assert rows[2]["error"] == "ValueError: no such thing"
+    assert rows[2]["reason"] == "ValueError: no such thing"
     record = json.loads(run.directory.done_record(0).read_text())
     assert (record["samples"], record["failed"]) == (4, [2])
     assert "given up" in read_status(run.directory).failures[0]["reason"]

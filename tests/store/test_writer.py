@@ -10,7 +10,7 @@ from jobs.media.image import ImageFormat
 from jobs.store.attempt import Attempt
 from jobs.store.journal import Journal
 from jobs.store.writer import Writer
-from tests.support import new_run, picture, write_prompts
+from tests.support import HOW, new_run, picture, write_prompts
 
 
 class Gate(ImageFormat):
@@ -38,7 +38,7 @@ def make_writer(run, image_format, in_flight=3) -> Writer:
 
 def add(writer: Writer, run, attempt: Attempt, index: int) -> None:
     sample = run.layout.sample(index)
-    writer.add(attempt, sample, picture(index), 1, 0.1)
+    writer.add(attempt, sample, picture(index), HOW, 0.1)
 
 
 def test_the_generator_goes_on_until_the_bound(parts) -> None:
@@ -92,7 +92,7 @@ def test_an_encoder_that_fails_is_not_a_missing_sample(parts) -> None:
     run, attempt = parts
     writer = make_writer(run, ImageFormat("png", 95))
     writer.start(attempt)
-    writer.add(attempt, run.layout.sample(0), picture(0) * 0.5, 1, 0.1)  # floats are no picture
+    writer.add(attempt, run.layout.sample(0), picture(0) * 0.5, HOW, 0.1)  # floats are no picture
     with pytest.raises(TypeError):
         writer.finish(attempt)
         writer.close()

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jobs.base.machine import processor_name
+
 LIBRARIES = ("numpy", "pillow", "pyarrow", "torch", "webdataset")
 
 
@@ -18,7 +20,7 @@ def describe(scratch: Path, libraries: tuple[str, ...] = LIBRARIES) -> dict[str,
         libraries: Installed ones whose versions matter.
     """
     return {
-        "cpu": _cpu_model(),
+        "cpu": processor_name(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "file_system": _file_system(scratch),
@@ -36,14 +38,6 @@ def versions(machine: dict[str, Any]) -> str:
 def results_file(folder: Path, benchmark: str, device: str) -> Path:
     """Return the path of a benchmark's results on a device of that name, such as ``speed-amd-epyc.json``."""
     return folder / f"{benchmark}-{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _file_system(folder: Path) -> str:

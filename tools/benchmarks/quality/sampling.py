@@ -11,7 +11,8 @@ from torch import Tensor
 
 from jobs.dataset.layout import Layout
 from jobs.dataset.prompts import PromptTable
-from jobs.model.pipeline import BatchPipeline, load_pipeline
+from jobs.model.load import load_pipeline
+from jobs.model.pipeline import BatchPipeline, Failure
 from jobs.options.compose import compose_options
 from jobs.options.schema import SampleOptions
 from jobs.run.resolve import resolve
@@ -108,6 +109,10 @@ def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray,
         if case:
             stack.enter_context(case.switch(pipe))
         for shard in range(layout.num_shards):
-            made += subject.pipeline(layout.batches(shard)[0])
+            results = subject.pipeline(layout.batches(shard)[0])
+            for result in results:
+                if isinstance(result, Failure):
+                    raise RuntimeError(f"a sample of the benchmark failed: {result.reason}")
+                made.append(result.media)
     branches = 2 if subject.settings.guidance_scale > 1 else 1
     return np.stack(made), runs / layout.num_shards / branches

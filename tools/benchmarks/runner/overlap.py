@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -21,6 +22,7 @@ from PIL import Image
 from jobs.dataset.layout import Sample
 from jobs.execute import worker
 from jobs.media.image import ImageFormat
+from jobs.model.pipeline import Made
 from jobs.run.open import create
 from jobs.store.writer import ENCODERS
 from tools.benchmarks.runner.plan import PROJECT, opened_run, write_prompts
@@ -46,19 +48,16 @@ class OverlapSizes:
 class StandIn:
     """What the worker takes for a loaded model. ``busy`` counts the seconds it was asked to generate."""
 
-    sampler = "none"
+    pipeline = SimpleNamespace(scheduler=SimpleNamespace(config={}))
 
     def __init__(self, pictures: list[np.ndarray], seconds: float):
         self.pictures, self.seconds, self.busy = pictures, seconds, 0.0
 
-    def evaluated_steps(self, num_inference_steps: int) -> int:
-        return num_inference_steps
-
-    def __call__(self, batch: list[Sample]) -> list[np.ndarray]:
+    def __call__(self, batch: list[Sample]) -> list[Made]:
         start = time.perf_counter()
         time.sleep(self.seconds)
         self.busy += time.perf_counter() - start
-        return [self.pictures[sample.index % len(self.pictures)] for sample in batch]
+        return [Made(self.pictures[sample.index % len(self.pictures)], {"flagged": False}) for sample in batch]
 
 
 def measure(scratch: Path, sizes: OverlapSizes) -> dict[str, Any]:

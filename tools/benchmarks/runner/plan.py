@@ -119,7 +119,7 @@ def _finding(folder: Path, sizes: PlanSizes) -> dict[str, Any]:
 def half_done(folder: Path, shards: int) -> RunDir:
     """Make a run of ``shards`` shards, every second one with its done record and its (tiny) tar on disk."""
     run = RunDir(folder)
-    run.create({"identity": {}, "samples": 100 * shards, "shards": shards, "created": time.time()}, "")
+    run.create({"samples": 100 * shards, "shards": shards, "shard_size": 100, "created": time.time()}, "")
     for shard in range(0, shards, 2):
         finish_shard(run, shard, 100, bytes(10240))
     return run
@@ -131,6 +131,8 @@ def finish_shard(run: RunDir, shard: int, samples: int, tar: bytes) -> None:
         "shard": shard,
         "samples": samples,
         "failed": [],
+        "reasons": {},
+        "flagged": 0,
         "bytes": len(tar),
         "sha256": "0" * 64,
         "seconds": 1.0,

@@ -33,10 +33,14 @@ POOL = 16  # different pictures
 COMMON = {
     "model": "flux",
     "revision": "0123456789abcdef",
-    "sampler": "FlowMatchEulerDiscreteScheduler",
+    "scheduler": "FlowMatchEulerDiscreteScheduler",
     "dtype": "bfloat16",
-    "algo": {"name": "spectrum", "w": 0.5, "lam": 0.1, "m": 4, "warmup_steps": 5, "window_size": 2},
     "versions": {"torch": "2.13.0", "diffusers": "0.42.1", "transformers": "5.23.0", "numpy": "2.4.6"},
+}
+HOW = {
+    "evaluated_steps": 14,
+    "algo": {"name": "spectrum", "w": 0.5, "lam": 0.1, "m": 4, "warmup_steps": 5, "window_size": 2},
+    "flagged": False,
 }
 REFERENCE = "wds.ShardWriter"
 
@@ -74,7 +78,7 @@ class Dataset:
         self.layout = Layout(table, defaults, 0, 1, -(-count // shards), 4)
         self.samples = [self.layout.sample(index) for index in range(count)]
         self.members = [
-            sample_members(one, self.picture(one.index), extension, sample_json(one, COMMON, 0, 14))
+            sample_members(one, self.picture(one.index), extension, sample_json(one, COMMON, HOW, shard=0))
             for one in self.samples
         ]
         self.bytes = sum(len(data) for members in self.members for data in members.values())
@@ -106,7 +110,7 @@ class Dataset:
                 sink.write({"__key__": sample.key, **members})
 
     def attempt(self, folder: Path) -> None:
-        run = _new_run(folder)
+        run = self._new_run(folder)
         for shard in range(self.layout.num_shards):
             attempt = _attempt(run, shard)
             for index in self.layout.shard_range(shard):
@@ -116,21 +120,20 @@ class Dataset:
             finish(attempt, self.layout, 1)
 
     def writer(self, folder: Path) -> None:
-        run = _new_run(folder)
+        run = self._new_run(folder)
         writer = Writer(self.layout, self.format, COMMON, sample_attempts=1, in_flight=20, report=lambda *_: None)
         for shard in range(self.layout.num_shards):
             attempt = _attempt(run, shard)
             writer.start(attempt)
             for index in self.layout.shard_range(shard):
-                writer.add(attempt, self.samples[index], np.array([index % POOL]), 14, 1.0)
+                writer.add(attempt, self.samples[index], np.array([index % POOL]), HOW, 1.0)
             writer.finish(attempt)
         writer.close()
 
-
-def _new_run(folder: Path) -> RunDir:
-    run = RunDir(folder)
-    run.create({}, "")
-    return run
+    def _new_run(self, folder: Path) -> RunDir:
+        run = RunDir(folder)
+        run.create({"samples": self.layout.num_samples, "shard_size": self.layout.shard_size}, "")
+        return run
 
 
 def _attempt(run: RunDir, shard: int) -> Attempt:

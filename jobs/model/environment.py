@@ -1,0 +1,58 @@
+"""What of the machine and the environment decides a sample's bytes."""
+
+import os
+from importlib.metadata import version
+from typing import Any
+
+from jobs.base.machine import processor_name
+from jobs.options.schema import Options
+from jobs.parallel.diffusers_private import attention_backend
+
+
+def environment(options: Options, device: str) -> dict[str, Any]:
+    """Return what decides bytes beside a run's identity and the libraries' versions; the same fields everywhere.
+
+    Args:
+        options: of the run.
+        device: torch device of this process.
+    """
+    import torch
+
+    gpu = device.startswith("cuda")
+    cudnn: Any = torch.backends.cudnn  # typed less than it is
+    return {
+        "device": "cuda" if gpu else "cpu",
+        "name": torch.cuda.get_device_name(device) if gpu else processor_name(),
+        "capability": _capability(device),
+        "cuda": torch.version.cuda or "",
+        "cudnn": str(cudnn.version() or ""),
+        "attention": attention_backend(),
+        "matmul": torch.backends.cuda.matmul.fp32_precision,
+        "convolution": cudnn.conv.fp32_precision,
+        "tf32_override": os.environ.get("NVIDIA_TF32_OVERRIDE", ""),
+        "compile": options.model.compile,
+        "offload": options.model.offload,
+        "cpu_threads": options.cpu_threads,
+        "parallel": " ".join(f"{name}={ranks}" for name, ranks in options.parallel.shared.items()),
+    }
+
+
+def _capability(device: str) -> str:
+    import torch
+
+    if not device.startswith("cuda"):
+        return torch.backends.cpu.get_cpu_capability()
+    major, minor = torch.cuda.get_device_capability(device)
+    return f"{major}.{minor}"
+
+
+def versions(makes_clips: bool) -> dict[str, str]:
+    """Return the versions of the libraries that decide a sample's bytes; the same fields for images and clips."""
+    names = ("torch", "diffusers", "transformers", "numpy", "pillow", "ftfy")
+    found = {name: version(name) for name in names}
+    ffmpeg = ""
+    if makes_clips:
+        import imageio_ffmpeg
+
+        ffmpeg = imageio_ffmpeg.get_ffmpeg_version()
+    return {**found, "ffmpeg": ffmpeg}

@@ -1,0 +1,140 @@
+"""Loads a diffusers pipeline, places it, and attaches what a run asks for."""
+
+from typing import Any
+
+from jobs.base.errors import BadInput
+from jobs.model.checkpoint import Checkpoint
+from jobs.model.forecast import Forecast
+from jobs.model.pipeline import BatchPipeline
+from jobs.options.degrees import Degrees
+from jobs.options.schema import ModelOptions
+
+
+def load_pipeline(
+    model: ModelOptions,
+    forecast: Forecast | None,
+    checkpoint: Checkpoint,
+    *,
+    device: str,
+    degrees: Degrees | None = None,
+    group: Any = None,
+    keep_flagged: bool = False,
+) -> BatchPipeline:
+    """Load a pipeline onto ``device`` and attach the forecaster.
+
+    Args:
+        model: the model's options.
+        forecast: how steps are forecast; None for the plain pipeline.
+        checkpoint: where the pipeline lies.
+        device: torch device that computes.
+        degrees: how the ranks of ``group`` share a sample.
+        group: the ``jobs.parallel.group.Group`` that this process is in; None if it works alone.
+        keep_flagged: whether samples that a safety checker flags are kept.
+
+    Raises:
+        BadInput: the checkpoint cannot be read, or the pipeline cannot be forecast.
+    """
+    import diffusers
+
+    _quieten()
+    pipeline = _from_pretrained(model, checkpoint)
+    if model.scheduler or model.scheduler_args:
+        scheduler = getattr(diffusers, model.scheduler) if model.scheduler else type(pipeline.scheduler)
+        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model.scheduler_args)
+    pipeline.set_progress_bar_config(disable=True)
+    if model.vae_tiling:
+        pipeline.vae.enable_slicing()
+        pipeline.vae.enable_tiling()
+    _place(pipeline, model.offload, device)
+    branches = _share(pipeline, degrees, group) if group and degrees else None
+    if model.compile:
+        for denoiser in _denoisers(pipeline):
+            _compile(denoiser)
+    attached = _attach(pipeline, forecast) if forecast else None
+    return BatchPipeline(pipeline, model, forecast, attached, keep_flagged, group, branches)
+
+
+def _quieten() -> None:
+    import diffusers
+    import transformers
+
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+
+
+def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint) -> Any:
+    import diffusers
+    import torch
+
+    dtype = getattr(torch, model.dtype)
+    dtypes = {"default": dtype, "vae": getattr(torch, model.vae_dtype)} if model.vae_dtype else dtype
+    try:
+        return diffusers.DiffusionPipeline.from_pretrained(checkpoint.folder, dtype=dtypes, local_files_only=True)
+    except OSError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise BadInput(f"model.path {model.path} could not be loaded: {reason}") from error
+
+
+def _share(pipeline: Any, degrees: Degrees, group: Any) -> Any:
+    """Split the pipeline's work among the ranks of a group; return what splits guidance, if that is split."""
+    from jobs.parallel.decode import SplitDecoder
+    from jobs.parallel.denoiser import make_mesh, share_denoiser
+    from jobs.parallel.guidance import Branches
+
+    mesh = make_mesh(degrees, group.device)
+    denoisers = _denoisers(pipeline)
+    if degrees.sequence > 1:
+        for denoiser in denoisers:
+            share_denoiser(denoiser, degrees, mesh, group.device)
+    SplitDecoder(pipeline.vae, group.rank, group.size)
+    return Branches(pipeline, denoisers, mesh) if degrees.cfg > 1 else None
+
+
+def _place(pipeline: Any, offload: str, device: str) -> None:
+    """Put the model on the device, or have its parts fetched there when they are needed."""
+    import torch
+
+    if offload == "none":
+        pipeline.to(device)
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        # The autoencoder stays: pipelines change its dtype for decoding, which the copies in main memory do not follow.
+        pipeline.enable_group_offload(
+            torch.device(device), offload_type="leaf_level", use_stream=True, exclude_modules=["vae"]
+        )
+
+
+def _compile(denoiser: Any) -> None:
+    """Compile each kind of block, anew for each shape.
+
+    Kernels for changing shapes would make a sample's bytes depend on which shapes the process had met before.
+    """
+    import torch
+
+    torch._dynamo.config.recompile_limit = 1000  # beyond it, calls would run uncompiled without a word
+    if denoiser._repeated_blocks:
+        denoiser.compile_repeated_blocks(dynamic=False)
+    else:  # a class that does not say which blocks repeat, such as SD3's
+        from spectrum.denoisers import spec_of
+
+        for stack in spec_of(denoiser).stacks:
+            for block in getattr(denoiser, stack):
+                block.compile(dynamic=False)
+
+
+def _denoisers(pipeline: Any) -> list[Any]:
+    parts = (getattr(pipeline, name, None) for name in ("transformer", "transformer_2", "unet"))
+    return [part for part in parts if part is not None]
+
+
+def _attach(pipeline: Any, forecast: Forecast) -> Any:
+    import spectrum
+
+    try:
+        return spectrum.attach(pipeline, forecast.config, rule=forecast.rule, schedule=forecast.schedule)
+    except spectrum.SpectrumError as error:
+        raise BadInput(f"algo=spectrum cannot be used with this model: {error} (algo=nocache can)") from error

@@ -1,0 +1,29 @@
+"""What a sample's json says of the checkpoint and the pipeline it was made with."""
+
+from typing import Any
+
+from jobs.dataset.record import as_text
+from jobs.model.checkpoint import EMBEDDED, Checkpoint
+from jobs.options.schema import ModelOptions
+
+
+def provenance(model: ModelOptions, checkpoint: Checkpoint, pipeline: Any) -> dict[str, Any]:
+    """Return what plain diffusers needs to load the same pipeline; the same fields for every model.
+
+    Args:
+        model: the model's options.
+        checkpoint: where it lies; of a directory only the digest of its contents is said, wherever it lies.
+        pipeline: the loaded diffusers pipeline.
+    """
+    scheduler = {name: value for name, value in pipeline.scheduler.config.items() if not name.startswith("_")}
+    return {
+        "model": model.name,
+        "checkpoint": checkpoint.path if not checkpoint.local or checkpoint.path.startswith(EMBEDDED) else "",
+        "revision": checkpoint.revision,
+        "pipeline": type(pipeline).__name__,
+        "scheduler": type(pipeline.scheduler).__name__,
+        "scheduler_config": as_text(scheduler),
+        "dtype": model.dtype,
+        "vae_dtype": model.vae_dtype or model.dtype,
+        "vae_tiling": model.vae_tiling,
+    }

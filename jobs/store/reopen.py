@@ -1,0 +1,97 @@
+"""Takes back a published shard that has more samples by now, because its run has more prompts."""
+
+import hashlib
+import json
+import os
+import tarfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jobs.dataset.layout import Layout
+from jobs.dataset.shards import shard_name
+from jobs.store.atomic import write_bytes
+from jobs.store.journal import REOPENED
+from jobs.store.process import process_identity
+from jobs.store.rundir import RunDir
+from jobs.store.sidecar import FAILED, FLAGGED
+from jobs.store.tar import BLOCK
+
+
+def reopen_short(run: RunDir, layout: Layout, shards: Iterable[int]) -> None:
+    """Make those of ``shards`` unfinished again that were published with fewer samples than they have now.
+
+    The tar stays where it is, and a journal is written for it, from which the next attempt takes its samples over.
+    """
+    for shard in shards:
+        with run.publish_lock(shard):
+            if not run.is_done(shard):
+                continue
+            record = json.loads(run.done_record(shard).read_text())
+            if record["samples"] + len(record["failed"]) < len(layout.shard_range(shard)):
+                _write_journal(run, shard, record["fingerprint"])
+                run.done_record(shard).unlink()
+
+
+def _write_journal(run: RunDir, shard: int, fingerprint: str) -> None:
+    import pyarrow.parquet as pq
+
+    found = {key: (start, end, names) for key, start, end, names in _samples(run.tar(shard))}
+    lines: list[dict[str, Any]] = []
+    for row in pq.read_table(run.sidecar(shard)).to_pylist():
+        origin = {name: row[name] for name in ("attempt", "host", "device", "version")}
+        if row["status"] == FAILED:
+            failed = {"failed": row["sample_index"], "key": row["key"], "error": row["reason"]}
+            lines.append({**failed, "strike": True, "final": True, **origin})
+        else:
+            start, end, names = found[row["key"]]
+            lines.append(
+                {
+                    "sample": row["sample_index"],
+                    "names": names,
+                    "media_sha256": row["sha256"],
+                    "seconds": row["seconds"],
+                    "flagged": row["status"] == FLAGGED,
+                    **origin,
+                    "sha256": _hash(run.tar(shard), start, end),
+                    "start": start,
+                    "end": end,
+                }
+            )
+    now = time.time()
+    name = f"{time.time_ns():x}-reopened"
+    header = {
+        "attempt": name,
+        "shard": shard,
+        "process": process_identity(os.getpid()),
+        "slurm_job": None,
+        "fingerprint": fingerprint,
+        "log": str(run.sidecar(shard)),
+        "started": now,
+    }
+    ended = {"ended": REOPENED, "error": "the run has more prompts now", "at": now}
+    text = "".join(json.dumps(line) + "\n" for line in [header, *lines, ended])
+    write_bytes(run.work / f"{shard_name(shard)}.{name}.jsonl", text.encode())
+
+
+def _samples(path: Path) -> Iterator[tuple[str, int, int, list[str]]]:
+    """Yield key, first byte, last byte and members of each sample of a tar, in order."""
+    key, start, end = "", 0, 0
+    names: list[str] = []
+    with tarfile.open(path) as tar:
+        for member in tar:
+            stem = member.name.partition(".")[0]
+            if names and stem != key:
+                yield key, start, end, names
+                start, names = end, []
+            key, names = stem, [*names, member.name]
+            end = member.offset_data + member.size + -member.size % BLOCK
+    if names:
+        yield key, start, end, names
+
+
+def _hash(path: Path, start: int, end: int) -> str:
+    with open(path, "rb") as file:
+        file.seek(start)
+        return hashlib.sha256(file.read(end - start)).hexdigest()
