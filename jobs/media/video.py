@@ -14,10 +14,12 @@ _STEADY = (
     *("-threads", "1", "-x264-params", "cpu-independent=1"),
     *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"),
 )
-# Said and done as for HD: where nothing is said, players guess by the size of the picture.
+# Said and done as for HD: where nothing is said, players guess by the size of the picture. Said by a filter, because
+# the encoder takes what the frames say, and raw frames say "unknown", over what its own options do.
 _COLOURS = (
-    *("-vf", "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+bitexact"),
-    *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"),
+    "-vf",
+    "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+accurate_rnd+bitexact,"
+    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv",
 )
 # Readers that fetch a clip over a network begin before its end.
 _LAYOUT = ("-movflags", "+faststart")

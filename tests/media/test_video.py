@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.media.video import VideoFormat, read_clip
+from tests.media.readers import ffprobe
 
 
 def clip(frames: int = 9, height: int = 48, width: int = 64) -> np.ndarray:
@@ -76,5 +77,23 @@ def test_players_are_told_rate_and_colours(tmp_path):
     path.write_bytes(VideoFormat(24, 18).encode(clip(frames=12)))
     said = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
     assert "Duration: 00:00:00.50" in said
-    assert "h264" in said and "yuv420p(tv, bt709" in said and "64x48" in said and "24 fps" in said
+    assert "h264" in said and "yuv420p(tv, bt709, progressive)" in said and "64x48" in said and "24 fps" in said
     assert "creation_time" not in said
+    source = imageio_ffmpeg.read_frames(path)
+    assert next(source)["pix_fmt"] == "yuv420p(tv, bt709, progressive)"  # else it says bt709/unknown/unknown
+    source.close()
+
+
+def test_colours_are_told_by_the_container_and_by_the_stream_alone(tmp_path):
+    path, stream = tmp_path / "clip.mp4", tmp_path / "clip.h264"
+    path.write_bytes(VideoFormat(8, 18).encode(clip()))
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-c", "copy", stream], check=True)
+    for file in (path, stream):
+        (told,) = ffprobe(file, "stream=color_range,color_space,color_transfer,color_primaries")["streams"]
+        assert told == {
+            **{"color_range": "tv", "color_space": "bt709"},
+            **{"color_transfer": "bt709", "color_primaries": "bt709"},
+        }
+    _, box, content = path.read_bytes().partition(b"colrnclx")
+    # Primaries, transfer and matrix are number 1, BT.709; not the full range.
+    assert box and content[:7] == bytes([0, 1, 0, 1, 0, 1, 0])
