@@ -4,6 +4,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import imageio_ffmpeg
 import numpy as np
@@ -32,11 +33,13 @@ class VideoFormat:
     Attributes:
         fps: frames a second.
         crf: constant rate factor of x264, 0-51: 0 is the best, 18 looks like the original.
+        keyframes: frames from one keyframe to the next; None leaves it to x264: at cuts, and every 250th.
     """
 
     fps: int
     crf: int
-    name: str = "mp4"
+    keyframes: int | None = None
+    name: ClassVar[str] = "mp4"
 
     def encode(self, frames: np.ndarray) -> bytes:
         """Return the file contents of a uint8 RGB array (frames, height, width, 3), height and width even.
@@ -49,9 +52,10 @@ class VideoFormat:
             path = Path(folder) / "clip.mp4"
             source = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", str(self.fps), "-i", "-")
             codec = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(self.crf), "-preset", "medium")
+            options = (*source, *codec, *self._keyframes(), *_STEADY, *_COLOURS, *_LAYOUT)
             # imageio-ffmpeg's own writer does not look at the exit code: a full disk would leave half a clip.
             ended = subprocess.run(
-                [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source, *codec, *_STEADY, *_COLOURS, *_LAYOUT, path],
+                [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *options, path],
                 input=np.ascontiguousarray(frames).reshape(-1).data,
                 capture_output=True,
             )
@@ -59,6 +63,12 @@ class VideoFormat:
                 words = ended.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
                 raise RuntimeError(f"the video encoder ended with code {ended.returncode}: {words[-1]}")
             return path.read_bytes()
+
+    def _keyframes(self) -> tuple[str, ...]:
+        if self.keyframes is None:
+            return ()
+        # None at cuts: these would begin the count anew.
+        return ("-g", str(self.keyframes), "-keyint_min", str(self.keyframes), "-sc_threshold", "0")
 
 
 def read_clip(data: bytes) -> np.ndarray:

@@ -46,6 +46,6 @@ def identity_of(
 
 def _media(media: MediaFormat) -> dict[str, Any]:
     if isinstance(media, VideoFormat):
-        return {"fps": media.fps, "video_crf": media.crf}
+        return {"fps": media.fps, "video_crf": media.crf, "video_keyframes": media.keyframes}
     assert isinstance(media, ImageFormat)
     return {"image_format": media.name, "image_quality": media.quality}

@@ -130,7 +130,7 @@ def _pinned(options: Options, checkpoint: Checkpoint, directory: RunDir) -> Chec
 
 def _media(options: Options) -> MediaFormat:
     if options.model.fps is not None:
-        return VideoFormat(options.model.fps, options.video_crf)
+        return VideoFormat(options.model.fps, options.video_crf, options.video_keyframes)
     return ImageFormat(options.image_format, options.image_quality)
 
 

@@ -97,3 +97,20 @@ def test_colours_are_told_by_the_container_and_by_the_stream_alone(tmp_path):
     _, box, content = path.read_bytes().partition(b"colrnclx")
     # Primaries, transfer and matrix are number 1, BT.709; not the full range.
     assert box and content[:7] == bytes([0, 1, 0, 1, 0, 1, 0])
+
+
+def keyframes(path) -> list[int]:
+    frames = ffprobe(path, "frame=key_frame")["frames"]
+    return [number for number, frame in enumerate(frames) if frame["key_frame"]]
+
+
+@pytest.mark.parametrize(
+    ("interval", "there"),
+    [(None, [0, 14]), (1, list(range(25))), (2, list(range(0, 25, 2))), (10, [0, 10, 20]), (100, [0])],
+)
+def test_a_keyframe_comes_as_often_as_asked_also_around_a_cut(interval: int | None, there: list[int], tmp_path):
+    made = clip(frames=25)
+    made[14:] = 255 - made[14:, ::-1, ::-1]
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(VideoFormat(8, 18, interval).encode(made))
+    assert keyframes(path) == there

@@ -419,6 +419,7 @@ CASES = [
     ),
     Case("history-device", "algo.history_device=disk", "algo.history_device must be *cpu*"),
     whole("crf", "video_crf=52", "from 0 to 51"),
+    whole("keyframes", "video_keyframes=0", "from 1 to 100000"),
     Case("dry-run", "dry_run=perhaps", "dry_run must be true or false, not 'perhaps'"),
     Case("option", "promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file?"),
     Case("option-group", "force_last=2", "there is no option 'force_last': did you mean algo.force_last?"),

@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import jobs.generate
 from jobs.base.errors import BadInput
+from jobs.media.video import VideoFormat
 from jobs.run.open import create, open_run
 from jobs.run.run import Run
 from jobs.store.atomic import write_json
@@ -107,6 +108,13 @@ def test_another_identity_is_refused_with_every_difference(overrides: list[str],
     if "algo=nocache" not in overrides:  # which has all of Spectrum's options as differences
         assert sentence.count(" was ") == len(named), "names something that did not change"
     assert sentence.endswith(": set these back to continue it, or choose another exp_name")
+
+
+def test_keyframes_of_clips_make_another_run():
+    run = begin("model=demo-video", "video_keyframes=4")
+    assert run.media == VideoFormat(run.options.model.fps, 18, keyframes=4)
+    with pytest.raises(BadInput, match=r": video_keyframes was 4, is 5: "):
+        begin("model=demo-video", "video_keyframes=5")
 
 
 def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path):
