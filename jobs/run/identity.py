@@ -45,7 +45,8 @@ def identity_of(
 
 
 def _media(media: MediaFormat) -> dict[str, Any]:
+    said = {"mark": media.mark, "parameters": media.parameters}
     if isinstance(media, VideoFormat):
-        return {"fps": media.fps, "video_crf": media.crf, "video_keyframes": media.keyframes}
+        return {"fps": media.fps, "video_crf": media.crf, "video_keyframes": media.keyframes, **said}
     assert isinstance(media, ImageFormat)
-    return {"image_format": media.name, "image_quality": media.quality}
+    return {"image_format": media.name, "image_quality": media.quality, **said}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.media.video import VideoFormat, read_clip
-from tests.media.readers import ffprobe
+from tests.media.readers import exiftool, ffprobe
 
 
 def clip(frames: int = 9, height: int = 48, width: int = 64) -> np.ndarray:
@@ -114,3 +114,44 @@ def test_a_keyframe_comes_as_often_as_asked_also_around_a_cut(interval: int | No
     path = tmp_path / "clip.mp4"
     path.write_bytes(VideoFormat(8, 18, interval).encode(made))
     assert keyframes(path) == there
+
+
+def boxes(data: bytes) -> list[str]:
+    """The names of a file's outermost boxes."""
+    names, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        assert size >= 8
+        names.append(data[at + 4 : at + 8].decode())
+        at += size
+    assert at == len(data)
+    return names
+
+
+TEXT = "a = b; # c \\ é 日本\r\n[two]\nNegative prompt: x\nSteps: 5, Seed: 7"
+
+
+def test_a_marked_clip_says_that_a_model_made_it_and_plays_from_its_beginning(tmp_path):
+    path = tmp_path / "clip.mp4"
+    plain, marked = (VideoFormat(8, 18, mark=mark).encode(clip()) for mark in (False, True))
+    path.write_bytes(marked)
+    made = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    assert exiftool(path)["XMP-iptcExt:DigitalSourceType"] == made
+    assert made in ffprobe(path, "format_tags", "-export_xmp", "1")["format"]["tags"]["xmp"]
+    assert boxes(plain) == ["ftyp", "moov", "free", "mdat"] and boxes(marked) == [*boxes(plain), "uuid"]
+    assert marked.startswith(plain) and made.encode() not in plain
+
+
+@pytest.mark.parametrize("text", [TEXT, "x" * 200_000])
+def test_parameters_are_the_comment_and_move_no_frame(text: str, tmp_path):
+    path = tmp_path / "clip.mp4"
+    encoder = VideoFormat(8, 18, mark=True)
+    path.write_bytes(encoder.encode(clip(), text))
+    assert path.read_bytes() == encoder.encode(clip(), text)
+    assert exiftool(path)["ItemList:Comment"] == text
+    tags = ffprobe(path, "format_tags")["format"]["tags"]
+    assert tags["comment"] == text and "encoder" not in tags
+    assert boxes(path.read_bytes()) == ["ftyp", "moov", "free", "mdat", "uuid"]
+    plain = VideoFormat(8, 18).encode(clip())
+    assert np.array_equal(read_clip(path.read_bytes()), read_clip(plain)) and len(read_clip(plain)) == 9
+    assert len(ffprobe(path, "frame=key_frame")["frames"]) == 9

@@ -83,6 +83,8 @@ CHANGES = [
     pytest.param(["total_prompt_num=2"], ["prompt_file.prompts was 3, is 2"], id="fewer-prompts"),
     pytest.param(["image_format=jpg"], ["image_format was png, is jpg"], id="format"),
     pytest.param(["image_quality=90"], ["image_quality was 95, is 90"], id="quality"),
+    pytest.param(["mark=false"], ["mark was true, is false"], id="mark"),
+    pytest.param(["parameters=true"], ["parameters was false, is true"], id="parameters"),
     pytest.param(["model.dtype=bfloat16"], ["model.dtype was float32, is bfloat16"], id="dtype"),
     pytest.param(
         ["model.scheduler=FlowMatchHeunDiscreteScheduler"],
@@ -111,10 +113,10 @@ def test_another_identity_is_refused_with_every_difference(overrides: list[str],
 
 
 def test_keyframes_of_clips_make_another_run():
-    run = begin("model=demo-video", "video_keyframes=4")
-    assert run.media == VideoFormat(run.options.model.fps, 18, keyframes=4)
+    run = begin("model=demo-video", "video_keyframes=4", "mark=false", "parameters=true")
+    assert run.media == VideoFormat(run.options.model.fps, 18, keyframes=4, mark=False, parameters=True)
     with pytest.raises(BadInput, match=r": video_keyframes was 4, is 5: "):
-        begin("model=demo-video", "video_keyframes=5")
+        begin("model=demo-video", "video_keyframes=5", "mark=false", "parameters=true")
 
 
 def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path):
