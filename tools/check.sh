@@ -8,6 +8,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '%s\n' "$*" >&2; }
+readers="ffmpeg libimage-exiftool-perl"
+readers_are_missing() { ! command -v ffprobe >/dev/null || ! command -v exiftool >/dev/null; }
 slurm_is_missing() { ! python -c 'import sys; from tools.slurm import missing_programs as m; sys.exit(bool(m()))'; }
 
 # tests/slurm needs a real Slurm; without one its tests are skipped, and the end of the run says so.
@@ -21,6 +23,19 @@ prepare_slurm() {
     fi
 }
 
+# tests/media lets programs that others use read the files that are written, and fails without them.
+prepare_readers() {
+    if readers_are_missing && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "Installing ffprobe and exiftool for the tests."
+        apt-get update -qq >&2 || true
+        # shellcheck disable=SC2086  # a list of names
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $readers >/dev/null || true
+    fi
+    if readers_are_missing; then
+        say "Some tests of tests/media will fail: run \`apt-get install $readers\` as root."
+    fi
+}
+
 failed=""
 step() {
     say "== $*"
@@ -31,6 +46,7 @@ bash tools/setup.sh dev
 export PATH="$PWD/.venv/bin:$PATH"
 # Two processes; the tests that start processes themselves run one after another in each (tests/conftest.py).
 pytest=(python -m pytest -n 2 --dist loadfile --no-loadscope-reorder)
+prepare_readers
 
 if [ "${1:-}" = --fast ]; then
     shift

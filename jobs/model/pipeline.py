@@ -8,12 +8,13 @@ import numpy as np
 
 from jobs.dataset.layout import Sample
 from jobs.dataset.record import as_text
+from jobs.media.flat import is_flat
 from jobs.model.forecast import Forecast, as_used
 from jobs.options.schema import ModelOptions
 
 FLAGGED = "flagged by the pipeline's safety checker (flagged=keep keeps such samples)"
 NOT_FINITE = "the model's output is not finite: lower the guidance, or use a wider dtype"
-BLANK = "the model's output is of one value everywhere: a wider dtype may mend it"
+FLAT = "the model's output is of one value everywhere: a wider dtype may mend it"
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class BatchPipeline:
         if not np.isfinite(output).all():
             return Failure(NOT_FINITE)
         media = (output * 255).round().astype(np.uint8)
-        if not flagged and is_blank(media):  # checkers paint over what they flag
-            return Failure(BLANK)
+        if not flagged and is_flat(media):  # checkers paint over what they flag
+            return Failure(FLAT)
         return Made(media, {**how, "flagged": flagged})
 
     def _how(self, batch: list[Sample], position: int, asked: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +148,3 @@ class BatchPipeline:
         given = [sample.options.negative_prompt for sample in batch]
         zeros = self.pipeline.config.get("force_zeros_for_empty_prompt", False)
         return None if zeros and not any(given) else given
-
-
-def is_blank(media: np.ndarray) -> bool:
-    return bool((media == media[(0,) * (media.ndim - 1)]).all())

@@ -135,6 +135,14 @@ class Options(SampleOptions):
     image_format: str = option("png", "file format of images", choices=IMAGE_FORMATS)
     image_quality: int = option(95, "quality of jpg and webp", least=1, most=100)
     video_crf: int = option(18, "constant rate factor of H.264 (mp4); lower is better and larger", least=0, most=51)
+    video_keyframes: int | None = option(
+        None, "frames from one keyframe of an mp4 to the next; null: at cuts, and every 250th",
+        least=1, most=100_000,
+    )  # fmt: skip
+    mark: bool = option(True, "say in every image and clip, as XMP, that a model made it")
+    parameters: bool = option(
+        False, "put prompt, steps, seed, ... into every image and clip, in the text that image tools read"
+    )
 
     warmup_steps: int = option(5, "first steps, always evaluated")
     window_size: float = option(2.0, "then every window_size-th step is evaluated ...")

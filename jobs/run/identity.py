@@ -54,10 +54,11 @@ def run_id(name: str, identity: dict[str, Any], first_prompt: str) -> str:
 
 
 def _media(media: MediaFormat) -> dict[str, Any]:
+    said = {"mark": media.mark, "parameters": media.parameters}
     if isinstance(media, VideoFormat):
-        return {"model.fps": media.fps, "video_crf": media.crf}
+        return {"model.fps": media.fps, "video_crf": media.crf, "video_keyframes": media.keyframes, **said}
     assert isinstance(media, ImageFormat)
-    return {"image_format": media.name, "image_quality": media.quality}
+    return {"image_format": media.name, "image_quality": media.quality, **said}
 
 
 def grows(old: dict[str, Any], new: dict[str, Any], layout: Layout) -> bool:

@@ -142,9 +142,10 @@ def _pinned(options: Options, checkpoint: Checkpoint, record: dict[str, Any]) ->
 
 
 def _media(options: Options) -> MediaFormat:
+    said = {"mark": options.mark, "parameters": options.parameters}
     if options.model.fps is not None:
-        return VideoFormat(options.model.fps, options.video_crf)
-    return ImageFormat(options.image_format, options.image_quality)
+        return VideoFormat(options.model.fps, options.video_crf, options.video_keyframes, **said)
+    return ImageFormat(options.image_format, options.image_quality, **said)
 
 
 def _shards(value: Any) -> str | None:

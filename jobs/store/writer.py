@@ -18,6 +18,7 @@ import numpy as np
 
 from jobs.base.times import HEARTBEAT
 from jobs.dataset.layout import Layout, Sample
+from jobs.dataset.parameters import parameters_text
 from jobs.dataset.record import sample_json, sample_members
 from jobs.media.image import MediaFormat
 from jobs.store.attempt import Attempt
@@ -156,12 +157,16 @@ class Writer:
     def _encode(
         self, sample: Sample, media: np.ndarray, shard: int, how: dict[str, Any]
     ) -> tuple[list[str], bytes, str, str]:
-        encoded = self._format.encode(media)
+        said = self._parameters(sample) if self._format.parameters else ""
+        encoded = self._format.encode(media, said)
         info = sample_json(sample, self._common, how, shard=shard, fps=self._format.fps)
         members = sample_members(sample, encoded, self._format.name, info)
         names = [f"{sample.key}.{extension}" for extension in members]
         data = sample_bytes(sample.key, members)
         return names, data, hashlib.sha256(encoded).hexdigest(), hashlib.sha256(data).hexdigest()
+
+    def _parameters(self, sample: Sample) -> str:
+        return parameters_text(sample, model=self._common["model"], sampler=self._common["scheduler"])
 
     def _append(self, attempt: Attempt, sample: Sample, encoded: Any, flagged: bool, seconds: float) -> None:
         names, data, media_sha256, sha256 = encoded.result()

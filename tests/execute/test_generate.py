@@ -10,7 +10,7 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
-from PIL import Image
+from PIL import ExifTags, Image
 
 from jobs import __version__
 from jobs.store.rundir import RunDir
@@ -161,10 +161,18 @@ def test_formats_and_the_plain_pipeline(prompts, tmp_path) -> None:
         result = generate(
             f"prompt_file={prompts}", f"output_base_path={tmp_path}", f"exp_name={image_format}",
             f"image_format={image_format}", "algo=nocache", "num_inference_steps=2", "total_prompt_num=2",
+            "parameters=true",
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         rows = list(wds.WebDataset(str(tmp_path / image_format / "data/00000.tar"), shardshuffle=False).decode("pil"))
         assert [row[image_format].size for row in rows] == [(64, 64)] * 2
+        for row in rows:
+            said = row[image_format].getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+            assert said.decode("utf-16-be").endswith(
+                f"{row['txt']}\nSteps: 2, Sampler: {row['json']['sampler']}, CFG scale: 2.0, "
+                f"Seed: {row['json']['seed']}, Size: 64x64, Model: demo"
+            )
+            assert b"trainedAlgorithmicMedia" in row[image_format].info["xmp"]
         assert rows[0]["json"]["algo"] == {"name": "nocache"} and rows[0]["json"]["evaluated_steps"] == 2
 
 

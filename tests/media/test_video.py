@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jobs.media.video import VideoFormat, read_clip
+from tests.media.readers import exiftool, ffprobe
 
 
 def clip(frames: int = 9, height: int = 48, width: int = 64) -> np.ndarray:
@@ -76,5 +77,81 @@ def test_players_are_told_rate_and_colours(tmp_path):
     path.write_bytes(VideoFormat(24, 18).encode(clip(frames=12)))
     said = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-i", path], capture_output=True, text=True).stderr
     assert "Duration: 00:00:00.50" in said
-    assert "h264" in said and "yuv420p(tv, bt709" in said and "64x48" in said and "24 fps" in said
+    assert "h264" in said and "yuv420p(tv, bt709, progressive)" in said and "64x48" in said and "24 fps" in said
     assert "creation_time" not in said
+    source = imageio_ffmpeg.read_frames(path)
+    assert next(source)["pix_fmt"] == "yuv420p(tv, bt709, progressive)"  # else it says bt709/unknown/unknown
+    source.close()
+
+
+def test_colours_are_told_by_the_container_and_by_the_stream_alone(tmp_path):
+    path, stream = tmp_path / "clip.mp4", tmp_path / "clip.h264"
+    path.write_bytes(VideoFormat(8, 18).encode(clip()))
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-c", "copy", stream], check=True)
+    for file in (path, stream):
+        (told,) = ffprobe(file, "stream=color_range,color_space,color_transfer,color_primaries")["streams"]
+        assert told == {
+            **{"color_range": "tv", "color_space": "bt709"},
+            **{"color_transfer": "bt709", "color_primaries": "bt709"},
+        }
+    _, box, content = path.read_bytes().partition(b"colrnclx")
+    # Primaries, transfer and matrix are number 1, BT.709; not the full range.
+    assert box and content[:7] == bytes([0, 1, 0, 1, 0, 1, 0])
+
+
+def keyframes(path) -> list[int]:
+    frames = ffprobe(path, "frame=key_frame")["frames"]
+    return [number for number, frame in enumerate(frames) if frame["key_frame"]]
+
+
+@pytest.mark.parametrize(
+    ("interval", "there"),
+    [(None, [0, 14]), (1, list(range(25))), (2, list(range(0, 25, 2))), (10, [0, 10, 20]), (100, [0])],
+)
+def test_a_keyframe_comes_as_often_as_asked_also_around_a_cut(interval: int | None, there: list[int], tmp_path):
+    made = clip(frames=25)
+    made[14:] = 255 - made[14:, ::-1, ::-1]
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(VideoFormat(8, 18, interval).encode(made))
+    assert keyframes(path) == there
+
+
+def boxes(data: bytes) -> list[str]:
+    """The names of a file's outermost boxes."""
+    names, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        assert size >= 8
+        names.append(data[at + 4 : at + 8].decode())
+        at += size
+    assert at == len(data)
+    return names
+
+
+TEXT = "a = b; # c \\ é 日本\r\n[two]\nNegative prompt: x\nSteps: 5, Seed: 7"
+
+
+def test_a_marked_clip_says_that_a_model_made_it_and_plays_from_its_beginning(tmp_path):
+    path = tmp_path / "clip.mp4"
+    plain, marked = (VideoFormat(8, 18, mark=mark).encode(clip()) for mark in (False, True))
+    path.write_bytes(marked)
+    made = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    assert exiftool(path)["XMP-iptcExt:DigitalSourceType"] == made
+    assert made in ffprobe(path, "format_tags", "-export_xmp", "1")["format"]["tags"]["xmp"]
+    assert boxes(plain) == ["ftyp", "moov", "free", "mdat"] and boxes(marked) == [*boxes(plain), "uuid"]
+    assert marked.startswith(plain) and made.encode() not in plain
+
+
+@pytest.mark.parametrize("text", [TEXT, "x" * 200_000])
+def test_parameters_are_the_comment_and_move_no_frame(text: str, tmp_path):
+    path = tmp_path / "clip.mp4"
+    encoder = VideoFormat(8, 18, mark=True)
+    path.write_bytes(encoder.encode(clip(), text))
+    assert path.read_bytes() == encoder.encode(clip(), text)
+    assert exiftool(path)["ItemList:Comment"] == text
+    tags = ffprobe(path, "format_tags")["format"]["tags"]
+    assert tags["comment"] == text and "encoder" not in tags
+    assert boxes(path.read_bytes()) == ["ftyp", "moov", "free", "mdat", "uuid"]
+    plain = VideoFormat(8, 18).encode(clip())
+    assert np.array_equal(read_clip(path.read_bytes()), read_clip(plain)) and len(read_clip(plain)) == 9
+    assert len(ffprobe(path, "frame=key_frame")["frames"]) == 9

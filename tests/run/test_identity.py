@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import jobs.generate
 from jobs.base.errors import BadInput
+from jobs.media.video import VideoFormat
 from jobs.run.identity import differences
 from jobs.run.open import check_task, create, open_run
 from jobs.run.run import Run
@@ -87,6 +88,8 @@ CHANGES = [
     ),
     pytest.param(["image_format=jpg"], ["image_format was png, is jpg"], id="format"),
     pytest.param(["image_quality=90"], ["image_quality was 95, is 90"], id="quality"),
+    pytest.param(["mark=false"], ["mark was true, is false"], id="mark"),
+    pytest.param(["parameters=true"], ["parameters was false, is true"], id="parameters"),
     pytest.param(["model.dtype=bfloat16"], ["model.dtype was float32, is bfloat16"], id="dtype"),
     pytest.param(
         ["model.scheduler=FlowMatchHeunDiscreteScheduler"],
@@ -133,6 +136,14 @@ def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path, pr
     assert str(caught.value) == (
         f"out/run holds another run: {said}: set these back to continue it, or choose another exp_name"
     )
+
+
+def test_keyframes_of_clips_make_another_run():
+    run = begin("model=demo-video", "video_keyframes=4", "mark=false", "parameters=true")
+    publish(run, 0)
+    assert run.media == VideoFormat(run.options.model.fps, 18, keyframes=4, mark=False, parameters=True)
+    with pytest.raises(BadInput, match=r": video_keyframes was 4, is 5: "):
+        begin("model=demo-video", "video_keyframes=5", "mark=false", "parameters=true")
 
 
 def test_where_nothing_was_made_yet_another_run_begins():

@@ -18,9 +18,9 @@ class Gate(ImageFormat):
 
     opened = threading.Event()
 
-    def encode(self, image):
+    def encode(self, image, parameters=""):
         assert self.opened.wait(60)
-        return super().encode(image)
+        return super().encode(image, parameters)
 
 
 @pytest.fixture

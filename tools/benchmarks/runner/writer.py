@@ -11,7 +11,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +59,9 @@ class WriterSizes:
 class Ready(ImageFormat):
     """Pictures that are encoded already; the array handed to the writer only holds a picture's number."""
 
-    pool: list[bytes]
+    pool: list[bytes] = field(default_factory=list)
 
-    def encode(self, image: np.ndarray) -> bytes:
+    def encode(self, image: np.ndarray, parameters: str = "") -> bytes:
         return self.pool[int(image[0])]
 
 
@@ -69,7 +69,7 @@ class Dataset:
     """A few shards' samples, and the ways to write them, each into an empty directory."""
 
     def __init__(self, extension: str, size: int, count: int, shards: int):
-        self.format = Ready(extension, 95, [os.urandom(size) for _ in range(POOL)])
+        self.format = Ready(extension, 95, pool=[os.urandom(size) for _ in range(POOL)])
         texts = [f"a red boat under old wooden heavy clouds at sunset with warm light on {i}" for i in range(count)]
         table = PromptTable(Path("prompts.txt"), "", texts, range(1, count + 1))
         defaults = SampleOptions(
