@@ -56,8 +56,8 @@ def generate_shards(
             on_loss(cause)
 
     with _group(run, member, device, lost) as group:
-        pipeline = _load(run, device, group)
-        common = _common(run, pipeline, device)
+        pipeline = load(run, device, group)
+        common = common_of(run, pipeline, device)
         fingerprint = hashlib.sha256(json.dumps(common).encode()).hexdigest()[:16]
         name = f"{common['environment']['name']} x{group.size}" if group else common["environment"]["name"]
         batch_size = run.options.batch_size
@@ -93,7 +93,7 @@ def follow_leader(run: Run, *, device: str, member: Member, on_loss: Callable[[s
         on_loss: see ``generate_shards``.
     """
     with _group(run, member, device, on_loss) as group:
-        pipeline = _load(run, device, group)
+        pipeline = load(run, device, group)
         for indices in group.announced():
             with contextlib.suppress(Exception):  # rank 0 met it as well, or the group would have ended
                 pipeline([run.layout.sample(index) for index in indices])
@@ -136,7 +136,7 @@ def make_shard(pipeline: Any, run: Run, attempt: Attempt, writer: Writer) -> Non
     writer.finish(attempt)
 
 
-def _common(run: Run, pipeline: BatchPipeline, device: str) -> dict[str, Any]:
+def common_of(run: Run, pipeline: BatchPipeline, device: str) -> dict[str, Any]:
     """Return what the json of every sample that this process makes says alike."""
     return {
         "run": run.name,
@@ -166,7 +166,8 @@ def _digest(run: Run) -> str:
     return hashlib.sha256(json.dumps(agreed, sort_keys=True).encode()).hexdigest()
 
 
-def _load(run: Run, device: str, group: Any) -> BatchPipeline:
+def load(run: Run, device: str, group: Any) -> BatchPipeline:
+    """Load a run's pipeline onto a device, for a process of that group or for one alone."""
     import torch
 
     options = run.options

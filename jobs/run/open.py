@@ -57,7 +57,7 @@ def create(run: Run) -> None:
     except OSError as error:
         raise BadInput(f"output_base_path: {directory.path} cannot be made: {error.strerror}") from None
     _check_same(run)  # another command may have been first
-    reopen_short(directory, run.layout, _short_shards(run))
+    reopen_short(directory, run.layout)
 
 
 def check_task(run: Run) -> None:
@@ -115,13 +115,6 @@ def _is_untouched(run: Run) -> bool:
     if directory.done_shards() or any(directory.data.glob("*.tar")):
         return False
     return not any(journal.samples or journal.alive() for journal in journals(directory))
-
-
-def _short_shards(run: Run) -> list[int]:
-    """Return the shards that were partly filled as long as the run had fewer prompts."""
-    layout = run.layout
-    ends = [prompts["count"] * layout.samples_per_prompt for prompts in run.directory.read().get("earlier", [])]
-    return sorted({end // layout.shard_size for end in ends if end % layout.shard_size})
 
 
 def _check_writable(run: Run) -> None:

@@ -9,6 +9,7 @@ from jobs.media.image import MediaFormat
 from jobs.model.checkpoint import Checkpoint
 from jobs.model.forecast import Forecast
 from jobs.options.schema import Options
+from jobs.store.reopen import short_shards
 from jobs.store.rundir import RunDir
 
 
@@ -53,6 +54,8 @@ class Run:
     def unfinished(self) -> list[int]:
         """Return the shards this command is for: not done, and among ``shards=`` where that was given."""
         left = self.directory.unfinished(self.layout.num_shards)
+        if self.directory.exists():
+            left = sorted({*left, *short_shards(self.directory, self.layout)})
         if self.options.shards is not None:
             asked = set(parse_shards(self.options.shards, self.layout.num_shards))
             left = [shard for shard in left if shard in asked]

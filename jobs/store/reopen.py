@@ -5,7 +5,7 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +19,36 @@ from jobs.store.sidecar import FAILED, FLAGGED
 from jobs.store.tar import BLOCK
 
 
-def reopen_short(run: RunDir, layout: Layout, shards: Iterable[int]) -> None:
-    """Make those of ``shards`` unfinished again that were published with fewer samples than they have now.
+def short_shards(run: RunDir, layout: Layout) -> list[int]:
+    """Return the shards that are done with fewer samples than they have now."""
+    record = run.read()
+    counts = [prompts["count"] for prompts in [*record.get("earlier", []), record["identity"]["prompts"]]]
+    ends = [count * layout.samples_per_prompt for count in counts]
+    partly = {end // layout.shard_size for end in ends if end % layout.shard_size and end < layout.num_samples}
+    return sorted(shard for shard in partly if run.is_done(shard) and _is_short(run, layout, shard))
+
+
+def reopen_short(run: RunDir, layout: Layout) -> None:
+    """Make those shards unfinished again.
 
     The tar stays where it is, and a journal is written for it, from which the next attempt takes its samples over.
     """
-    for shard in shards:
+    for shard in short_shards(run, layout):
         with run.publish_lock(shard):
-            if not run.is_done(shard):
-                continue
-            record = json.loads(run.done_record(shard).read_text())
-            if record["samples"] + len(record["failed"]) < len(layout.shard_range(shard)):
-                _write_journal(run, shard, record["fingerprint"])
+            if run.is_done(shard) and _is_short(run, layout, shard):
+                _write_journal(run, shard)
                 run.done_record(shard).unlink()
 
 
-def _write_journal(run: RunDir, shard: int, fingerprint: str) -> None:
+def _is_short(run: RunDir, layout: Layout, shard: int) -> bool:
+    record = json.loads(run.done_record(shard).read_text())
+    return bool(record["samples"] + len(record["failed"]) < len(layout.shard_range(shard)))
+
+
+def _write_journal(run: RunDir, shard: int) -> None:
     import pyarrow.parquet as pq
 
+    fingerprint = json.loads(run.done_record(shard).read_text())["fingerprint"]
     found = {key: (start, end, names) for key, start, end, names in _samples(run.tar(shard))}
     lines: list[dict[str, Any]] = []
     for row in pq.read_table(run.sidecar(shard)).to_pylist():

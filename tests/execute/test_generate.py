@@ -71,11 +71,17 @@ def test_huggingface_datasets_reads_it_with_one_schema(made, tmp_path) -> None:
     assert isinstance(loaded[11]["json"]["seed"], int)
 
 
-def test_the_sidecar_holds_what_varies(made) -> None:
+def test_the_sidecar_says_what_samples_are_and_holds_what_varies(made, prompts) -> None:
     run, _ = made
     rows = [row for path in sorted(run.glob("meta/*.parquet")) for row in pq.read_table(path).to_pylist()]
     assert len(rows) == 12 and {row["status"] for row in rows} == {"ok"}
     assert all(row["seconds"] > 0 and row["host"] and row["attempt"] and len(row["sha256"]) == 64 for row in rows)
+    assert [row["prompt"] for row in rows] == [text for text in prompts.read_text().splitlines() for _ in range(2)]
+    assert {(row["height"], row["width"], row["num_inference_steps"], row["reason"]) for row in rows} == {
+        (64, 64, 8, "")
+    }
+    tars = wds.WebDataset(sorted(map(str, run.glob("data/*.tar"))), shardshuffle=False).decode()
+    assert [(row["key"], row["seed"]) for row in rows] == [(one["__key__"], one["json"]["seed"]) for one in tars]
     assert {row["version"] for row in rows} == {json.loads((run / "run.json").read_text())["version"]} == {__version__}
 
 
@@ -151,7 +157,14 @@ def test_one_bad_prompt_fails_one_sample(tmp_path) -> None:
 
     again = generate(*arguments)
     assert again.returncode == 1 and run.done_shards() == {0, 1}
-    assert "given up 1" in again.stdout
+    assert "given up 1: 1 the model's output is not finite" in again.stdout
+    rows = pq.read_table(run.sidecar(0)).to_pylist()
+    assert [(row["status"], row["prompt"], row["guidance_scale"]) for row in rows] == [
+        ("ok", "a red circle on a white background", 2.0),
+        ("failed", "a red square on a white background", 1e300),
+        ("ok", "a red star on a white background", 2.0),
+    ]
+    assert rows[1]["reason"].startswith("the model's output is not finite") and rows[1]["seed"] > 0
     assert generate(*arguments).returncode == 0
 
 
@@ -169,11 +182,11 @@ def test_formats_and_the_plain_pipeline(prompts, tmp_path) -> None:
         for row in rows:
             said = row[image_format].getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
             assert said.decode("utf-16-be").endswith(
-                f"{row['txt']}\nSteps: 2, Sampler: {row['json']['sampler']}, CFG scale: 2.0, "
+                f"{row['txt']}\nSteps: 2, Sampler: {row['json']['scheduler']}, CFG scale: 2.0, "
                 f"Seed: {row['json']['seed']}, Size: 64x64, Model: demo"
             )
             assert b"trainedAlgorithmicMedia" in row[image_format].info["xmp"]
-        assert rows[0]["json"]["algo"] == {"name": "nocache"} and rows[0]["json"]["evaluated_steps"] == 2
+        assert rows[0]["json"]["algo"]["name"] == "nocache" and rows[0]["json"]["evaluated_steps"] == 2
 
 
 @pytest.mark.slow

@@ -1,0 +1,141 @@
+"""Makes samples of a finished shard again, and compares them with what is in its tar."""
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
+
+from jobs.base.errors import BadInput
+from jobs.dataset.layout import Sample
+from jobs.dataset.parameters import parameters_text
+from jobs.dataset.record import sample_json
+from jobs.execute.worker import common_of, load
+from jobs.media.video import read_clip
+from jobs.model.pipeline import BatchPipeline, Failure
+from jobs.run.devices import worker_devices
+from jobs.run.identity import differences
+from jobs.run.resolve import resolve
+from jobs.run.run import Run
+from jobs.store.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Remade:
+    """A sample made again.
+
+    Attributes:
+        key: of the sample.
+        media: the file's contents; empty where it failed again.
+        same: whether these are the bytes in the tar, of media and json.
+        said: one line for the user.
+    """
+
+    key: str
+    media: bytes
+    same: bool
+    said: str
+
+
+def open_finished(path: Path, changes: dict[str, str]) -> Run:
+    """Return a run as its directory records it.
+
+    Args:
+        path: its directory.
+        changes: options whose values depend on the place, such as prompt_file and device.
+
+    Raises:
+        BadInput: there is no run, or what it needs is not there any more or is other than it was.
+    """
+    directory = RunDir(path)
+    record = directory.read()
+    try:
+        cfg = OmegaConf.create((path / "config.yaml").read_text())
+    except (OSError, OmegaConfBaseException):
+        raise BadInput(f"{path / 'config.yaml'} cannot be read: restore it") from None
+    place = {"output_base_path": str(path.absolute().parent), "exp_name": path.absolute().name}
+    for name, value in {**place, **changes}.items():
+        OmegaConf.update(cfg, name, value)
+    assert isinstance(cfg, DictConfig)  # for so it was written
+    run = resolve(cfg, pin=True)
+    if said := differences(record["identity"], run.identity):
+        raise BadInput(f"{path} cannot be made again from what is here: {'; '.join(said)}")
+    run.checkpoint.check()
+    return run
+
+
+def remake(run: Run, keys: Iterable[str]) -> Iterator[Remade]:
+    """Make each sample again, in the batch that it was made in.
+
+    Raises:
+        BadInput: a key is of no finished sample.
+    """
+    wanted = [_find(run, key) for key in keys]
+    device = worker_devices(replace(run.options, ngpu=1, parallel=type(run.options.parallel)()))[0][0]
+    pipeline = load(run, device, None)
+    common = common_of(run, pipeline, device)
+    for sample, recorded in wanted:
+        yield _compare(run, pipeline, common, sample, recorded)
+
+
+def _find(run: Run, key: str) -> tuple[Sample, dict[str, bytes]]:
+    """Return a sample, and its members in the tar by extension; none of a sample that was given up."""
+    layout = run.layout
+    numbers = re.fullmatch(rf"{re.escape(layout.key_prefix)}(\d+)_(\d+)", key)
+    prompt, repeat = map(int, numbers.groups()) if numbers else (-1, -1)
+    if not (0 <= prompt < len(layout.table) and repeat < layout.samples_per_prompt):
+        raise BadInput(f"{run.directory.path} has no sample {key}: keys look like {layout.sample(0).key}")
+    sample = layout.sample(prompt * layout.samples_per_prompt + repeat)
+    shard = sample.index // layout.shard_size
+    if not run.directory.is_done(shard):
+        raise BadInput(f"sample {key} is in shard {shard}, which is not done: finish it first, with the run's command")
+    members = {}
+    with tarfile.open(run.directory.tar(shard)) as archive:
+        for member in archive:
+            stem, _, extension = member.name.partition(".")
+            if stem == key and (file := archive.extractfile(member)):
+                members[extension] = file.read()
+    return sample, members
+
+
+def _compare(
+    run: Run, pipeline: BatchPipeline, common: dict[str, Any], sample: Sample, recorded: dict[str, bytes]
+) -> Remade:
+    info = json.loads(recorded.get("json", b"{}"))
+    shard = sample.index // run.layout.shard_size
+    batch = next(batch for batch in run.layout.batches(shard) if sample in batch)
+    if info.get("batch") == 1:  # also where its batch failed, and it was made alone
+        batch = [sample]
+    result = pipeline(batch)[batch.index(sample)]
+    if isinstance(result, Failure):
+        return Remade(sample.key, b"", not recorded, f"{sample.key}: failed: {result.reason}")
+    text = parameters_text(sample, model=common["model"], sampler=common["scheduler"]) if run.media.parameters else ""
+    media = run.media.encode(result.media, text)
+    now = json.loads(sample_json(sample, common, result.how, shard=shard, fps=run.media.fps))
+    if not recorded:
+        return Remade(sample.key, media, False, f"{sample.key}: was given up, and could be made now")
+    then = recorded[run.media.name]
+    other = differences(info, now)
+    if media == then and not other:
+        return Remade(sample.key, media, True, f"{sample.key}: same bytes")
+    how = "same media" if media == then else f"other media, PSNR {_psnr(run, then, media):.1f} dB"
+    return Remade(sample.key, media, False, f"{sample.key}: {'; '.join([how, *other])}")
+
+
+def _psnr(run: Run, one: bytes, other: bytes) -> float:
+    """Return the peak signal-to-noise ratio of two files' pixels in dB."""
+    before, after = (_pixels(run, data).astype(float) for data in (one, other))
+    error = float(((before - after) ** 2).mean())
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
+
+
+def _pixels(run: Run, data: bytes) -> np.ndarray:
+    return read_clip(data) if run.makes_clips else np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
