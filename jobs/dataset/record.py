@@ -6,9 +6,14 @@ the configuration of a scheduler) is JSON in a text. Nothing is null but in such
 """
 
 import json
+from dataclasses import fields
 from typing import Any
 
 from jobs.dataset.layout import Sample
+from jobs.options.fields import limits_of
+from jobs.options.schema import SampleOptions
+
+_ABSENT = {one.name: limits_of(SampleOptions, one.name).kind() for one in fields(SampleOptions)}  # 0 or ""
 
 
 def sample_json(
@@ -23,7 +28,7 @@ def sample_json(
         shard: the shard it is in.
         fps: of a clip, frames a second.
     """
-    options = dict(vars(sample.options))
+    options = {name: _ABSENT[name] if value is None else value for name, value in vars(sample.options).items()}
     num_frames = options.pop("num_frames")
     fields = {
         "key": sample.key,
