@@ -6,7 +6,6 @@ from typing import Any
 
 from jobs.base.machine import processor_name
 from jobs.options.schema import Options
-from jobs.parallel.diffusers_private import attention_backend
 
 
 def environment(options: Options, device: str) -> dict[str, Any]:
@@ -17,6 +16,8 @@ def environment(options: Options, device: str) -> dict[str, Any]:
         device: torch device of this process.
     """
     import torch
+
+    from jobs.parallel.diffusers_private import attention_backend  # imports diffusers
 
     gpu = device.startswith("cuda")
     cudnn: Any = torch.backends.cudnn  # typed less than it is
