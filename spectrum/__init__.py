@@ -1,15 +1,16 @@
-"""Spectrum: forecast a diffusion denoiser's features on most steps instead of computing them.
+"""Spectrum: forecast a diffusion denoiser's features, or its output, on most steps instead of computing them.
 
     with spectrum.attach(pipe, spectrum.SpectrumConfig(w=0.5)):
         images = pipe(prompt, num_inference_steps=50).images
 
 After Han et al., "Adaptive Spectral Feature Forecasting for Diffusion Sampling Acceleration", arXiv
 2603.01623. `schedule` says which steps are evaluated, `coefficients` how a forecast mixes their features,
-`step_plan` joins both for a number of steps, `history` holds features, `trajectory` follows a plan,
-`denoisers` lists the models, `hooks` makes one forecast, `schedulers` says which samplers can be followed,
-`clock` follows one, `controlnets` spares theirs the work, `handle` joins all on a pipeline. `recorder`
-records what a `calibration` of the coefficients needs, and `search` finds a schedule by it. `checks` has the
-limits of options, `errors` what is raised beyond them.
+`step_plan` joins both for a number of steps, `history` holds features or outputs, `trajectory` follows a plan.
+`targets` says what can be forecast: `hooks` makes forecasts enter the head of a model that `denoisers` lists,
+`controlnets` spares theirs the work; `outputs` answers calls, which `interception` catches; `follower` is what
+both do alike. `schedulers` says which samplers can be followed, `clock` follows one, `handle` joins all on a
+pipeline. `recorder` records what a `calibration` of the coefficients needs, and `search` finds a schedule by it.
+`checks` has the limits of options, `errors` what is raised beyond them.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from spectrum.compiled import is_compiled
+from spectrum.interception import is_compiled
 
 # What takes the place of which attribute. Without its blocks, what enters a UNet's last convolution does not fit it.
 _STAND_INS: dict[str, dict[str, Callable[[], nn.Module | None]]] = {
@@ -69,8 +69,10 @@ class ControlNetHooks:
             setattr(self._controlnet, name, module)
 
 
-def controlnets_of(pipe: Any) -> list[nn.Module]:
-    """Return the ControlNets of a pipeline that can be spared; several stand in a module that has them as `nets`."""
+def spared_blocks(pipe: Any, is_unused: Callable[[], bool]) -> list[ControlNetHooks]:
+    """Spare the ControlNets of a pipeline that can be; several stand in a module that has them as `nets`."""
     controlnet = getattr(pipe, "controlnet", None)
     nets = getattr(controlnet, "nets", [controlnet])
-    return [net for net in nets if type(net).__name__ in _STAND_INS and not is_compiled(net)]
+    return [
+        ControlNetHooks(net, is_unused) for net in nets if type(net).__name__ in _STAND_INS and not is_compiled(net)
+    ]

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from spectrum.compiled import is_compiled
 from spectrum.errors import SpectrumError
+from spectrum.interception import is_compiled
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,11 @@ class DenoiserSpec:
     stand_ins: tuple[str, ...] = ()
 
 
-# Attributes of pipelines that hold denoisers.
-_IN_PIPELINES = ("transformer", "transformer_2", "unet")
+BESIDE = "unconditional_transformer"
+
+# Attributes of pipelines that hold denoisers: one that takes all steps or the first of them, one that takes the others
+# (Wan2.2), and one that takes all of them beside the first (Ideogram 4's guidance).
+_IN_PIPELINES = ("transformer", "transformer_2", BESIDE, "unet")
 
 _TWO_STREAMS = ("transformer_blocks", "single_transformer_blocks")
 
@@ -121,17 +124,32 @@ def denoisers_of(pipe: Any) -> dict[str, nn.Module]:
     """Return the denoisers of a pipeline by the names they have there.
 
     Raises:
-        SpectrumError: There is none, or one is compiled as a whole.
+        SpectrumError: There is none, or one is no module of PyTorch.
     """
     denoisers = {name: getattr(pipe, name) for name in _IN_PIPELINES if getattr(pipe, name, None) is not None}
+    for name, denoiser in denoisers.items():
+        if not isinstance(denoiser, nn.Module):
+            raise SpectrumError(f"the pipeline's {name} is no PyTorch module, whose calls could be told apart")
     if not denoisers:
         raise SpectrumError(f"{type(pipe).__name__} has no transformer or unet that Spectrum could attach to")
-    for name, denoiser in denoisers.items():
-        if is_compiled(denoiser):
-            raise SpectrumError(
-                f"the pipeline's {name} is compiled as a whole, stacks included: use compile_repeated_blocks() instead"
-            )
     return denoisers
+
+
+def check_not_compiled(name: str, denoiser: nn.Module) -> None:
+    """Refuse a denoiser in whose calls nobody can step in.
+
+    Args:
+        name: What it is called in the pipeline.
+        denoiser: The denoiser.
+
+    Raises:
+        SpectrumError: It is compiled as a whole.
+    """
+    if is_compiled(denoiser):
+        raise SpectrumError(
+            f"the pipeline's {name} is compiled as a whole, stacks included: use compile_repeated_blocks() instead, "
+            "or forecast its output"
+        )
 
 
 def spec_of(denoiser: nn.Module) -> DenoiserSpec:
@@ -152,7 +170,7 @@ def spec_of(denoiser: nn.Module) -> DenoiserSpec:
             return spec
     raise SpectrumError(
         f"Spectrum does not know the denoiser {type(denoiser).__name__}, only {', '.join(specs)}: "
-        "use one of these or add a row to spectrum.denoisers.DENOISERS"
+        "use one of these, add a row to spectrum.denoisers.DENOISERS, or forecast its output"
     )
 
 

@@ -1,7 +1,7 @@
 """Attach Spectrum to a diffusers pipeline and take it off again.
 
-The scheduler is the clock (`clock`), and each denoiser has hooks that forecast (`hooks`); the handle joins
-them: at the first denoiser call of a trajectory it deals out the plans. Only instances are patched.
+The scheduler is the clock (`clock`), and each denoiser has a follower that forecasts (`targets`); the handle
+joins them: at the first denoiser call of a trajectory it deals out the plans. Only instances are patched.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from spectrum.clock import Clock
 from spectrum.coefficients import ForecastRule
-from spectrum.controlnets import ControlNetHooks, controlnets_of
-from spectrum.denoisers import denoisers_of, spec_of
+from spectrum.denoisers import BESIDE, denoisers_of
 from spectrum.errors import SpectrumError
-from spectrum.hooks import DenoiserHooks, check_cache, is_hooked
+from spectrum.follower import Follower, check_cache
 from spectrum.schedulers import check_timesteps
 from spectrum.step_plan import SpectrumConfig, StepPlan
+from spectrum.targets import is_attached, target_named
 from spectrum.trajectory import Statistics, Trajectory
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def attach(
     *,
     rule: ForecastRule | None = None,
     schedule: Callable[[int], Sequence[int]] | None = None,
+    target: str = "features",
 ) -> "Handle":
     """Make a pipeline forecast, until the handle is detached.
 
@@ -37,17 +38,19 @@ def attach(
     its own warm-up, for the steps that are its part.
 
     Args:
-        pipe: A pipeline whose `transformer` (and `transformer_2`) or `unet` is in
-            `spectrum.denoisers.DENOISERS`.
+        pipe: A pipeline with a `transformer` (and `transformer_2`) or `unet`; for features, one that is in
+            `spectrum.denoisers.DENOISERS` and not compiled as a whole.
         config: The options; None takes the defaults.
         rule: Gives the coefficients of a forecast; None takes the Chebyshev rule with the numbers in `config`.
         schedule: Gives the evaluated steps of a number of steps; None takes those that `config` says.
+        target: What is forecast: "features", which enter the denoiser's head, whose last layers then run; or
+            "output", what the denoiser returns, without calling it.
 
     Raises:
         SpectrumError: Pipeline, denoiser or scheduler are of a kind that Spectrum cannot work with, or one of
             them is attached already. Nothing was changed then.
     """
-    return Handle(pipe, config or SpectrumConfig(), rule, schedule)
+    return Handle(pipe, config or SpectrumConfig(), rule, schedule, target)
 
 
 class Handle:
@@ -59,6 +62,7 @@ class Handle:
         config: SpectrumConfig,
         rule: ForecastRule | None,
         schedule: Callable[[int], Sequence[int]] | None,
+        target: str,
     ) -> None:
         self._pipe: Any = pipe
         self._config = config
@@ -67,17 +71,17 @@ class Handle:
         self._plans: dict[int, StepPlan] = {}
         self._starting = False  # set_timesteps was called, no denoiser yet
 
-        denoisers = denoisers_of(pipe)
-        specs = {name: spec_of(denoiser) for name, denoiser in denoisers.items()}
-        for denoiser in denoisers.values():
-            check_cache(denoiser)
-            if is_hooked(denoiser):
+        chosen, denoisers = target_named(target), denoisers_of(pipe)
+        for name, denoiser in denoisers.items():
+            if is_attached(denoiser):
                 raise SpectrumError("Spectrum is already attached to this denoiser: detach that handle first")
+            check_cache(denoiser)
+            chosen.follower.check(name, denoiser)
         self._clock = Clock(self._pipe.scheduler, self._after_set_timesteps, self._after_step)
-        self._hooked = {
-            name: DenoiserHooks(denoiser, specs[name], self._before_denoiser) for name, denoiser in denoisers.items()
+        self._followers = {
+            name: chosen.follower(denoiser, self._before_denoiser) for name, denoiser in denoisers.items()
         }
-        self._controlnets = [ControlNetHooks(controlnet, self._spare_step) for controlnet in controlnets_of(pipe)]
+        self._spared = chosen.spare(pipe, self._spare_step)
 
     def plan_for(self, num_steps: int) -> StepPlan:
         """Return the plan of a denoiser that takes `num_steps` steps.
@@ -93,19 +97,21 @@ class Handle:
     @property
     def statistics(self) -> Statistics:
         """What the last (or current) trajectory did, over all denoisers; all zero before the first."""
-        return sum(self.statistics_by_denoiser.values(), Statistics())
+        parts = self.statistics_by_denoiser
+        beside = parts.pop(BESIDE, Statistics())
+        return sum(parts.values(), Statistics()).beside(beside)
 
     @property
     def statistics_by_denoiser(self) -> dict[str, Statistics]:
         """The same for each denoiser, by its name in the pipeline."""
-        return {name: hooked.statistics for name, hooked in self._hooked.items()}
+        return {name: follower.statistics for name, follower in self._followers.items()}
 
     def detach(self) -> None:
-        """Leave the pipeline as `attach` found it and free all features. Calling it again does nothing."""
-        for hooked in self._hooked.values():
-            hooked.remove()
-        for controlnet in self._controlnets:
-            controlnet.remove()
+        """Leave the pipeline as `attach` found it and free all histories. Calling it again does nothing."""
+        for follower in self._followers.values():
+            follower.remove()
+        for spared in self._spared:
+            spared.remove()
         self._clock.stop()
 
     def __enter__(self) -> Self:
@@ -116,11 +122,12 @@ class Handle:
 
     def _after_set_timesteps(self) -> None:
         self._starting = False
-        for hooked in self._hooked.values():
-            hooked.end()  # of a trajectory that was interrupted
-            check_cache(hooked.denoiser)
+        for follower in self._followers.values():
+            follower.end()  # of a trajectory that was interrupted
+            check_cache(follower.denoiser)
+            follower.check_still()
         denoisers = denoisers_of(self._pipe)
-        if {name: hooked.denoiser for name, hooked in self._hooked.items()} != denoisers:
+        if {name: follower.denoiser for name, follower in self._followers.items()} != denoisers:
             raise SpectrumError("the pipeline's denoiser was replaced after attach: detach and attach again")
         check_timesteps(self._clock.scheduler)
         self._starting = True
@@ -132,20 +139,19 @@ class Handle:
             # Only now, not at set_timesteps: in between, img2img pipelines say where on the schedule they begin.
             self._starting = False
             for name, num_steps in self._steps_by_denoiser().items():
-                self._begin(self._hooked[name], num_steps)
+                self._begin(self._followers[name], num_steps)
 
     def _spare_step(self) -> bool:
-        return all(hooked.spare_step() for hooked in self._hooked.values())
+        return all(follower.spare_step() for follower in self._followers.values())
 
     def _after_step(self) -> None:
-        for hooked in self._hooked.values():
-            hooked.end_step()
+        for follower in self._followers.values():
+            follower.end_step()
 
-    def _begin(self, hooked: DenoiserHooks, num_steps: int) -> None:
-        hooked.forget()
+    def _begin(self, follower: Follower, num_steps: int) -> None:
+        follower.forget()
         if num_steps:
-            storage_dtype = hooked.denoiser.dtype if hooked.spec.head_upcasts else None
-            hooked.begin(Trajectory(self.plan_for(num_steps), storage_dtype, self._config.history_device))
+            follower.begin(Trajectory(self.plan_for(num_steps), follower.storage_dtype, self._config.history_device))
 
     def _steps_by_denoiser(self) -> dict[str, int]:
         """Return how many of the coming steps are each denoiser's part."""
@@ -154,4 +160,4 @@ class Handle:
         boundary, below = self._pipe.config.get("boundary_ratio"), 0
         if boundary is not None:
             below = int((timesteps < boundary * self._clock.scheduler.config.num_train_timesteps).sum())
-        return {name: below if name == "transformer_2" else len(timesteps) - below for name in self._hooked}
+        return {name: below if name == "transformer_2" else len(timesteps) - below for name in self._followers}

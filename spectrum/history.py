@@ -1,4 +1,4 @@
-"""The features of one guidance branch, and the weighted sum over them."""
+"""What is kept of one guidance branch, features or outputs, and the weighted sum over it."""
 
 from collections.abc import Sequence
 
@@ -69,6 +69,12 @@ class History:
         # Into pinned memory without waiting: only later work on the device's stream reads it.
         self._rows[row].copy_(feature, non_blocking=self._rows.is_pinned())
         self.filled += 1
+
+    @torch.no_grad()
+    def cut_to(self, tokens: int) -> None:
+        """Keep of each row, a sequence (B, S, C), the last so many positions; no more are to come."""
+        if self._rows is not None and self._rows.shape[2] > tokens:
+            self._rows = self._rows[:, :, -tokens:].contiguous()
 
     @torch.no_grad()
     def forecast(self, coefficients: Sequence[float]) -> torch.Tensor:

@@ -18,7 +18,7 @@ from torch import nn
 
 from spectrum.calibration import Calibration
 from spectrum.clock import Clock
-from spectrum.denoisers import denoisers_of, heads_of, spec_of
+from spectrum.denoisers import check_not_compiled, denoisers_of, heads_of, spec_of
 from spectrum.errors import SpectrumError
 from spectrum.hooks import is_hooked
 
@@ -56,7 +56,10 @@ class Recorder:
         self._features: dict[tuple[int, int], list[torch.Tensor]] = {}  # (call, head) -> a tensor (B, F) a step
         self._sums: dict[int, list[torch.Tensor]] = {}  # steps -> a sum (n, n) for each (call, head)
         self._counts: dict[int, int] = {}
-        denoisers = list(denoisers_of(pipe).values())
+        named = denoisers_of(pipe)
+        for name, denoiser in named.items():
+            check_not_compiled(name, denoiser)
+        denoisers = list(named.values())
         if len(denoisers) > 1:
             raise SpectrumError(
                 f"{type(pipe).__name__} has two denoisers that share the steps: use it without a calibration"

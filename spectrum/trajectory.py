@@ -1,6 +1,6 @@
 """One denoiser's pass of the sampler: where it stands on its plan, and the histories of each guidance branch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -14,7 +14,7 @@ _MAX_BRANCHES = 8
 
 @dataclass(frozen=True)
 class Statistics:
-    """What was done in a trajectory; that of a pipeline with several denoisers is the sum of theirs.
+    """What was done in a trajectory; that of denoisers that take turns is the sum of theirs.
 
     Attributes:
         num_steps: Steps planned.
@@ -22,8 +22,8 @@ class Statistics:
         evaluated_steps: Steps taken in which no call was forecast.
         branches: Denoiser calls in a step, at most: 1, or 2 with guidance whose branches are called apart.
         evaluated_calls: Denoiser calls that ran whole, over all branches.
-        forecast_calls: Denoiser calls whose blocks did not run, over all branches.
-        history_bytes: Memory allocated for features, over all branches.
+        forecast_calls: Denoiser calls that were forecast, over all branches.
+        history_bytes: Memory allocated for histories, over all branches.
     """
 
     num_steps: int = 0
@@ -45,17 +45,30 @@ class Statistics:
             history_bytes=self.history_bytes + other.history_bytes,
         )
 
+    def beside(self, other: "Statistics") -> "Statistics":
+        """Return the statistics of denoisers that take each step together, not in turns."""
+        both = self + other
+        return replace(
+            both,
+            num_steps=self.num_steps,
+            steps=self.steps,
+            evaluated_steps=self.evaluated_steps,
+            branches=self.branches + other.branches,
+        )
+
 
 @dataclass
 class _Branch:
     """A guidance branch.
 
     Attributes:
-        input_shape: Shape of the latents in its last evaluation.
-        histories: One for each head, from the first evaluation on.
+        input_shape: Shape of the latents in its last call.
+        steady: They had that shape in all its calls.
+        histories: One for each tensor that is forecast, from the first evaluation on.
     """
 
     input_shape: object
+    steady: bool = True
     histories: dict[int, History] = field(default_factory=dict)
 
 
@@ -122,6 +135,7 @@ class Trajectory:
                 f"the denoiser's input went from {branch.input_shape} to {input_shape} at step {self._step}: keep "
                 "batch and size the same within a trajectory or use it without Spectrum"
             )
+        branch.steady &= branch.input_shape == input_shape
         branch.input_shape = input_shape
         self._forecast_in_step += forecast
         self._forecast_calls += forecast
@@ -144,17 +158,23 @@ class Trajectory:
             and all(history.filled == len(coefficients) for history in branch.histories.values())
         )
 
-    def record(self, feature: torch.Tensor, head: int = 0) -> None:
-        """Store what enters a head in the open call, which runs whole, if a forecast will use it.
+    @property
+    def branch(self) -> int:
+        """The number of the open call in its step, from 0."""
+        return self._branch
+
+    def record(self, feature: torch.Tensor, head: int = 0, branch: int | None = None) -> None:
+        """Store what is forecast of a call that ran whole in this step, if a forecast will use it.
 
         Args:
             feature: Any shape and floating dtype.
-            head: Its place in the denoiser's `heads`.
+            head: Which of its tensors: the place in the denoiser's `heads`, or in what it returns.
+            branch: The number of the call; None for the open one.
         """
         row = self.plan.rows.get(self._step)
         if row is None:
             return
-        histories = self._branches[self._branch].histories
+        histories = self._branches[self._branch if branch is None else branch].histories
         if head not in histories:
             histories[head] = History(len(self.plan.rows), self._storage_dtype, self._storage_device)
         history = histories[head]
@@ -163,8 +183,17 @@ class Trajectory:
             history.store(row, feature)
             self._history_bytes += history.nbytes - before
 
+    def cut_to(self, tokens: int, head: int = 0) -> None:
+        """Keep of a sequence (B, S, C) of the open call, in the steps so far, its last so many positions.
+
+        Nothing is cut if the call's input got shorter too.
+        """
+        branch = self._branches[self._branch]
+        if branch.steady and head in branch.histories:
+            branch.histories[head].cut_to(tokens)
+
     def forecast(self, head: int = 0) -> torch.Tensor:
-        """Return what enters a head in the open call, of the shape and dtype of what was recorded before."""
+        """Return a tensor of the open call by its place, of the shape and dtype of what was recorded before."""
         return self._branches[self._branch].histories[head].forecast(self.plan.coefficients[self._step])
 
     def advance(self) -> None:

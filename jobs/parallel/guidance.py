@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from spectrum.outputs import fill_in_later
+
 
 class Branches:
     """Lets the ranks of part 0 make the first call of each step, those of part 1 the second, and exchanges the results.
@@ -13,7 +15,8 @@ class Branches:
     The pipeline makes both calls on every rank. The call that is another part's returns at once: the first a tensor
     that is filled in when the second call is made, the second what the other part computed. So the pipeline must not
     look at the first result before it has the second (``limits.TWO_CALLS``). What a denoiser's hooks see, Spectrum's
-    too, is the one call that it really makes.
+    on features too, is the one call that it really makes. Where Spectrum forecasts outputs, it answers both calls of a
+    forecast step before they come here, from outputs that it keeps when the step ends.
 
     Args:
         pipeline: one of those.
@@ -44,6 +47,8 @@ class Branches:
                 result = _unknown(denoiser, kwargs["hidden_states"])
             if number == 0:
                 self._first = result
+                if number != self._mine:
+                    fill_in_later(result)
             else:
                 self._exchange(result)
             return (result,)

@@ -198,6 +198,33 @@ def shared_run(name: str, world: int, batch: int, guided: bool, mode: str) -> di
     return {"distance": float((made - expected).abs().max()), "collectives": counts, "history": kept}
 
 
+def output_run(name: str, world: int) -> dict[str, Any]:
+    """Ranks that share a denoiser, or its two branches, whose output is forecast; and what they say in all."""
+    split = name == "branches"
+    make, arguments = (wan, wan_arguments(2, True)) if split else (FAMILIES[name][0], FAMILIES[name][1](2, True))
+    alone, pipe = make(), make()
+    with attach(alone, CONFIG, target="output"):
+        expected = run(alone, arguments, 2)
+
+    degrees = Degrees(ulysses=world // 2, cfg=2) if split else Degrees(ulysses=world)
+    mesh = make_mesh(degrees, "cpu")
+    if degrees.sequence > 1:
+        share_denoiser(pipe.transformer, degrees, mesh)
+    if split:
+        Branches(pipe, [pipe.transformer], mesh)
+    counts = count_collectives(pipe.transformer, "_call_impl")
+    with attach(pipe, CONFIG, target="output") as handle:
+        with Collectives() as seen:
+            made = run(pipe, arguments, 2)
+        assert (run(pipe, arguments, 2) == made).all()
+    return {
+        "distance": float((made - expected).abs().max()),
+        "collectives": counts[: len(counts) // 2],  # of the first of the two runs
+        "all collectives": seen.count,
+        "history": handle.statistics.history_bytes,
+    }
+
+
 def branches_run(world: int, batch: int, guided: bool, mode: str) -> dict[str, Any]:
     """Wan with its branches of guidance on different ranks, each of them shared by half of the ranks."""
     arguments = wan_arguments(batch, guided)
@@ -310,6 +337,7 @@ def rank_main(rank: int, world: int, port: int, out: str) -> None:
         f"{batch} {guided} {mode}": branches_run(world, batch, guided, mode)
         for batch, guided, mode in product((1, 2), (False, True), ("plain", "spectrum"))
     }
+    results["output"] = {name: output_run(name, world) for name in (*FAMILIES, "branches")}
     results["decoded"] = {
         f"{name} {'tiles' if tiled else 'whole'}": decoded(name, rank, world, tiled)
         for name, tiled in product(("wan", "hunyuan"), (True, False))

@@ -88,6 +88,20 @@ def test_a_rank_keeps_the_features_of_its_own_branch(ranks: list[dict]):
     assert kept == {len(EVALUATED) * tokens * width * float32 // (len(ranks) // 2)}
 
 
+@pytest.mark.parametrize("name", [*FAMILIES, "branches"])
+def test_a_forecast_of_the_output_says_nothing(ranks: list[dict], name: str):
+    """All that is said is said in the calls of evaluated steps, and every rank keeps both branches."""
+    positions = {"flux": 8 * 16, "wan": 2 * 4 * 4 * 4, "hunyuan": 2 * 4 * 4 * 4, "branches": 2 * 4 * 4 * 4}
+    tolerance = TOLERANCE["wan" if name == "branches" else name, len(ranks)]
+    branches, batch, float32 = 2, 2, 4
+    for rank in ranks:
+        result = rank["output"][name]
+        assert result["distance"] <= tolerance
+        assert len(result["collectives"]) == branches * len(EVALUATED)
+        assert sum(result["collectives"]) == result["all collectives"] > 0
+        assert result["history"] == branches * batch * len(EVALUATED) * positions[name] * float32
+
+
 @pytest.mark.parametrize("name", ["wan", "hunyuan"])
 @pytest.mark.parametrize("way", ["tiles", "whole"])
 def test_a_split_decoder_gives_the_same_bits(ranks: list[dict], name: str, way: str):

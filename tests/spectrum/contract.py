@@ -24,11 +24,11 @@ from tests.spectrum.probe import (
 from tests.spectrum.tiny import Family
 
 
-def check_every_step_evaluated(family: Family, *, guidance: bool, steps: int) -> None:
+def check_every_step_evaluated(family: Family, *, guidance: bool, steps: int, target: str = "features") -> None:
     """With every step evaluated the pipeline makes the same bits as without Spectrum."""
     pipe = family.make()
     expected = family.run(pipe, guidance=guidance, num_inference_steps=steps)
-    with attach(pipe, SpectrumConfig(warmup_steps=steps)) as handle:
+    with attach(pipe, SpectrumConfig(warmup_steps=steps), target=target) as handle:
         assert torch.equal(family.run(pipe, guidance=guidance, num_inference_steps=steps), expected)
     assert handle.statistics.evaluated_calls == steps * family.branches(guidance)
     assert handle.statistics.evaluated_steps == steps
@@ -84,12 +84,17 @@ def check_history_dtype(family: Family, config: SpectrumConfig, *, steps: int) -
     )
 
 
-def check_no_trace(family: Family, config: SpectrumConfig, *, steps: int, interrupted: int) -> None:
-    """A call interrupted at that step changes no later one, and after detach everything is as it was."""
+def check_no_trace(
+    family: Family, config: SpectrumConfig, *, steps: int, interrupted: int, target: str = "features"
+) -> None:
+    """A call interrupted at that step changes no later one, and after detach everything is as it was.
+
+    Of the target `output` it is that evaluated step.
+    """
     pipe = family.make()
     plain = family.run(pipe, num_inference_steps=steps)
     before, stacks = traces_of(pipe), stacks_of(pipe)
-    handle = attach(pipe, config)
+    handle = attach(pipe, config, target=target)
     assert traces_of(pipe) != before
     expected = family.run(pipe, num_inference_steps=steps)
     assert handle.statistics.forecast_calls > 0
@@ -123,13 +128,15 @@ def failing(pipe: Any, call: int) -> Iterator[None]:
         hook.remove()
 
 
-def check_calls_apart(family: Family, config: SpectrumConfig, calls: list[dict[str, Any]]) -> None:
+def check_calls_apart(
+    family: Family, config: SpectrumConfig, calls: list[dict[str, Any]], target: str = "features"
+) -> None:
     """Each call makes what it makes on a pipeline of its own, whatever was called before; the first comes again."""
     pipe = family.make()
-    with attach(pipe, config):
+    with attach(pipe, config, target=target):
         outputs = [family.run(pipe, **call) for call in (*calls, calls[0])]
     for call, output in zip(calls[1:], outputs[1:-1], strict=True):
         fresh = family.make()
-        with attach(fresh, config):
+        with attach(fresh, config, target=target):
             assert torch.equal(family.run(fresh, **call), output)
     assert torch.equal(outputs[0], outputs[-1])

@@ -82,11 +82,11 @@ def traces_of(pipe: Any) -> tuple:
     return list(vars(pipe)), list(vars(pipe.scheduler)), modules
 
 
-def refuses(pipe: Any, match: str) -> None:
+def refuses(pipe: Any, match: str, target: str = "features") -> None:
     """Checks that attach raises, and that nothing was changed then."""
     before = traces_of(pipe)
     with pytest.raises(SpectrumError, match=match):
-        attach(pipe, CONFIG)
+        attach(pipe, CONFIG, target=target)
     assert traces_of(pipe) == before
 
 

@@ -62,7 +62,7 @@ def test_a_branch_that_joins_late_runs_whole():
 
 
 def branches_held(handle: Any) -> int:
-    return len(handle._hooked["transformer"]._latest._branches)
+    return len(handle._followers["transformer"]._latest._branches)
 
 
 def test_features_are_freed_after_the_last_step_and_by_detach(flux):

@@ -16,8 +16,7 @@ from diffusers import (
 )
 from torch import nn
 
-from spectrum import SpectrumConfig, SpectrumError, StepPlan, Trajectory, attach
-from spectrum import handle as handle_module
+from spectrum import SpectrumConfig, SpectrumError, StepPlan, Trajectory, attach, controlnets
 from tests.spectrum.tiny import FAMILIES, Family
 
 CONFIG, STEPS = SpectrumConfig(warmup_steps=2, flex_window=1), 6
@@ -129,7 +128,7 @@ def test_forecast_steps_need_no_residuals(controlled, monkeypatch):
     family, pipe = controlled
     with attach(pipe, CONFIG):
         expected = run(family, pipe)
-    monkeypatch.setattr(handle_module, "controlnets_of", lambda pipe: [])
+    monkeypatch.setattr(controlnets, "_STAND_INS", {})
     ran = count_calls(blocks_of(pipe.controlnet))
     with attach(pipe, CONFIG):
         assert torch.equal(run(family, pipe), expected)

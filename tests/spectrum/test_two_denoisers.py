@@ -115,7 +115,9 @@ def test_the_first_history_is_freed_at_the_boundary():
     held = []
 
     def note(pipe, i, timestep, tensors):
-        held.append([len(hooked._latest._branches) if hooked._latest else 0 for hooked in handle._hooked.values()])
+        held.append(
+            [len(follower._latest._branches) if follower._latest else 0 for follower in handle._followers.values()]
+        )
         return tensors
 
     with attach(pipe, CONFIG) as handle:
