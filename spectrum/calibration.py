@@ -1,4 +1,4 @@
-"""Coefficients fitted to recorded features: least squares from nothing but the features' inner products.
+"""Coefficients fitted to recorded features (or outputs): least squares from nothing but their inner products.
 
 A calibration holds, for each number of steps n, the Gram matrix G_ij = E <h_i, h_j> of the features of all
 steps, averaged over trajectories in which every step was evaluated (`spectrum.recorder` makes it). For
@@ -16,7 +16,7 @@ No torch here: a calibration is read, and a plan made from it, on the host.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,29 +39,40 @@ class Calibration:
 
     Attributes:
         grams: For each number of steps n the Gram matrices of the features of each head in each guidance
-            branch, float64 (heads x branches, n, n), averaged over trajectories.
+            branch, float64 (heads x branches, n, n), averaged over trajectories; empty if none were recorded.
         source: What it was made from: model, revision, scheduler, prompts, guidance. For people and for the
             digest; json types only.
+        output_grams: The same of the tensors that the denoiser returns.
     """
 
     grams: Mapping[int, NDArray[np.float64]]
     source: Mapping[str, Any]
+    output_grams: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
 
-    def gram(self, num_steps: int) -> np.ndarray:
+    def of(self, target: str) -> Mapping[int, NDArray[np.float64]]:
+        """Return what was recorded of "features" or "output"."""
+        return self.grams if target == "features" else self.output_grams
+
+    def gram(self, num_steps: int, target: str = "features") -> np.ndarray:
         """Return the Gram matrix of n steps, (n, n): the mean of all, each scaled to a mean square of one.
 
         One set of coefficients serves all heads and branches.
 
+        Args:
+            num_steps: n.
+            target: Of what: "features" or "output".
+
         Raises:
             SpectrumError: The calibration was made for other numbers of steps.
         """
-        if num_steps not in self.grams:
-            made_for = ", ".join(map(str, sorted(self.grams)))
+        recorded = self.of(target)
+        if num_steps not in recorded:
+            made_for = ", ".join(map(str, sorted(recorded)))
             raise SpectrumError(
                 f"the calibration is for {made_for} steps, not for {num_steps}: calibrate with that number too, or "
                 "forecast without it"
             )
-        grams = self.grams[num_steps]
+        grams = recorded[num_steps]
         scales = np.trace(grams, axis1=1, axis2=2) / num_steps
         mean: NDArray[np.float64] = (grams / scales[:, None, None]).mean(axis=0)
         return mean
@@ -90,8 +101,8 @@ class Calibration:
             content = json.loads(text)
             if content["format"] != _FORMAT:
                 raise SpectrumError(f"{name} has format {content['format']}, not {_FORMAT}: calibrate again")
-            grams = {int(n): np.stack([_unfold(row, int(n)) for row in rows]) for n, rows in content["grams"].items()}
-            calibration = cls(grams, content["source"])
+            grams, outputs = (_unfold_all(content.get(name, {})) for name in ("grams", "output_grams"))
+            calibration = cls(grams, content["source"], outputs)
             whole = calibration.digest == content["sha256"]
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpectrumError):
@@ -112,8 +123,16 @@ class Calibration:
         return cls.from_json(Path(path).read_text(encoding="utf-8"), f"the calibration {path}")
 
     def _content(self) -> dict[str, Any]:
-        grams = {str(n): [_fold(gram) for gram in branches] for n, branches in sorted(self.grams.items())}
-        return {"format": _FORMAT, "source": dict(self.source), "grams": grams}
+        content = {"format": _FORMAT, "source": dict(self.source), "grams": _fold_all(self.grams)}
+        return {**content, "output_grams": _fold_all(self.output_grams)} if self.output_grams else content
+
+
+def _fold_all(grams: Mapping[int, NDArray[np.float64]]) -> dict[str, list[list[float]]]:
+    return {str(n): [_fold(gram) for gram in branches] for n, branches in sorted(grams.items())}
+
+
+def _unfold_all(content: dict[str, list[list[float]]]) -> dict[int, NDArray[np.float64]]:
+    return {int(n): np.stack([_unfold(row, int(n)) for row in rows]) for n, rows in content.items()}
 
 
 def _fold(gram: NDArray[np.float64]) -> list[float]:
@@ -136,16 +155,21 @@ class CalibratedRule:
     Attributes:
         calibration: What was recorded.
         shrinkage: mu above, more than 0. Of those measured, 1e-3 is the best for all evaluation counts together.
+        target: What is forecast: "features" or "output". Schedules are those that suit the features in either case,
+            if they were recorded: those that suit the outputs' matrix lead to worse samples.
 
     Raises:
-        SpectrumError: `shrinkage` is out of range.
+        SpectrumError: `shrinkage` is out of range, or nothing was recorded of the target.
     """
 
     calibration: Calibration
     shrinkage: float = 1e-3
+    target: str = "features"
 
     def __post_init__(self) -> None:
         positive_number("shrinkage", self.shrinkage)  # features that hardly differ have no one solution
+        if not self.calibration.of(self.target):
+            raise SpectrumError(f"the calibration has nothing of the target {self.target}: record it too")
 
     def coefficients(self, evaluated_before: Sequence[int], step: int, num_steps: int) -> NDArray[np.float64]:
         """Return a(step), (K,), for the K steps in `evaluated_before`, ascending below `step`."""
@@ -158,7 +182,9 @@ class CalibratedRule:
         """Return the same for S steps at once, (S, K)."""
         before, after = np.asarray(evaluated_before), np.asarray(steps)
         time = np.linspace(-1, 1, num_steps)
-        expected = self.calibration.gram(num_steps)[before] + 1 + np.outer(time[before], time)  # S_e, (K, n)
+        expected = (
+            self.calibration.gram(num_steps, self.target)[before] + 1 + np.outer(time[before], time)
+        )  # S_e, (K, n)
         line = _LINE.coefficients_of_steps(evaluated_before, after, num_steps)
         penalty = self.shrinkage * np.eye(len(before))
         a: NDArray[np.float64] = np.linalg.solve(
@@ -180,8 +206,10 @@ class CalibratedRule:
 
     def describe(self) -> str:
         """Name the rule, its numbers and the calibration."""
-        return f"calibrated {self.calibration.digest} shrinkage={float(self.shrinkage)!r} lines"
+        of = "" if self.target == "features" else f" of the {self.target}"
+        return f"calibrated {self.calibration.digest} shrinkage={float(self.shrinkage)!r} lines{of}"
 
     def _search(self, num_steps: int) -> ScheduleSearch:
-        gram = self.calibration.gram(num_steps)
-        return ScheduleSearch(gram, lambda evaluated, steps: self.coefficients_of_steps(evaluated, steps, num_steps))
+        target = "features" if self.calibration.grams else self.target
+        rule, gram = replace(self, target=target), self.calibration.gram(num_steps, target)
+        return ScheduleSearch(gram, lambda evaluated, steps: rule.coefficients_of_steps(evaluated, steps, num_steps))

@@ -74,7 +74,9 @@ class Handle:
         chosen, denoisers = target_named(target), denoisers_of(pipe)
         for name, denoiser in denoisers.items():
             if is_attached(denoiser):
-                raise SpectrumError("Spectrum is already attached to this denoiser: detach that handle first")
+                raise SpectrumError(
+                    "Spectrum is already attached to this denoiser, or records it: detach or close that first"
+                )
             check_cache(denoiser)
             chosen.follower.check(name, denoiser)
         self._clock = Clock(self._pipe.scheduler, self._after_set_timesteps, self._after_step)

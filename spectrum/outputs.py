@@ -145,6 +145,13 @@ def spared_calls(pipe: Any, is_unused: Callable[[], bool]) -> list[SparedCalls]:
     return [SparedCalls(controlnet, is_unused)]
 
 
+def batches_of(output: Any) -> list[torch.Tensor]:
+    """Return the tensors of a denoiser's output, each (B, ...); a list in it has a tensor for each sample."""
+    leaves = pytree.tree_leaves(output, is_leaf=lambda part: isinstance(part, list))
+    tensors = [torch.stack(leaf) if isinstance(leaf, list) else leaf for leaf in leaves]
+    return [tensor for tensor in tensors if _is_forecast(tensor)]
+
+
 _LATE = "spectrum_late"
 
 

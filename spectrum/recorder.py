@@ -1,16 +1,17 @@
-"""Record what a calibration is made of: inner products of features, in plain runs of a pipeline.
+"""Record what a calibration is made of: inner products of features and outputs, in plain runs of a pipeline.
 
     with Recorder(pipe) as recorder:
         for prompt in prompts:
             pipe(prompt, num_inference_steps=50)
     recorder.calibration({"model": ..., "prompts": ...}).to_json()
 
-It listens where Spectrum forecasts, with the same clock and on the same heads, and changes nothing.
+It listens where Spectrum forecasts, with the same clock, on the same heads and to the same calls, and changes
+nothing.
 """
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -18,9 +19,11 @@ from torch import nn
 
 from spectrum.calibration import Calibration
 from spectrum.clock import Clock
-from spectrum.denoisers import check_not_compiled, denoisers_of, heads_of, spec_of
+from spectrum.denoisers import denoisers_of, heads_of, spec_of
 from spectrum.errors import SpectrumError
-from spectrum.hooks import is_hooked
+from spectrum.interception import Interception
+from spectrum.outputs import batches_of
+from spectrum.targets import is_attached, target_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,45 +35,50 @@ _CHUNK = 2**16
 
 
 class Recorder:
-    """A sum of the Gram matrices of a pipeline's features, over all trajectories while it is open.
+    """A sum of the Gram matrices of a pipeline's features or outputs, over all trajectories while it is open.
 
-    There is a matrix for each head in each guidance branch, that is in each denoiser call of a step. The samples
-    of a batch are trajectories of their own, each of which counts alike: its matrix is scaled to a mean square of
-    one.
+    There is a matrix for each head in each guidance branch, that is in each denoiser call of a step, and for each
+    tensor that such a call returns. The samples of a batch are trajectories of their own, each of which counts
+    alike: its matrix is scaled to a mean square of one.
 
     Args:
-        pipe: A pipeline as `spectrum.attach` takes it, with one denoiser, and plain: nothing is attached.
-        max_elements: Elements of a sample's feature that are kept, evenly spread; the features of all steps of
-            a trajectory are held until its last one. Inner products of so many differ little from those of
-            all.
+        pipe: A pipeline as `spectrum.attach` takes it for these targets, with one denoiser, and plain: nothing is
+            attached.
+        max_elements: Elements of a sample's feature that are kept, evenly spread; those of all steps of a
+            trajectory are held until its last one. Inner products of so many differ little from those of all.
+        targets: What is recorded: "features", "output" or both, which one calibration then serves.
 
     Raises:
         SpectrumError: The pipeline is of a kind that Spectrum cannot work with, has two denoisers, or
             Spectrum is attached to it.
     """
 
-    def __init__(self, pipe: "DiffusionPipeline", max_elements: int = 2**20) -> None:
+    def __init__(
+        self, pipe: "DiffusionPipeline", max_elements: int = 2**20, targets: Sequence[str] = ("features",)
+    ) -> None:
         self._max_elements = max_elements
+        self._targets = targets
         self._num_steps = 0  # of the trajectory under way; 0: none
         self._call = -1
-        self._features: dict[tuple[int, int], list[torch.Tensor]] = {}  # (call, head) -> a tensor (B, F) a step
-        self._sums: dict[int, list[torch.Tensor]] = {}  # steps -> a sum (n, n) for each (call, head)
+        # (target, call, place among its tensors) -> a tensor (B, F) a step
+        self._kept: dict[tuple[str, int, int], list[torch.Tensor]] = {}
+        # target -> steps -> a sum (n, n) for each call and place
+        self._sums: dict[str, dict[int, list[torch.Tensor]]] = {target: {} for target in targets}
         self._counts: dict[int, int] = {}
-        named = denoisers_of(pipe)
-        for name, denoiser in named.items():
-            check_not_compiled(name, denoiser)
-        denoisers = list(named.values())
-        if len(denoisers) > 1:
+        (name, denoiser), *more = denoisers_of(pipe).items()
+        if more:
             raise SpectrumError(
                 f"{type(pipe).__name__} has two denoisers that share the steps: use it without a calibration"
             )
-        if is_hooked(denoisers[0]):
+        if is_attached(denoiser):
             raise SpectrumError("Spectrum is attached to this pipeline, and a calibration takes plain runs: detach it")
-        heads = heads_of(denoisers[0], spec_of(denoisers[0]))
+        for target in targets:
+            target_named(target).follower.check(name, denoiser)
+        heads = heads_of(denoiser, spec_of(denoiser)) if "features" in targets else []
         self._clock = Clock(pipe.scheduler, self._start, self._after_step)
+        self._interception = Interception(denoiser, self._hear)
         self._hooks = [
-            denoisers[0].register_forward_pre_hook(self._before_denoiser),
-            *(module.register_forward_pre_hook(functools.partial(self._before_head, head)) for head, module in heads),
+            module.register_forward_pre_hook(functools.partial(self._before_head, head)) for head, module in heads
         ]
 
     def calibration(self, source: Mapping[str, Any]) -> Calibration:
@@ -82,7 +90,7 @@ class Recorder:
         Raises:
             SpectrumError: No trajectory was completed.
         """
-        if not self._sums:
+        if not self._counts:
             raise SpectrumError("nothing was recorded: call the pipeline while the recorder is open")
         scheduler = self._clock.scheduler
         config = {name: value for name, value in scheduler.config.items() if isinstance(value, (str, int, float))}
@@ -91,15 +99,17 @@ class Recorder:
             "scheduler_config": config,
             "trajectories": {str(n): count for n, count in self._counts.items()},
         }
-        return Calibration({n: self._mean(n) for n in self._sums}, {**source, **made_from})
+        features, outputs = (self._means(target) for target in ("features", "output"))
+        return Calibration(features, {**source, **made_from}, outputs)
 
     def close(self) -> None:
         """Leave the pipeline as it was found. Calling it again does nothing."""
         self._clock.stop()
+        self._interception.release()
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        self._features.clear()
+        self._kept.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -107,26 +117,33 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _mean(self, num_steps: int) -> "NDArray[np.float64]":
-        mean: NDArray[np.float64] = (torch.stack(self._sums[num_steps]) / self._counts[num_steps]).numpy()
-        return mean
+    def _means(self, target: str) -> dict[int, "NDArray[np.float64]"]:
+        sums = self._sums.get(target, {})
+        return {n: (torch.stack(grams) / self._counts[n]).numpy() for n, grams in sums.items()}
 
     def _start(self) -> None:
-        self._features.clear()  # of a trajectory that was interrupted
+        self._kept.clear()  # of a trajectory that was interrupted
         self._num_steps = 0
         self._call = -1
 
-    def _before_denoiser(self, denoiser: nn.Module, args: tuple[Any, ...]) -> None:
-        if not self._features:
+    def _hear(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not self._kept:
             self._num_steps = len(self._clock.timesteps)
         self._call += 1
+        output = call(*args, **kwargs)
+        if "output" in self._targets:
+            for place, tensor in enumerate(batches_of(output)):
+                self._keep("output", place, tensor)
+        return output
 
     def _before_head(self, head: int, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._keep("features", head, args[0])
+
+    def _keep(self, target: str, place: int, tensor: torch.Tensor) -> None:
         if self._num_steps:
-            feature = args[0].detach().flatten(1)
-            self._features.setdefault((self._call, head), []).append(
-                feature[:, :: self._stride(feature.shape[1])].clone()
-            )
+            flat = tensor.detach().flatten(1)
+            part = flat[:, :: self._stride(flat.shape[1])].clone()
+            self._kept.setdefault((target, self._call, place), []).append(part)
 
     def _stride(self, numel: int) -> int:
         # Without a common divisor it visits all channels alike.
@@ -137,25 +154,31 @@ class Recorder:
 
     def _after_step(self) -> None:
         self._call = -1
-        taken = max(map(len, self._features.values()), default=0)
+        taken = max(map(len, self._kept.values()), default=0)
         if self._num_steps and taken == self._num_steps:
             self._add()
             self._start()
 
     def _add(self) -> None:
-        if any(len(steps) != self._num_steps for steps in self._features.values()):
+        if any(len(steps) != self._num_steps for steps in self._kept.values()):
             raise SpectrumError(
                 "guidance called the denoiser on part of the steps only: calibrate with guidance on all of them"
             )
-        grams = [_grams(steps) for steps in self._features.values()]
-        sums = self._sums.setdefault(self._num_steps, [torch.zeros_like(gram[0]) for gram in grams])
-        if len(sums) != len(grams):
-            raise SpectrumError(
-                f"the denoiser was called {len(grams)} times a step, and {len(sums)} times before: calibrate with the "
-                "same guidance throughout"
-            )
-        for total, gram in zip(sums, grams, strict=True):
-            total += gram.sum(dim=0)
+        for target in self._targets:
+            kept = [steps for (of, *_), steps in self._kept.items() if of == target]
+            if any(len({step.shape for step in steps}) > 1 for steps in kept):
+                raise SpectrumError(
+                    f"the {target} changed shape within a trajectory: use this pipeline without a calibration"
+                )
+            grams = [_grams(steps) for steps in kept]
+            sums = self._sums[target].setdefault(self._num_steps, [torch.zeros_like(gram[0]) for gram in grams])
+            if len(sums) != len(grams):
+                raise SpectrumError(
+                    f"the denoiser was called {len(grams)} times a step, and {len(sums)} times before: calibrate with "
+                    "the same guidance throughout"
+                )
+            for total, gram in zip(sums, grams, strict=True):
+                total += gram.sum(dim=0)
         self._counts[self._num_steps] = self._counts.get(self._num_steps, 0) + len(grams[0])
 
 

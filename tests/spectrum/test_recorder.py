@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spectrum import CalibratedRule, Recorder, SpectrumConfig, SpectrumError, attach
+from tests.spectrum.test_output_anywhere import qwen21
 from tests.spectrum.tiny import FAMILIES, STEPS, Family
 
 NAMES = ("flux", "sd3", "sdxl", "wan", "hunyuan")
@@ -131,7 +132,7 @@ def test_attached_pipelines_and_other_guidance_are_refused(flux):
     with attach(pipe), pytest.raises(SpectrumError, match="takes plain runs"):
         Recorder(pipe)
     with Recorder(pipe):
-        with pytest.raises(SpectrumError, match="already replaced"):
+        with pytest.raises(SpectrumError, match="already attached to this denoiser, or records it"):
             attach(pipe)
         flux.run(pipe)
         with pytest.raises(SpectrumError, match="called 1 times a step, and 2 times before"):
@@ -144,3 +145,92 @@ def test_guidance_on_part_of_the_steps_is_refused():
     pipe = sd3.make()
     with Recorder(pipe), pytest.raises(SpectrumError, match="on part of the steps only"):
         sd3.run(pipe, skip_guidance_layers=[1], skip_layer_guidance_start=0.1, skip_layer_guidance_stop=0.7)
+
+
+# Outputs
+
+
+BOTH = ("features", "output")
+
+
+def outputs_of(family: Family, pipe: Any, **options: Any) -> list[torch.Tensor]:
+    """What each call of a plain run returns first; of a list, the samples' tensors together."""
+    seen: list[torch.Tensor] = []
+
+    def note(_: object, __: object, output: Any) -> None:
+        first = output[0]
+        seen.append(torch.stack(first) if isinstance(first, list) else first.clone())
+
+    hook = denoiser_of(pipe).register_forward_hook(note)
+    family.run(pipe, **options)
+    hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("name", ["flux", "sdxl", "z_image"])
+def test_outputs_are_recorded_beside_features(name):
+    family = FAMILIES[name]
+    pipe = family.make()
+    outputs = outputs_of(family, pipe, batch=2)
+    with Recorder(pipe, targets=BOTH) as recorder:
+        family.run(pipe, batch=2)
+    made = recorder.calibration({})
+    with Recorder(pipe) as recorder:
+        family.run(pipe, batch=2)
+    features = recorder.calibration({})
+    assert made.grams.keys() == features.grams.keys() == {STEPS} and (made.grams[STEPS] == features.grams[STEPS]).all()
+    assert made.source == features.source and made.digest != features.digest
+    branches = family.branches(True)
+    assert made.output_grams[STEPS].shape == (branches, STEPS, STEPS)
+    for branch in range(branches):
+        expected = grams_of(outputs[branch::branches])
+        torch.testing.assert_close(torch.from_numpy(made.output_grams[STEPS][branch]), expected, rtol=1e-12, atol=1e-12)
+    again = type(made).from_json(made.to_json())
+    assert again.digest == made.digest and (again.output_grams[STEPS] == made.output_grams[STEPS]).all()
+
+
+def test_both_tensors_of_an_output_are_recorded():
+    family = FAMILIES["ltx2"]
+    pipe = family.make()
+    with Recorder(pipe, targets=("output",)) as recorder:
+        family.run(pipe)
+    made = recorder.calibration({})
+    assert made.output_grams[STEPS].shape == (2 * family.branches(True), STEPS, STEPS) and not made.grams
+
+
+def test_recorded_outputs_forecast_better_on_the_schedule_of_the_features(flux):
+    pipe = flux.make()
+    plain = flux.run(pipe, batch=4)
+    with Recorder(pipe, targets=BOTH) as recorder:
+        flux.run(pipe, batch=4)
+    made = recorder.calibration({})
+    rule = CalibratedRule(made, 1e-6, "output")
+    assert rule.schedule(STEPS, 5) == CalibratedRule(made, 1e-6).schedule(STEPS, 5)
+    assert rule.describe() == f"{CalibratedRule(made, 1e-6).describe()} of the output"
+    errors = []
+    calibrated: dict[str, Any] = {"rule": rule, "schedule": lambda n: rule.schedule(n, 5)}
+    for options in ({}, calibrated):
+        with attach(pipe, SpectrumConfig(warmup_steps=3), target="output", **options):
+            errors.append(float((flux.run(pipe, batch=4) - plain).norm()))
+    assert errors[1] < errors[0]
+
+
+def test_outputs_alone_of_a_denoiser_compiled_as_a_whole(flux):
+    pipe = flux.make()
+    plain = flux.run(pipe)
+    pipe.transformer.compile(backend="eager")
+    with pytest.raises(SpectrumError, match="compiled as a whole"):
+        Recorder(pipe, targets=BOTH)
+    with Recorder(pipe, targets=("output",)) as recorder:
+        torch.testing.assert_close(flux.run(pipe), plain, rtol=1e-4, atol=1e-5)
+    made = recorder.calibration({})
+    assert len(CalibratedRule(made, target="output").schedule(STEPS, 5)) == 5
+    with pytest.raises(SpectrumError, match="nothing of the target features"):
+        CalibratedRule(made)
+
+
+def test_outputs_that_change_shape_are_refused():
+    family = qwen21()
+    pipe = family.make()
+    with Recorder(pipe, targets=("output",)), pytest.raises(SpectrumError, match="the output changed shape within"):
+        family.run(pipe)
