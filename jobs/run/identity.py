@@ -1,6 +1,5 @@
 """What decides the bytes of a run's tars."""
 
-from pathlib import Path
 from typing import Any
 
 from jobs.dataset.layout import Layout
@@ -25,11 +24,7 @@ def identity_of(
     if checkpoint.local:
         del model["path"]  # the revision is a digest of the directory, wherever it lies
     return {
-        "prompt_file": {
-            "format": Path(options.prompt_file).suffix.lower(),
-            "sha256": layout.table.sha256,
-            "prompts": len(layout.table),
-        },
+        "prompts": {"count": len(layout.table), "sha256": layout.table.digest(len(layout.table))},
         "model": {**model, "revision": checkpoint.revision},
         "algo": forecast.described() if forecast else {"name": "nocache"},
         **vars(layout.defaults),

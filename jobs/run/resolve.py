@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Layout
 from jobs.dataset.prompt_files import read_prompts
+from jobs.dataset.source import HUB, PromptSource, source_of
 from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
@@ -43,7 +44,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
         checkpoint = _pinned(options, checkpoint, directory)
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
     forecast = resolve_forecast(options, checkpoint)
-    table = read_prompts(Path(options.prompt_file), options.total_prompt_num)
+    table = read_prompts(source_of(options), options.total_prompt_num)
     check_table(table, options)
     defaults = SampleOptions(**{one.name: getattr(options, one.name) for one in fields(SampleOptions)})
     layout = Layout(table, defaults, options.seed, options.samples_per_prompt, options.shard_size, options.batch_size)
@@ -85,12 +86,14 @@ def _with_defaults(options: Options) -> Options:
         filled[one.name] = next((value for value in values if value is not None), None)
         if filled[one.name] == MISSING:
             raise BadInput(f"model.{one.name} is missing: give it a value, like model.{one.name}=...")
-    prompt_file = find_shipped(options.prompt_file)
+    prompt_file = options.prompt_file
+    if not prompt_file.startswith(HUB):
+        prompt_file = str(find_shipped(prompt_file))
     return replace(
         options,
         **filled,
-        prompt_file=str(prompt_file),
-        exp_name=options.exp_name or f"{options.model.name}-{prompt_file.stem}",
+        prompt_file=prompt_file,
+        exp_name=options.exp_name or f"{options.model.name}-{PromptSource(prompt_file).name}",
         batch_size=options.batch_size or options.model.batch_size,
         ngpu=options.ngpu or options.parallel.size,
     )

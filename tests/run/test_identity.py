@@ -79,7 +79,7 @@ CHANGES = [
     pytest.param(["height=32"], ["height was 64, is 32"], id="height"),
     pytest.param(["guidance_scale=3"], ["guidance_scale was 2.0, is 3.0"], id="guidance"),
     pytest.param(["samples_per_prompt=2"], ["samples_per_prompt was 1, is 2"], id="repeats"),
-    pytest.param(["total_prompt_num=2"], ["prompt_file.prompts was 3, is 2"], id="fewer-prompts"),
+    pytest.param(["total_prompt_num=2"], ["prompts.count was 3, is 2", "prompts.sha256 was "], id="fewer-prompts"),
     pytest.param(["image_format=jpg"], ["image_format was png, is jpg"], id="format"),
     pytest.param(["image_quality=90"], ["image_quality was 95, is 90"], id="quality"),
     pytest.param(["model.dtype=bfloat16"], ["model.dtype was float32, is bfloat16"], id="dtype"),
@@ -110,11 +110,11 @@ def test_another_identity_is_refused_with_every_difference(overrides: list[str],
 
 
 def test_another_prompt_file_is_refused_though_it_has_the_same_name(at: Path):
-    old = begin().layout.table.sha256
+    old = begin().layout.table.digest(3)
     (at / "p.txt").write_text(PROMPTS.replace("red", "pink"))
     with pytest.raises(BadInput) as caught:
         begin()
-    assert f"prompt_file.sha256 was {old}, is " in str(caught.value)
+    assert f"prompts.sha256 was {old}, is " in str(caught.value)
     assert str(caught.value).count(" was ") == 1
 
 
