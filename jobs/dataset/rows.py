@@ -42,12 +42,10 @@ class RowCollector:
         for name in row:
             if name not in self.columns:
                 self.columns[name] = [None] * len(self.numbers)
+        shared, full = self.shared, len(self.shared) >= SHARED
         for name, values in self.columns.items():
-            values.append(self._one(row.get(name)))
+            value = row.get(name)
+            if type(value) is str:  # metadata is mostly categories: one string serves all the rows that hold it
+                value = shared.get(value, value) if full else shared.setdefault(value, value)
+            values.append(value)
         self.numbers.append(number)
-
-    def _one(self, value: Any) -> Any:
-        """Metadata is mostly categories: one string serves all the rows that hold it."""
-        if type(value) is not str:
-            return value
-        return self.shared.get(value, value) if len(self.shared) >= SHARED else self.shared.setdefault(value, value)

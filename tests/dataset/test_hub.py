@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.base.errors import BadInput
+from jobs.dataset.prompt_files import read_prompts
+from jobs.dataset.source import PromptSource
 from tests.fake_hub import FakeHub
 from tests.support import PROJECT
 
@@ -33,15 +36,19 @@ print(json.dumps(said))
 Read = Callable[..., Any]
 
 
+def write_shard(folder: Path, shard: int, text: str) -> None:
+    picture = {"bytes": b"\x89PNG", "path": "0.png"}
+    table = pa.table({"TEXT": [text], "seed": [shard], "image": [picture], "score": [shard / 2]})
+    pq.write_table(table, folder / "data" / f"train-0000{shard}-of-00002.parquet")
+
+
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[FakeHub]:
     """A dataset of two splits in shards, with pictures in a column, and pictures beside it that are not fetched."""
     folder = tmp_path / "list"
     (folder / "data").mkdir(parents=True)
-    picture = {"bytes": b"\x89PNG", "path": "0.png"}
     for shard, text in enumerate(("a red circle", "a blue star")):
-        table = pa.table({"TEXT": [text], "seed": [shard], "image": [picture], "score": [shard / 2]})
-        pq.write_table(table, folder / "data" / f"train-0000{shard}-of-00002.parquet")
+        write_shard(folder, shard, text)
     pq.write_table(pa.table({"TEXT": ["a pink cross"]}), folder / "data" / "test-00000-of-00001.parquet")
     (folder / "README.md").write_text("# A list\n")
     (folder / "cat.png").write_bytes(b"png")
@@ -68,7 +75,7 @@ def read(hub: FakeHub, tmp_path: Path) -> Read:
     return run
 
 
-def test_a_dataset_is_read_pinned_and_found_in_the_cache(hub: FakeHub, read: Read):
+def test_a_dataset_is_read_pinned_and_found_in_the_cache(hub: FakeHub, read: Read, tmp_path: Path):
     first = read()
     assert first == [
         ["a red circle", "a blue star"],
@@ -80,3 +87,78 @@ def test_a_dataset_is_read_pinned_and_found_in_the_cache(hub: FakeHub, read: Rea
     ]
     assert not [path for _, path, _ in hub.requests if "cat.png" in path]
     assert read(environment={"HF_HUB_OFFLINE": "1"}) == first
+
+    # The branch moves on: who has the commit reads that and asks nobody, who has not reads the new one.
+    hub.commit = "d" * 40
+    write_shard(hub.folder, 0, "a green cross")
+    asked = len(hub.requests)
+    assert read(commit="c" * 40) == first
+    assert len(hub.requests) == asked
+    assert read()[0] == ["a green cross", "a blue star"]
+    assert read(f"{LIST}@main")[4] == "d" * 40
+
+
+CONFIGURATIONS = """---
+configs:
+- config_name: short
+  data_files: [{split: train, path: data/test-*.parquet}]
+- config_name: long
+  data_files: [{split: train, path: data/train-*.parquet}, {split: test, path: data/test-*.parquet}]
+---
+"""
+FORMATS = [
+    pytest.param({"p.csv": "prompt,seed\na,1\n"}, ["a"], id="csv"),
+    pytest.param({"p.jsonl": '{"prompt": "a", "tags": ["x"]}\n'}, ["a"], id="jsonl"),
+    pytest.param({"p.txt": "a\nb\n"}, ["a", "b"], id="txt"),
+]
+
+
+@pytest.mark.slow
+def test_splits_and_configurations_are_chosen_by_name(hub: FakeHub, read: Read):
+    assert read(split="test")[0] == ["a pink cross"]
+    assert read(split="validation") == (
+        f"prompt_file {LIST} has no validation among its splits train, test: set prompt_split=one of them"
+    )
+    (hub.folder / "README.md").write_text(CONFIGURATIONS)
+    hub.commit = "d" * 40
+    assert read() == (
+        f"prompt_file {LIST} has several configurations short, long: set prompt_split=CONFIGURATION/SPLIT"
+    )
+    assert read(split="long/test")[0] == read(split="short/train")[0] == ["a pink cross"]
+    assert read(split="short/")[0] == ["a pink cross"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("files", "texts"), FORMATS)
+def test_datasets_of_text(hub: FakeHub, read: Read, files: dict[str, str], texts: list[str], tmp_path: Path):
+    hub.folder = tmp_path / "text"
+    hub.folder.mkdir()
+    for name, content in files.items():
+        (hub.folder / name).write_text(content)
+    assert read()[0] == texts
+
+
+@pytest.mark.slow
+def test_what_the_hub_refuses_is_said_in_one_sentence(hub: FakeHub, read: Read):
+    gone = (
+        "prompt_file hf://datasets/lab/none is not on the hub, or not for you to see: check the name, or set HF_TOKEN"
+    )
+    assert read("hf://datasets/lab/none") == gone
+    assert read(environment={"HF_HUB_OFFLINE": "1"}) == (
+        f"prompt_file {LIST} is not in the hub's cache, and the hub cannot be reached: run this where it can, once"
+    )
+    hub.gate = (401, "GatedRepo")
+    licence = "has a licence to accept at https://huggingface.co/datasets/lab/list: do so, and set HF_TOKEN"
+    assert read() == f"prompt_file {LIST} {licence}"
+
+
+@pytest.mark.parametrize("location", ["hf://lab/list", "hf://datasets/list", "hf://datasets/lab/list/data", "hf://"])
+def test_what_names_no_dataset_is_refused(location: str):
+    with pytest.raises(BadInput, match=f"^prompt_file {location} names no dataset of the hub: write hf://datasets/OWN"):
+        read_prompts(PromptSource(location))
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(BadInput, match=r"library datasets, which is not installed: run pip install datasets$"):
+        read_prompts(PromptSource(LIST))

@@ -3,7 +3,6 @@
 import gzip
 import json
 import math
-import pickle
 import re
 from datetime import date
 from decimal import Decimal
@@ -449,17 +448,3 @@ def test_numbers_and_dates_of_parquet_are_settings_too(tmp_path: Path):
     }
     table = read(write(tmp_path, "p.parquet", columns))
     assert table.settings == {"guidance_scale": [2.5, None], "id": ["2024-01-01", "2024-01-02"]}
-
-
-# --- handed to worker processes
-
-
-def test_a_table_is_pickled_as_the_place_to_read_it_from(tmp_path: Path):
-    path = write(tmp_path, "p.txt", "\n".join(f"prompt {number}" for number in range(5000)))
-    table = read(path, 4000)
-    data = pickle.dumps(table)
-    assert len(data) < 1000
-    assert pickle.loads(data) == table
-    path.write_text("another\n" * 5000)
-    with pytest.raises(BadInput, match=r"p\.txt was changed since this command began: run the command again"):
-        pickle.loads(data)
