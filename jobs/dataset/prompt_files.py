@@ -132,7 +132,7 @@ def _table(source: PromptSource, rows: Rows, roles: Roles, places: Places, limit
     if not all(texts):
         kept = [index for index, text in enumerate(texts) if text]
         first = next(index for index, text in enumerate(texts) if not text)
-        notes.append(f"{len(texts) - len(kept)} empty prompts are skipped, first: {places.at(first)}")
+        notes.append(f"empty prompts are skipped: {len(texts) - len(kept)} of {len(texts)}, first: {places.at(first)}")
         texts = [texts[index] for index in kept]
         columns = {name: [values[index] for index in kept] for name, values in columns.items()}
         places = places.only(kept)

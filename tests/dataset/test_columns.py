@@ -210,7 +210,7 @@ def test_empty_prompts_are_skipped_where_that_is_said(tmp_path: Path):
     path = write(tmp_path, "p.csv", EMPTY)
     found = read(path, empty="skip")
     assert (found.texts, found.settings, found.metadata) == (["a", "b"], {"seed": [1, 4]}, {"n": ["x", "w"]})
-    assert found.notes == (f"2 empty prompts are skipped, first: {path} line 3",)
+    assert found.notes == (f"empty prompts are skipped: 2 of 4, first: {path} line 3",)
     assert [found.where(0), found.where(1)] == [f"{path} line 2", f"{path} line 5"]
     assert read(path, 1, empty="skip").texts == ["a"]
     with pytest.raises(BadInput, match=r"line 3 has no prompt: .*, or pass over empty ones with empty_prompts=skip"):

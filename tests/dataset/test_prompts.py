@@ -440,6 +440,33 @@ def test_the_error_of_the_page_is_what_is_said(tmp_path: Path, monkeypatch: pyte
     assert f"`error: {caught.value}`" in PAGE
 
 
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+BYTES: list[Any] = [
+    pytest.param(pa.array([b"\xff"]), id="binary"),
+    pytest.param(pa.array([b"\xff"], pa.large_binary()), id="large"),
+    pytest.param(pa.array([b"\xff"], pa.binary(1)), id="fixed-size"),
+    pytest.param(pa.array([b"\xff"], pa.binary_view()), id="view"),
+    pytest.param(pa.array([b"\xff"]).dictionary_encode(), id="dictionary"),
+    pytest.param(pa.array([{"bytes": b"\xff", "path": "x"}], PICTURE), id="picture"),
+    pytest.param(pa.array([[{"bytes": b"\xff", "path": "x"}]], pa.list_(PICTURE)), id="pictures"),
+    pytest.param(pa.array([[("x", b"\xff")]], pa.map_(pa.string(), pa.binary())), id="map"),
+]
+
+
+@pytest.mark.parametrize("column", BYTES)
+def test_a_column_of_bytes_is_dropped_with_a_word(tmp_path: Path, column: Any):
+    path = write(tmp_path, "p.parquet", {"prompt": ["a"], "image": column, "n": [1]})
+    table = read(path)
+    assert (table.texts, table.metadata) == (["a"], {"n": [1]})
+    assert table.notes == (f"{path}: 'image' holds bytes and is dropped",)
+
+
+def test_prompts_of_a_dictionary_and_other_texts_of_arrow(tmp_path: Path):
+    columns = {"prompt": pa.array(["a", "b"]).dictionary_encode(), "n": pa.array(["x", None], pa.large_string())}
+    table = read(write(tmp_path, "p.parquet", columns))
+    assert (table.texts, table.metadata) == (["a", "b"], {"n": ["x", ""]})
+
+
 def test_numbers_and_dates_of_parquet_are_settings_too(tmp_path: Path):
     columns = {
         "prompt": ["a", "b"],
