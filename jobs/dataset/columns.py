@@ -40,12 +40,13 @@ class Roles:
     doubts: tuple[str, ...]
 
 
-def roles_of(names: Sequence[str], source: PromptSource) -> Roles:
+def roles_of(names: Sequence[str], source: PromptSource, header: bool) -> Roles:
     """Decide what each of a file's columns is for.
 
     Args:
         names: the columns, in the order of the file.
         source: what the user said about them.
+        header: whether they are the words of a first line, which may be a prompt itself.
 
     Raises:
         BadInput: the prompt's column is not there or not the only one, or a column may be meant as an option.
@@ -56,7 +57,7 @@ def roles_of(names: Sequence[str], source: PromptSource) -> Roles:
     roles = {**said, **_same_but_for_capitals(names, said)}
     notes = [f"{source.location}: column '{name}' is an index and dropped" for name in index]
     if "prompt" not in roles.values():
-        prompt = _well_known(names, roles, source)
+        prompt = _well_known(names, roles, source, header)
         roles[prompt] = "prompt"
     _refuse_two(roles, source)
     _refuse_near_misses(names, roles, source)
@@ -115,12 +116,12 @@ def _find(names: Sequence[str], key: str, option: str, source: PromptSource) -> 
 
 
 def _same_but_for_capitals(names: Sequence[str], said: dict[str, str]) -> dict[str, str]:
-    found = {name: name.casefold() for name in names if name not in said}
+    found = {name: name.strip().casefold() for name in names if name not in said}
     taken = {"prompt"} if "prompt" in said.values() else set()  # a column of that name is metadata then
     return {name: role for name, role in found.items() if role in {"prompt", *SETTINGS} - taken}
 
 
-def _well_known(names: Sequence[str], roles: dict[str, str], source: PromptSource) -> str:
+def _well_known(names: Sequence[str], roles: dict[str, str], source: PromptSource, header: bool) -> str:
     known = [name for name in names if name not in roles and option_meant(name, misspelt=False) == "prompt"]
     if len(known) == 1:
         return known[0]
@@ -128,7 +129,8 @@ def _well_known(names: Sequence[str], roles: dict[str, str], source: PromptSourc
         problem, columns = "several columns that may hold the prompts", known
     else:
         problem, columns = "no column 'prompt'", list(names)
-    raise BadInput(f"{source.location} has {problem}: set prompt_column to one of {listed(columns)}")
+    mend = "give it a first line that names the columns, or " if header and not known else ""
+    raise BadInput(f"{source.location} has {problem}: {mend}set prompt_column to one of {listed(columns)}")
 
 
 def _refuse_two(roles: dict[str, str], source: PromptSource) -> None:

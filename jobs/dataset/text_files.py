@@ -112,7 +112,7 @@ def _table_rows(path: Path, reader: Any, separator: str) -> Iterator[tuple[int, 
     header = [name.strip() for name in next(filled, [])]
     named = sorted(filter(None, header))
     if twice := next((one for one, other in itertools.pairwise(named) if one == other), None):
-        raise BadInput(f"{path} line 1 names a column twice, '{twice}': give every column its own name")
+        raise BadInput(f"{path} line {reader.line_num} names a column twice, '{twice}': give every column its own name")
     for cells in filled:
         if len(cells) != len(header):
             raise BadInput(

@@ -16,7 +16,7 @@ from jobs.options.fields import Limits
 EXACT = 2**53  # from here on, whole numbers that were floats may be others than were meant
 _INTEGER = re.compile(r"-?(0|[1-9]\d*)")
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
-_INFINITY = re.compile(r"(?i)[-+]?inf(inity)?")
+_FLOAT = re.compile(rf"{_NUMBER.pattern}|[-+]?(?i:inf(inity)?)")
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 _COMMA = re.compile(r"(-?\d+),(\d+)")
 
@@ -100,33 +100,31 @@ def metadata_values(name: str, values: list[Any], places: Places, written: bool)
     """
     if written:
         return _read_cells(name, values, places)
-    if any(isinstance(value, float) and value != value for value in values):
-        values = [None if isinstance(value, float) and value != value else value for value in values]
+    values = [None if value != value else value for value in values]
     kinds = {type(value) for value in values} - {type(None)}
-    if kinds == {int, float}:
-        values = [None if value is None else float(value) for value in values]
-        kinds = {float}
-    if len(kinds) == 1 and kinds <= {int, float, bool}:
+    if kinds == {int, float} or (len(kinds) == 1 and kinds <= {int, float, bool}):
         for index, value in enumerate(values):
             if isinstance(value, float) and math.isinf(value):
-                _refuse_infinity(name, value, places.at(index))
-            if isinstance(value, int) and not -(2**63) <= value < 2**63:
+                raise BadInput(f"{places.at(index)}: {name} is {value}, which JSON cannot hold: give a finite number")
+            if isinstance(value, int) and not _fits(value):
                 raise BadInput(f"{places.at(index)}: {name} does not fit 64 bits: write it as text")
-        return values
+        return [None if value is None else float(value) for value in values] if float in kinds else values
     return [_text(name, value, index, places) for index, value in enumerate(values)]
+
+
+def _fits(number: int) -> bool:
+    return -(2**63) <= number < 2**63
 
 
 def _read_cells(name: str, cells: list[str | None], places: Places) -> list[Any]:
     """Text has no types: a column whose every cell is written as a number, or a gap, is numbers ("007" is none)."""
-    for pattern, kind in ((_INTEGER, int), (_NUMBER, float)):
-        if _are_all(cells, pattern.fullmatch):
-            numbers = [None if is_gap(cell) else kind(cell) for cell in cells]  # type: ignore[arg-type]
-            return metadata_values(name, numbers, places, written=False)
-    if any(cell and _NUMBER.fullmatch(cell) for cell in cells) and _are_all(
-        cells, lambda cell: _NUMBER.fullmatch(cell) or _INFINITY.fullmatch(cell)
-    ):
-        index = next(index for index, cell in enumerate(cells) if cell and _INFINITY.fullmatch(cell))
-        _refuse_infinity(name, cells[index], places.at(index))
+    if _are_all(cells, _INTEGER.fullmatch):
+        whole = [None if cell is None or is_gap(cell) else int(cell) for cell in cells]
+        if all(number is None or _fits(number) for number in whole):  # others are names made of digits
+            return whole
+    elif _are_all(cells, _FLOAT.fullmatch) and any(cell and _NUMBER.fullmatch(cell) for cell in cells):
+        numbers = [None if cell is None or is_gap(cell) else float(cell) for cell in cells]
+        return metadata_values(name, numbers, places, written=False)
     return ["" if cell is None else cell for cell in cells]
 
 
@@ -138,10 +136,6 @@ def _are_all(cells: list[str | None], fits: Callable[[str], Any]) -> bool:
         elif not is_gap(cell):
             return False
     return some
-
-
-def _refuse_infinity(name: str, value: Any, where: str) -> None:
-    raise BadInput(f"{where}: {name} is {value}, which JSON cannot hold: give a finite number")
 
 
 def _text(name: str, value: Any, index: int, places: Places) -> str:

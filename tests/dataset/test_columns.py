@@ -71,6 +71,10 @@ def test_columns_that_are_options(tmp_path: Path, header: str, how: dict[str, An
     assert len(found.settings) + len(found.metadata) == header.count(",")
 
 
+def test_spaces_around_a_name_do_not_matter(tmp_path: Path):
+    assert read(write(tmp_path, "p.jsonl", lines({" prompt": "a", "Seed ": 1}))).settings == {"seed": [1]}
+
+
 def test_an_option_in_other_capitals_is_said(tmp_path: Path):
     found = table(tmp_path, "prompt,Seed,HEIGHT,width")
     assert found.notes == (f"{tmp_path}/p.csv: column 'Seed' sets seed, 'HEIGHT' sets height",)
@@ -134,9 +138,10 @@ REFUSED = [
                  "'caption', 'text'", id="several-prompts"),
     pytest.param("Prompt,PROMPT", {}, " has several columns for prompt, 'Prompt', 'PROMPT': keep one, like "
                  "'columns={PROMPT: metadata}'", id="prompts-in-capitals"),
-    pytest.param("a,b", {}, " has no column 'prompt': set prompt_column to one of 'a', 'b'", id="none"),
-    pytest.param(",".join(f"c{n}" for n in range(40)), {}, " has no column 'prompt': set prompt_column to one of * "
-                 "'c29' and 10 more", id="none-of-many"),
+    pytest.param("a,b", {}, " has no column 'prompt': give it a first line that names the columns, or set "
+                 "prompt_column to one of 'a', 'b'", id="none"),
+    pytest.param(",".join(f"c{n}" for n in range(40)), {}, " has no column 'prompt': *"
+                 ", 'c29' and 10 more", id="none-of-many"),
     pytest.param("prompt,Seed,seed", {}, " has several columns for seed, 'Seed', 'seed': keep one", id="two-seeds"),
     pytest.param("prompt,seed,n", {"columns": {"n": "seed"}}, " has several columns for seed, 'n', 'seed': keep one, "
                  "like 'columns={n: seed, seed: metadata}'", id="mapped-and-there"),

@@ -16,7 +16,7 @@ from jobs.base.errors import BadInput
 from jobs.dataset.prompt_files import read_prompts
 from jobs.dataset.source import PromptSource
 from tests.fake_hub import FakeHub
-from tests.support import PROJECT
+from tests.support import PROJECT, generate
 
 LIST = "hf://datasets/lab/list"
 # Reads a source given as json, and then once more as a worker does, from what the table is pickled as.
@@ -96,6 +96,18 @@ def test_a_dataset_is_read_pinned_and_found_in_the_cache(hub: FakeHub, read: Rea
     assert len(hub.requests) == asked
     assert read()[0] == ["a green cross", "a blue star"]
     assert read(f"{LIST}@main")[4] == "d" * 40
+
+
+@pytest.mark.slow
+def test_a_run_is_made_of_it(hub: FakeHub, tmp_path: Path):
+    settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    done = generate(
+        f"prompt_file={LIST}@main", f"output_base_path={tmp_path}", "num_inference_steps=8", "shard_size=1", **settings
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"note: {LIST}@main: the prompts are its column 'TEXT'\n" in done.stderr
+    made = sorted(path.name for path in (tmp_path / "demo-list" / "data").iterdir())
+    assert made == ["00000.tar", "00001.tar"]
 
 
 CONFIGURATIONS = """---

@@ -72,6 +72,11 @@ CASES = [
         "prompt_file sub names .csv and .txt files: choose one kind, like prompt_file='sub/*.csv'",
         {"sub/a.txt": "a", "sub/b.csv": "prompt"},
     ),
+    Case(
+        "prompts-split",
+        "prompt_split=test",
+        "prompt_split is for datasets of the hub, not for prompt_file p.txt: leave it out",
+    ),
     Case("prompts-glob", "prompt_file=no/*.txt", "prompt_file no/*.txt names no files that *"),
     Case(
         "prompts-hub", "prompt_file=hf://lab", "prompt_file hf://lab names no dataset of the hub: write hf://datasets/*"
@@ -97,7 +102,8 @@ CASES = [
         "csv-no-prompt",
         "c.csv",
         "words,n\na,1\n",
-        "c.csv has no column 'prompt': set prompt_column to one of 'words', 'n'",
+        "c.csv has no column 'prompt': give it a first line that names the columns, or set prompt_column to one of "
+        "'words', 'n'",
     ),
     prompt_file(
         "columns-meant-as-options",
