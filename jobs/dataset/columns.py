@@ -17,7 +17,10 @@ from jobs.options.aliases import SIZES, bare, option_meant
 TARGETS = ("prompt", *SETTINGS, "metadata")
 _INDEX = re.compile(r"|Unnamed: 0(\.\d+)*|__index_level_\d+__")  # of a table that pandas wrote
 # What a run decides for all its samples, so that a column of the name says how somebody else's were made.
-_OF_THE_RUN = ("sampler", "samplername", "samplermethod", "samplertype", "scheduler", "model", "modelname", "modelid")
+_OF_THE_RUN = (
+    *("sampler", "samplername", "samplermethod", "samplertype", "scheduler", "clipskip", "vae", "lora", "loras"),
+    *("model", "modelname", "modelid", "modelhash", "modelversion", "checkpoint"),
+)
 _NAMED = 30  # columns in a message
 
 
@@ -70,7 +73,7 @@ def roles_of(names: Sequence[str], source: PromptSource, header: bool) -> Roles:
     metadata = [name for name in names if roles.get(name, "metadata") == "metadata"]
     others = [name for name in metadata if bare(name) in _OF_THE_RUN and name not in said]
     doubts = (
-        [f"{source.location}: {listed(others)} is kept as metadata only: every sample is made with the run's own"]
+        [f"{source.location}: every sample is made with the run's own, and metadata alone tells of {listed(others)}"]
         if others
         else []
     )

@@ -94,6 +94,6 @@ def _snapshot(source: PromptSource) -> Path:
         reason = "is no name of the hub: write hf://datasets/OWNER/NAME"
     except LocalEntryNotFoundError:
         reason = "is not in the hub's cache, and the hub cannot be reached: run this where it can, once"
-    except HfHubHTTPError as error:
-        reason = f"was refused by the hub ({first_line(error)}): run the command again later"
+    except (HfHubHTTPError, OSError) as error:
+        reason = f"did not come from the hub ({first_line(error)}): run the same command again, which goes on"
     raise BadInput(f"prompt_file {source.location} {reason}")

@@ -20,7 +20,7 @@ def table_of(source: PromptSource, rows: Rows, roles: Roles, places: Places, lim
     """
     notes, doubts = [*rows.notes, *roles.notes], [*roles.doubts]
     if rows.dropped:
-        notes.append(f"{source.location}: {listed(rows.dropped)} holds bytes and is dropped")
+        notes.append(f"{source.location}: what holds bytes is dropped: {listed(rows.dropped)}")
     columns = dict(rows.columns)
     texts = _texts(columns.pop(roles.prompt), places, source, roles.prompt)
     if not all(texts):

@@ -69,13 +69,7 @@ def read_csv(path: Path, data: bytes) -> Rows:
         BadInput: it is not such a table; names the line.
     """
     data = utf8(path, data)
-    header = next((line for line in lines_of(data) if line.strip()), "")
-
-    def fit(separator: str) -> tuple[bool, int]:
-        cells = _cells(header, separator)
-        return _names_prompt(cells), len(cells)
-
-    separator = max(SEPARATORS, key=fit)
+    separator, _ = _separator(data)
     notes = () if separator == "," else (f"{path} is read with {SEPARATORS[separator]} between its cells",)
     return _read_table(path, data, separator, notes)
 
@@ -86,11 +80,18 @@ def read_tsv(path: Path, data: bytes) -> Rows:
     Raises:
         BadInput: it is not such a table; names the line.
     """
-    return _read_table(path, utf8(path, data), "\t")
+    data = utf8(path, data)
+    separator, cells = _separator(data)
+    if separator != "\t" and len(cells) > 1 and _names_prompt(cells):
+        raise BadInput(f"{path} is a table with {SEPARATORS[separator]} between its cells: rename it to .csv")
+    return _read_table(path, data, "\t")
 
 
-def _cells(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
+def _separator(data: bytes) -> tuple[str, list[str]]:
+    """Return what separates cells, and those of the first line."""
+    line = next((line for line in lines_of(data) if line.strip()), "")
+    headers = {separator: next(csv.reader([line], delimiter=separator), []) for separator in SEPARATORS}
+    return max(headers.items(), key=lambda item: (_names_prompt(item[1]), len(item[1])))
 
 
 def _read_table(path: Path, data: bytes, separator: str, notes: tuple[str, ...] = ()) -> Rows:

@@ -176,12 +176,12 @@ def test_the_index_of_pandas_is_dropped_with_a_word(tmp_path: Path, name: str):
     assert found.notes == (f"{tmp_path}/p.csv: column '{name}' is an index and dropped",)
 
 
-@pytest.mark.parametrize("name", ["sampler", "Scheduler", "sampler_name", "model", "model_name"])
+@pytest.mark.parametrize("name", ["sampler", "Scheduler", "sampler_name", "model", "Model hash", "clip_skip"])
 def test_what_the_run_decides_is_metadata_with_a_word(tmp_path: Path, name: str):
     found = table(tmp_path, f"prompt,{name}", "a,DDIM")
     assert found.metadata == {name: ["DDIM"]}
-    kept = f"'{name}' is kept as metadata only: every sample is made with the run's own"
-    assert found.doubts == (f"{tmp_path}/p.csv: {kept}",)
+    doubt = f"every sample is made with the run's own, and metadata alone tells of '{name}'"
+    assert found.doubts == (f"{tmp_path}/p.csv: {doubt}",)
     assert table(tmp_path, f"prompt,{name}", "a,DDIM", columns={name: "metadata"}).doubts == ()
 
 

@@ -81,7 +81,7 @@ def test_a_dataset_is_read_pinned_and_found_in_the_cache(hub: FakeHub, read: Rea
         ["a red circle", "a blue star"],
         {"seed": [0, 1]},
         {"score": [0.0, 0.5]},
-        [f"{LIST}: the prompts are its column 'TEXT'", f"{LIST}: 'image' holds bytes and is dropped"],
+        [f"{LIST}: the prompts are its column 'TEXT'", f"{LIST}: what holds bytes is dropped: 'image'"],
         "c" * 40,
         f"{LIST} row 1",
     ]

@@ -347,6 +347,7 @@ ERRORS = [
     pytest.param("p.csv", 'prompt,height\na,"64,0"\n', " line 2: height must be a whole", id="comma-among-commas"),
     pytest.param("p.tsv", "prompt\tn\na\n", " line 2 has 1 cells where the header has 2: quote *tab", id="tsv-short"),
     pytest.param("p.tsv", 'prompt\tn\na 6"\t1\n"b\n', " line 3 has 1 cells where the", id="tsv-short-quotes"),
+    pytest.param("p.tsv", "prompt,seed\na,1\n", " is a table with a comma *: rename it to .csv", id="csv-as-tsv"),
     pytest.param("p.txt", "Prompt\tNote\na\t\n", " is a table with a tab *: rename it to .tsv", id="tsv-as-txt"),
     pytest.param("p.txt", 'Prompts,Category\n"a, b",c\n', " is a table with a comma *", id="csv-as-txt"),
     pytest.param("p.txt", "prompt\na\n", " line 1 is 'prompt', the header of a column: remove it", id="column-as-txt"),
@@ -460,7 +461,7 @@ def test_a_column_of_bytes_is_dropped_with_a_word(tmp_path: Path, column: Any):
     path = write(tmp_path, "p.parquet", {"prompt": ["a"], "image": column, "n": [1]})
     table = read(path)
     assert (table.texts, table.metadata) == (["a"], {"n": [1]})
-    assert table.notes == (f"{path}: 'image' holds bytes and is dropped",)
+    assert table.notes == (f"{path}: what holds bytes is dropped: 'image'",)
 
 
 def test_prompts_of_a_dictionary_and_other_texts_of_arrow(tmp_path: Path):

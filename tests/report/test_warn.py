@@ -21,6 +21,6 @@ def test_how_the_prompts_were_read_is_said_a_line_each(
         "note: p.csv: the prompts are its column 'Prompts'",
         "note: p.csv: column 'Seed' sets seed",
         "note: empty prompts are skipped: 1 of 3, first: p.csv line 3",
-        "warning: p.csv: 'sampler' is kept as metadata only: every sample is made with the run's own",
+        "warning: p.csv: every sample is made with the run's own, and metadata alone tells of 'sampler'",
         "warning: metadata has no value for some prompts and is null there: 'score' of 1, first: p.csv line 4",
     ]
