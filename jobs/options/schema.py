@@ -118,9 +118,16 @@ class Options(SampleOptions):
 
     prompt_file: str = option(
         "prompts/shapes.txt",
-        "a .txt (one prompt a line), .jsonl, .csv or .parquet file; columns set options for one prompt",
+        "a .txt (one prompt a line), .jsonl, .json, .csv, .tsv or .parquet file, also .gz; a folder or glob of these; "
+        "or hf://datasets/OWNER/NAME; columns set options for one prompt",
         short=True,
     )  # fmt: skip
+    prompt_column: str | None = option(None, "the column that holds the prompts; null: found by its name")
+    prompt_split: str | None = option(None, "the split of a dataset of the hub; null: train, or the only one")
+    columns: dict[str, Any] | None = option(
+        None, "what columns are taken for: {steps: num_inference_steps, size: metadata}; prompt, id, or metadata"
+    )
+    empty_prompts: str = option("error", "what becomes of empty prompts", choices=("error", "skip"))
     total_prompt_num: int | None = option(None, "take only the first so many prompts", least=1, short=True)
     samples_per_prompt: int = option(
         1, "samples of each prompt, each with its own seed", least=1, most=9999, short=True
@@ -180,7 +187,9 @@ def config_schema(group: type) -> type:
         if is_dataclass(kind):
             kind = config_schema(kind)  # type: ignore[arg-type]
             made.append((one.name, kind, field(default_factory=kind)))
-        elif one.default is None and kind is not Any:
+        elif one.default is None and kind in (Any, dict[str, Any] | None):
+            made.append((one.name, Any, field(default=None)))  # a typed mapping would refuse keys that it does not have
+        elif one.default is None:
             made.append((one.name, kind | None, field(default=None)))
         else:
             made.append((one.name, kind, field(default=one.default, default_factory=one.default_factory)))

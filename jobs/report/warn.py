@@ -11,8 +11,11 @@ SHOWN = 10  # words in a warning
 
 
 def warn(run: Run) -> None:
-    """Print the warnings there are, a line each, to standard error."""
-    for warning in (unknown_words(run), unused_calibration(run), foreign_calibration(run)):
+    """Print what there is to know of how the prompts were read, and the warnings, a line each, to standard error."""
+    table = run.layout.table
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for warning in (*table.doubts, unknown_words(run), unused_calibration(run), foreign_calibration(run)):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 

@@ -60,15 +60,35 @@ CASES = [
         r"prompt_file=my\sown.txt",
         "prompt_file my own.txt does not exist: give the path of a prompt *",
     ),
-    Case("prompts-directory", "prompt_file=.", "prompt_file . is a directory: give the path of a file in it"),
+    Case(
+        "prompts-directory",
+        "prompt_file=sub",
+        "prompt_file sub names no files that end in one of .txt, *: give others",
+        {"sub/cat.png": b"png", "sub/.hidden.txt": "a"},
+    ),
+    Case(
+        "prompts-mixed",
+        "prompt_file=sub",
+        "prompt_file sub names .csv and .txt files: choose one kind, like prompt_file='sub/*.csv'",
+        {"sub/a.txt": "a", "sub/b.csv": "prompt"},
+    ),
+    Case(
+        "prompts-split",
+        "prompt_split=test",
+        "prompt_split is for datasets of the hub, not for prompt_file p.txt: leave it out",
+    ),
+    Case("prompts-glob", "prompt_file=no/*.txt", "prompt_file no/*.txt names no files that *"),
+    Case(
+        "prompts-hub", "prompt_file=hf://lab", "prompt_file hf://lab names no dataset of the hub: write hf://datasets/*"
+    ),
     Case("prompts-null", "prompt_file=null", "prompt_file must be text, not null"),
     Case("prompts-list", "prompt_file=[a.txt]", "prompt_file must be text, not [a.txt]"),
     prompt_file(
-        "extension", "p.tsv", "a", "prompt_file p.tsv must end in one of .txt, .jsonl, .csv, .parquet: rename or *"
+        "extension", "p.xlsx", "a", "prompt_file p.xlsx must end in one of .txt, .jsonl, .json, .csv, .tsv, .parquet, *"
     ),
     prompt_file("empty", "e.txt", "", "prompt_file e.txt holds no prompts: write at least one into it"),
     prompt_file("blank", "b.txt", "\n \n", "prompt_file b.txt holds no prompts: write at least one into it"),
-    prompt_file("not-utf-8", "l.txt", b"a\nb\xe9\n", "l.txt line 2 is not UTF-8: save the prompt file as UTF-8"),
+    prompt_file("not-utf-8", "l.txt", b"a\nb\xe9\n", "l.txt line 2 is not UTF-8 (byte 0xe9): save the prompt file *"),
     prompt_file("corrupt-parquet", "c.parquet", b"PAR1", "c.parquet is not a readable parquet file: write it again"),
     # --- what it holds
     prompt_file(
@@ -77,12 +97,49 @@ CASES = [
         '{"prompt": "a"}\n{"prompt": }\n',
         "j.jsonl line 2 is not valid JSON (Expecting value at column 12): write one object a line",
     ),
-    prompt_file("not-object", "j.jsonl", '["a"]', 'j.jsonl line 1 is not an object: write {"prompt": "..."}'),
+    prompt_file("not-object", "j.jsonl", '"a"', 'j.jsonl line 1 is not an object: write {"prompt": "..."}'),
     prompt_file(
         "csv-no-prompt",
         "c.csv",
-        "text\na\n",
-        "c.csv line 1 has no column 'prompt': the first line must name the columns",
+        "words,n\na,1\n",
+        "c.csv has no column 'prompt': give it a first line that names the columns, or set prompt_column to one of "
+        "'words', 'n'",
+    ),
+    prompt_file(
+        "columns-meant-as-options",
+        "c.csv",
+        "prompt,steps,cfg,seed,size,negative\na,20,7.5,1,64x64,blurry\n",
+        "c.csv has columns that may be meant as options, 'steps', 'cfg', 'size', 'negative': say what they are, like "
+        "'columns={steps: num_inference_steps, cfg: guidance_scale, size: metadata, negative: negative_prompt}'",
+    ),
+    prompt_file(
+        "columns-unknown",
+        "c.csv",
+        "prompt,cfg\na,1\n",
+        "columns: c.csv has no column 'step': choose one of 'prompt', 'cfg'",
+        "columns={step:metadata}",
+    ),
+    Case("columns-text", "columns=steps", "columns must be a mapping like {name: value}, not 'steps'"),
+    prompt_file(
+        "columns-target",
+        "c.csv",
+        "prompt,cfg\na,1\n",
+        "columns: 'cfg' cannot be taken for 'scale': choose one of prompt, seed, *, id, metadata",
+        "columns={cfg:scale}",
+    ),
+    prompt_file(
+        "prompt-column-unknown",
+        "c.csv",
+        "prompt,cfg\na,1\n",
+        "prompt_column: c.csv has no column 'text': choose one of 'prompt', 'cfg'",
+        "prompt_column=text",
+    ),
+    prompt_file(
+        "empty-prompt",
+        "c.csv",
+        "prompt,n\n,1\n",
+        "c.csv line 2 has no prompt: write a text into its column 'prompt', or pass over empty ones with "
+        "empty_prompts=skip",
     ),
     prompt_file(
         "csv-ragged",
@@ -100,10 +157,13 @@ CASES = [
         "ids",
         "c.csv",
         "prompt,id\na,x\nb,x\n",
-        "c.csv line 3 repeats the id 'x' of line 2: ids must be unique",
+        "c.csv line 3 repeats the id 'x' of c.csv line 2: ids must be unique; *",
     ),
     prompt_file(
-        "no-id", "c.csv", "prompt,id\na,\n", "c.csv line 2 has no id: give every prompt one, or remove the column"
+        "no-id",
+        "c.csv",
+        "prompt,id\na,\n",
+        "c.csv line 2 has no id: give every prompt one, *",
     ),
     prompt_file(
         "own-seed",
@@ -127,13 +187,7 @@ CASES = [
         "null-prompt",
         "n.parquet",
         {"prompt": ["a", None]},
-        "n.parquet row 2 has no prompt: write a text into its column 'prompt'",
-    ),
-    prompt_file(
-        "metadata-gap",
-        "m.jsonl",
-        '{"prompt": "a", "score": 1}\n{"prompt": "b"}\n',
-        "m.jsonl line 2 has no 'score': give every prompt one, or make the column text",
+        "n.parquet row 2 has no prompt: write a text into its column 'prompt', or pass over *",
     ),
     prompt_file(
         "negative",
