@@ -62,7 +62,7 @@ CASES = [
     ),
     Case("prompts-directory", "prompt_file=.", "prompt_file . is a directory: give the path of a file in it"),
     Case("prompts-null", "prompt_file=null", "prompt_file must be text, not null"),
-    Case("prompts-list", "prompt_file=[a.txt]", "prompt_file must be text, not [a.txt]"),
+    Case("prompts-brackets", "prompt_file=[a].txt", "prompt_file [a].txt does not exist: *"),
     prompt_file(
         "extension", "p.tsv", "a", "prompt_file p.tsv must end in one of .txt, .jsonl, .csv, .parquet: rename or *"
     ),
@@ -420,13 +420,13 @@ CASES = [
     Case("history-device", "algo.history_device=disk", "algo.history_device must be *cpu*"),
     whole("crf", "video_crf=52", "from 0 to 51"),
     Case("dry-run", "dry_run=perhaps", "dry_run must be true or false, not 'perhaps'"),
-    Case("option", "promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file?"),
-    Case("option-group", "force_last=2", "there is no option 'force_last': did you mean algo.force_last?"),
+    Case("option", "promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file=a.txt?"),
+    Case("option-group", "force_last=2", "there is no option 'force_last': did you mean algo.force_last=2?"),
     Case("option-far", "colour=red", "there is no option 'colour': python -m jobs.generate --help lists the options"),
-    Case("option-added", "+sead=1", "there is no option 'sead': did you mean seed?"),
-    Case("option-algo", "+algo.wndow_size=1", "there is no option 'algo.wndow_size': did you mean window_size?"),
-    Case("option-model", "+model.shceduler=x", "there is no option 'model.shceduler': did you mean model.scheduler?"),
-    Case("option-m", "-m promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file?"),
+    Case("option-added", "+sead=1", "there is no option 'sead': did you mean seed=1?"),
+    Case("option-algo", "+algo.wndow_size=1", "there is no option 'algo.wndow_size': did you mean window_size=1?"),
+    Case("option-model", "+model.shceduler=x", "there is no option 'model.shceduler': did you mean model.scheduler=x?"),
+    Case("option-m", "-m promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file=a.txt?"),
     Case(
         "option-of-the-pipeline",
         "model.scheduler_args.shift=3",
@@ -454,7 +454,7 @@ CASES = [
         "flag", "--seed 1", "--seed is not a flag: options are written option=value, and python -m * --help lists them"
     ),
     Case("flag-value", "--config-dir", "argument --config-dir/-cd: expected one argument"),
-    Case("bracket", "exp_name=a(b", "'exp_name=a(b' cannot be read: put a value that holds commas, brackets, *"),
+    Case("bracket", "seed=a(b", "'seed=a(b' cannot be read from its character 7 on, '(': put a value that holds *"),
     Case(
         "sweep-without-m",
         "seed=1,2",
@@ -488,8 +488,15 @@ CASES = [
         "seed must be a whole number from 0 to 2^63 - 1, not -2",
     ),
     Case(
+        "sweep-text",
+        r"-m negative_prompt=blurry,\slow",
+        "negative_prompt holds a comma, which -m could take either way: "
+        "write 'negative_prompt=\"blurry, low\"' for one text, or 'negative_prompt=choice(blurry, low)' for *",
+    ),
+    Case("choice-without-m", "exp_name=choice(a,b)", "exp_name='a','b' names several values for exp_name: give one, *"),
+    Case(
         "sweep-name",
-        "-m exp_name=a,b",
+        "-m exp_name=choice(a,b)",
         "exp_name cannot be swept, because -m names the run of each combination itself: give one value",
     ),
     Case(
