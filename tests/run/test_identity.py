@@ -84,8 +84,8 @@ CHANGES = [
     pytest.param(["image_quality=90"], ["image_quality was 95, is 90"], id="quality"),
     pytest.param(["model.dtype=bfloat16"], ["model.dtype was float32, is bfloat16"], id="dtype"),
     pytest.param(
-        ["model.scheduler=FlowMatchHeunDiscreteScheduler"],
-        ["model.scheduler was null, is FlowMatchHeunDiscreteScheduler"],
+        ["model.scheduler=UniPCMultistepScheduler"],
+        ["model.scheduler was null, is UniPCMultistepScheduler"],
         id="scheduler",
     ),
     pytest.param(["model.call.max_sequence_length=8"], ["model.call.max_sequence_length was 16, is 8"], id="call"),
