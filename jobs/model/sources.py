@@ -25,6 +25,12 @@ def ancestry(name: str) -> tuple[str, ...]:
     return (name, *(other for base in bases for other in ancestry(base)))
 
 
+def defines(name: str, function: str) -> bool:
+    """Return whether the module of a class has a function of that name."""
+    found = _find(name)
+    return found is not None and any(isinstance(one, ast.FunctionDef) and one.name == function for one in found[1].body)
+
+
 @cache
 def parameters_of(name: str, method: str) -> Mapping[str, Any] | None:
     """Return what a method of a class takes, its own or an ancestor's; None where that cannot be told.

@@ -121,6 +121,10 @@ class Options(SampleOptions):
         "a .txt (one prompt a line), .jsonl, .csv or .parquet file; columns set options for one prompt",
         short=True,
     )  # fmt: skip
+    long_prompts: str = option(
+        "warn", "about prompts that are longer than any text encoder reads: warn, or error: refuse them",
+        choices=("warn", "error"),
+    )  # fmt: skip
     total_prompt_num: int | None = option(None, "take only the first so many prompts", least=1, short=True)
     samples_per_prompt: int = option(
         1, "samples of each prompt, each with its own seed", least=1, most=9999, short=True

@@ -5,14 +5,21 @@ import sys
 from itertools import chain
 
 from jobs.model.checkpoint import EMBEDDED
+from jobs.report.foreign_syntax import foreign_syntax
+from jobs.report.long_prompts import long_prompts
 from jobs.run.run import Run
 
 SHOWN = 10  # words in a warning
 
 
 def warn(run: Run) -> None:
-    """Print the warnings there are, a line each, to standard error."""
-    for warning in (unknown_words(run), unused_calibration(run), foreign_calibration(run)):
+    """Print the warnings there are, a line each, to standard error.
+
+    Raises:
+        BadInput: of long_prompts=error.
+    """
+    about_prompts = (long_prompts(run), foreign_syntax(run.layout.table), unknown_words(run))
+    for warning in (*about_prompts, unused_calibration(run), foreign_calibration(run)):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 
