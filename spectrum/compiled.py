@@ -1,9 +1,12 @@
 """How torch marks a module that it compiled as a whole: no public attribute or function tells."""
 
-from torch import nn
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
-def is_compiled(module: nn.Module) -> bool:
+def is_compiled(module: "nn.Module") -> bool:
     """Return whether calls of the module run compiled code, in which hooks and emptied stacks are not heard.
 
     Blocks that were compiled one by one (`compile_repeated_blocks`) do not count.

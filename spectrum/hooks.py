@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from spectrum.denoisers import DenoiserSpec, empty_stacks, heads_of
+from spectrum.denoisers import DenoiserSpec
 from spectrum.errors import SpectrumError
+from spectrum.stacks import empty_stacks, heads_of
 from spectrum.trajectory import Statistics, Trajectory
 
 

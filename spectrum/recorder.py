@@ -18,9 +18,10 @@ from torch import nn
 
 from spectrum.calibration import Calibration
 from spectrum.clock import Clock
-from spectrum.denoisers import denoisers_of, heads_of, spec_of
+from spectrum.denoisers import denoisers_of, spec_of
 from spectrum.errors import SpectrumError
 from spectrum.hooks import is_hooked
+from spectrum.stacks import heads_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -128,6 +128,10 @@ class Options(SampleOptions):
         None, "what columns are taken for: {steps: num_inference_steps, size: metadata}; prompt, id, or metadata"
     )
     empty_prompts: str = option("error", "what becomes of empty prompts", choices=("error", "skip"))
+    long_prompts: str = option(
+        "warn", "about prompts that are longer than any text encoder reads: warn, or error: refuse them",
+        choices=("warn", "error"),
+    )  # fmt: skip
     total_prompt_num: int | None = option(None, "take only the first so many prompts", least=1, short=True)
     samples_per_prompt: int = option(
         1, "samples of each prompt, each with its own seed", least=1, most=9999, short=True
@@ -136,7 +140,9 @@ class Options(SampleOptions):
 
     output_base_path: str = option("outputs", "the run's directory is output_base_path/exp_name", short=True)
     exp_name: str | None = option(None, "the run's name; null: MODEL-PROMPTFILE", short=True)
-    key_prefix: str | None = option(None, "what every key begins with: letters, digits, - and _; for merging runs")
+    key_prefix: str | None = option(
+        None, "what every key begins with: letters, digits, hyphens, underscores; for merging runs"
+    )
     shard_size: int = option(16, "samples in a tar", least=1, short=True)
     batch_size: int = option(None, "samples in one pipeline call", least=1, short=True)
     image_format: str = option("png", "file format of images", choices=IMAGE_FORMATS)

@@ -16,6 +16,7 @@ from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
 from jobs.model.forecast import resolve_forecast
+from jobs.model.preflight import check_pipeline
 from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
 from jobs.options.fields import check_group
@@ -45,6 +46,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
     if record and not checkpoint.local:
         checkpoint = _pinned(options, checkpoint, record)
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
+    check_pipeline(options, checkpoint.folder)
     forecast = resolve_forecast(options, checkpoint)
     table = read_prompts(_pinned_source(options, record), options.total_prompt_num)
     check_table(table, options)

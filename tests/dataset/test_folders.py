@@ -75,8 +75,8 @@ def test_an_empty_caption_is_an_empty_prompt(tmp_path: Path):
 
 
 REFUSED: list[Any] = [
-    pytest.param({}, "", "prompt_file {} names no files that end in one of .txt, .jsonl, .json", id="empty"),
-    pytest.param({"a.md": "a"}, "*", "prompt_file {}/* names no files that end", id="nothing-known"),
+    pytest.param({}, "", "prompt_file {} leads to no file that ends in one of .txt, .jsonl, .json", id="empty"),
+    pytest.param({"a.md": "a"}, "*", "prompt_file {}/* leads to no file that ends", id="nothing-known"),
     pytest.param({}, "none", "prompt_file {}/none does not exist: give the path", id="no-such-folder"),
     pytest.param(
         {"a.txt": "a", "b.csv": "prompt"}, "",

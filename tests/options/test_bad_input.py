@@ -63,7 +63,7 @@ CASES = [
     Case(
         "prompts-directory",
         "prompt_file=sub",
-        "prompt_file sub names no files that end in one of .txt, *: give others",
+        "prompt_file sub leads to no file that ends in one of .txt, *: check the path",
         {"sub/cat.png": b"png", "sub/.hidden.txt": "a"},
     ),
     Case(
@@ -82,7 +82,7 @@ CASES = [
         "prompts-hub", "prompt_file=hf://lab", "prompt_file hf://lab names no dataset of the hub: write hf://datasets/*"
     ),
     Case("prompts-null", "prompt_file=null", "prompt_file must be text, not null"),
-    Case("prompts-list", "prompt_file=[a.txt]", "prompt_file must be text, not [a.txt]"),
+    Case("prompts-brackets", "prompt_file=[a].txt", "prompt_file [a].txt leads to no file *"),
     prompt_file(
         "extension", "p.xlsx", "a", "prompt_file p.xlsx must end in one of .txt, .jsonl, .json, .csv, .tsv, .parquet, *"
     ),
@@ -193,7 +193,8 @@ CASES = [
         "negative",
         "c.csv",
         "prompt,negative_prompt\na,b\n",
-        "c.csv has negative prompts, which model demo does not support: remove the column",
+        "c.csv has negative prompts, which model demo does not support: "
+        "remove the column, or keep it as columns={negative_prompt: metadata}",
         "model.negative_prompts=false",
     ),
     # --- numbers
@@ -414,7 +415,8 @@ CASES = [
         "negative-in-file",
         "j.jsonl",
         '{"prompt": "a", "negative_prompt": "b"}',
-        "j.jsonl has negative prompts, which model hunyuan does not support: remove the column",
+        "j.jsonl has negative prompts, which model hunyuan does not support: "
+        "remove the column, or keep it as columns={negative_prompt: metadata}",
         "model=hunyuan",
     ),
     Case(
@@ -477,13 +479,13 @@ CASES = [
     Case("mark", "mark=yes_please", "mark must be true or false, not 'yes_please'"),
     Case("parameters", "parameters=all", "parameters must be true or false, not 'all'"),
     Case("dry-run", "dry_run=perhaps", "dry_run must be true or false, not 'perhaps'"),
-    Case("option", "promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file?"),
-    Case("option-group", "force_last=2", "there is no option 'force_last': did you mean algo.force_last?"),
+    Case("option", "promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file=a.txt?"),
+    Case("option-group", "force_last=2", "there is no option 'force_last': did you mean algo.force_last=2?"),
     Case("option-far", "colour=red", "there is no option 'colour': python -m jobs.generate --help lists the options"),
-    Case("option-added", "+sead=1", "there is no option 'sead': did you mean seed?"),
-    Case("option-algo", "+algo.wndow_size=1", "there is no option 'algo.wndow_size': did you mean window_size?"),
-    Case("option-model", "+model.shceduler=x", "there is no option 'model.shceduler': did you mean model.scheduler?"),
-    Case("option-m", "-m promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file?"),
+    Case("option-added", "+sead=1", "there is no option 'sead': did you mean seed=1?"),
+    Case("option-algo", "+algo.wndow_size=1", "there is no option 'algo.wndow_size': did you mean window_size=1?"),
+    Case("option-model", "+model.shceduler=x", "there is no option 'model.shceduler': did you mean model.scheduler=x?"),
+    Case("option-m", "-m promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file=a.txt?"),
     Case(
         "option-of-the-pipeline",
         "model.scheduler_args.shift=3",
@@ -511,7 +513,7 @@ CASES = [
         "flag", "--seed 1", "--seed is not a flag: options are written option=value, and python -m * --help lists them"
     ),
     Case("flag-value", "--config-dir", "argument --config-dir/-cd: expected one argument"),
-    Case("bracket", "exp_name=a(b", "'exp_name=a(b' cannot be read: put a value that holds commas, brackets, *"),
+    Case("bracket", "seed=a(b", "'seed=a(b' cannot be read from its character 7 on, '(': put a value that holds *"),
     Case(
         "sweep-without-m",
         "seed=1,2",
@@ -545,8 +547,15 @@ CASES = [
         "seed must be a whole number from 0 to 2^32 - 1, not -2",
     ),
     Case(
+        "sweep-text",
+        r"-m negative_prompt=blurry,\slow",
+        "negative_prompt holds a comma, which -m could take either way: "
+        "write 'negative_prompt=\"blurry, low\"' for one text, or 'negative_prompt=choice(blurry, low)' for *",
+    ),
+    Case("choice-without-m", "exp_name=choice(a,b)", "exp_name='a','b' names several values for exp_name: give one, *"),
+    Case(
         "sweep-name",
-        "-m exp_name=a,b",
+        "-m exp_name=choice(a,b)",
         "exp_name cannot be swept, because -m names the run of each combination itself: give one value",
     ),
     Case(
