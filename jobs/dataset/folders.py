@@ -41,10 +41,10 @@ def find_files(location: str) -> list[Path]:
         raise BadInput(f"prompt_file {path} does not exist: give the path of a prompt file")
     files = sorted(one for one in found if format_of(one) and one.is_file())
     if not files:
-        raise BadInput(f"prompt_file {path} names no files that end in one of {', '.join(FORMATS)}: give others")
+        raise BadInput(f"prompt_file {path} names no files that end in one of {', '.join(FORMATS)}: name others")
     formats = sorted({format_of(one) for one in files})
     if len(formats) > 1:
-        example = path / f"*{formats[0]}" if path.is_dir() else f"...{formats[0]}"
+        example = (path if path.is_dir() else path.parent) / f"*{formats[0]}"
         raise BadInput(
             f"prompt_file {path} names {' and '.join(formats)} files: choose one kind, like prompt_file='{example}'"
         )

@@ -12,14 +12,14 @@ from jobs.options.aliases import option_meant
 _SHAPES = 'write a list of objects, like [{"prompt": "..."}]'
 
 
-def read_jsonl(path: Path, data: bytes) -> Rows:
+def read_jsonl(path: Path) -> Rows:
     """Read an object a line; blank lines are passed over.
 
     Raises:
         BadInput: a line is none; names it.
     """
     rows = RowCollector()
-    for number, line in enumerate(lines_of(utf8(path, data)), 1):
+    for number, line in enumerate(lines_of(utf8(path)), 1):
         if not line.strip():
             continue
         where = f"{path} line {number}"
@@ -32,7 +32,7 @@ def read_jsonl(path: Path, data: bytes) -> Rows:
     return Rows(rows.columns, rows.numbers)
 
 
-def read_json(path: Path, data: bytes) -> Rows:
+def read_json(path: Path) -> Rows:
     """Read one value: a list of objects or of texts, an object of either, or an object with such a list in it.
 
     The keys of an object of objects or texts become ids where the objects have none. Captions of COCO are the list
@@ -41,7 +41,7 @@ def read_json(path: Path, data: bytes) -> Rows:
     Raises:
         BadInput: it is of another shape; says which there are.
     """
-    text = utf8(path, data).decode("utf-8-sig")
+    text = utf8(path).decode("utf-8-sig")
     if not text.strip():
         return Rows({}, [])
     value = _parse(str(path), text, "JSON lines go into a .jsonl")

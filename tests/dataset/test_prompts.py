@@ -383,6 +383,12 @@ def test_a_mistake_is_one_sentence_with_its_line(tmp_path: Path, name: str, cont
     assert ": " in sentence, "says what is wrong, but not what to do"
 
 
+def test_a_packed_parquet_file_is_read(tmp_path: Path):
+    path = write(tmp_path, "p.parquet", {"prompt": ["a"]})
+    packed = write(tmp_path, "q.parquet.gz", path.read_bytes())
+    assert read(packed).texts == ["a"]
+
+
 def test_what_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(BadInput, match=r"^prompt_file .*/none\.txt does not exist: give"):
         read(tmp_path / "none.txt")

@@ -63,7 +63,7 @@ CASES = [
     Case(
         "prompts-directory",
         "prompt_file=sub",
-        "prompt_file sub names no files that end in one of .txt, *: give others",
+        "prompt_file sub names no files that end in one of .txt, *: name others",
         {"sub/cat.png": b"png", "sub/.hidden.txt": "a"},
     ),
     Case(
