@@ -292,6 +292,7 @@ ERRORS = [
     pytest.param("p.txt", "a\nb\n\0\n", " line 3 holds a zero byte", id="zero-byte"),
     pytest.param("p.jsonl", "\n{prompt}", " line 2 is not valid JSON (Expecting property name", id="bad-json"),
     pytest.param("p.jsonl", '{"prompt": "a", "n": -Infinity}', " line 1 is not valid JSON (-Infinity", id="infinity"),
+    pytest.param("p.jsonl", '{"prompt":\n{}', " line 1 is not valid JSON (Expecting value at column 11)", id="cut"),
     pytest.param("p.jsonl", '["a"]', " line 1 is a list: rename the file to .json", id="json-named-jsonl"),
     pytest.param("p.jsonl", r'{"prompt": "\ud83d"}', " line 1 is not valid JSON (surrogates", id="half-a-surrogate"),
     pytest.param("p.jsonl", "[" * 10**5, " line 1 is not valid JSON (maximum recursion", id="deep-json"),
