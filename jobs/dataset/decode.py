@@ -32,12 +32,13 @@ def unpacked(path: Path) -> bytes:
         raise BadInput(f"{path} cannot be unpacked ({error}): compress it again, or give it unpacked") from None
 
 
-def utf8(path: Path, data: bytes) -> bytes:
+def utf8(path: Path) -> bytes:
     """Return the text in a file as UTF-8: it is that, or UTF-16 or UTF-32 with a byte-order mark.
 
     Raises:
-        BadInput: it is neither; names the line and the byte.
+        BadInput: it is neither, which names the line and the byte; or it cannot be read.
     """
+    data = unpacked(path)
     width = next((width for mark, width in _WIDE.items() if data.startswith(mark)), None)
     if width:
         try:

@@ -44,7 +44,7 @@ def find_files(location: str) -> list[Path]:
         raise BadInput(f"prompt_file {path} leads to no file that ends in one of {', '.join(FORMATS)}: check the path")
     formats = sorted({format_of(one) for one in files})
     if len(formats) > 1:
-        example = path / f"*{formats[0]}" if path.is_dir() else f"...{formats[0]}"
+        example = (path if path.is_dir() else path.parent) / f"*{formats[0]}"
         raise BadInput(
             f"prompt_file {path} names {' and '.join(formats)} files: choose one kind, like prompt_file='{example}'"
         )

@@ -12,27 +12,31 @@ from jobs.options.aliases import option_meant
 _SHAPES = 'write a list of objects, like [{"prompt": "..."}]'
 
 
-def read_jsonl(path: Path, data: bytes) -> Rows:
+def read_jsonl(path: Path) -> Rows:
     """Read an object a line; blank lines are passed over.
 
     Raises:
         BadInput: a line is none; names it.
     """
     rows = RowCollector()
-    for number, line in enumerate(lines_of(utf8(path, data)), 1):
+    for number, line in enumerate(lines_of(utf8(path)), 1):
         if not line.strip():
             continue
-        where = f"{path} line {number}"
-        row = _parse(where, line.rstrip("\n"), "write one object a line")
+        try:
+            row = _parse(line.rstrip("\n"))
+        except (ValueError, RecursionError) as error:
+            raise BadInput(
+                f"{path} line {number} is not valid JSON ({_problem(error)}): write one object a line"
+            ) from None
         if isinstance(row, list) and number == 1:
-            raise BadInput(f"{where} is a list: rename the file to .json, or write one object a line")
+            raise BadInput(f"{path} line 1 is a list: rename the file to .json, or write one object a line")
         if not isinstance(row, dict):
-            raise BadInput(f'{where} is not an object: write {{"prompt": "..."}}')
+            raise BadInput(f'{path} line {number} is not an object: write {{"prompt": "..."}}')
         rows.add(number, row)
     return Rows(rows.columns, rows.numbers)
 
 
-def read_json(path: Path, data: bytes) -> Rows:
+def read_json(path: Path) -> Rows:
     """Read one value: a list of objects or of texts, an object of either, or an object with such a list in it.
 
     The keys of an object of objects or texts become ids where the objects have none. Captions of COCO are the list
@@ -41,10 +45,13 @@ def read_json(path: Path, data: bytes) -> Rows:
     Raises:
         BadInput: it is of another shape; says which there are.
     """
-    text = utf8(path, data).decode("utf-8-sig")
+    text = utf8(path).decode("utf-8-sig")
     if not text.strip():
         return Rows({}, [])
-    value = _parse(str(path), text, "JSON lines go into a .jsonl")
+    try:
+        value = _parse(text)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not valid JSON ({_problem(error)}): JSON lines go into a .jsonl") from None
     rows = RowCollector()
     for number, row in enumerate(_entries(path, value), 1):
         if not isinstance(row, dict):
@@ -53,14 +60,11 @@ def read_json(path: Path, data: bytes) -> Rows:
     return Rows(rows.columns, rows.numbers)
 
 
-def _parse(where: str, text: str, mend: str) -> Any:
-    try:
-        value = _DECODER.decode(text)
-        if "\\u" in text and "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be written as .txt
-        return value
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{where} is not valid JSON ({_problem(error)}): {mend}") from None
+def _parse(text: str) -> Any:
+    value = _DECODER.decode(text)
+    if "\\u" in text and "\\ud" in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be written as .txt
+    return value
 
 
 def _problem(error: Exception) -> str:

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
+from jobs.dataset.decode import unpacked
 from jobs.dataset.rows import SHARED, Rows
 
 
-def read_parquet(path: Path, data: bytes) -> Rows:
-    """Read a parquet file; columns of bytes stay where they are.
+def read_parquet(path: Path) -> Rows:
+    """Read a parquet file; columns of bytes stay on the disk.
 
     Raises:
         BadInput: it is none.
@@ -16,8 +17,9 @@ def read_parquet(path: Path, data: bytes) -> Rows:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    packed = path.suffix.lower() == ".gz"
     try:
-        with pq.ParquetFile(pa.BufferReader(data)) as file:
+        with pq.ParquetFile(pa.BufferReader(unpacked(path)) if packed else str(path)) as file:
             names = file.schema_arrow.names
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise BadInput(f"{path} has two columns '{twice[0]}': give every column its own name")

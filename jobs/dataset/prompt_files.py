@@ -14,7 +14,6 @@ from typing import Any
 
 from jobs.base.errors import BadInput
 from jobs.dataset.columns import listed, roles_of
-from jobs.dataset.decode import unpacked
 from jobs.dataset.folders import caption_ids, find_files, format_of
 from jobs.dataset.hub import read_dataset
 from jobs.dataset.json_files import read_json, read_jsonl
@@ -25,7 +24,7 @@ from jobs.dataset.source import PromptSource
 from jobs.dataset.tables import table_of
 from jobs.dataset.text_files import read_csv, read_tsv, read_txt
 
-READERS: dict[str, Callable[[Path, bytes], Rows]] = {
+READERS: dict[str, Callable[[Path], Rows]] = {
     ".txt": read_txt,
     ".jsonl": read_jsonl,
     ".json": read_json,
@@ -80,7 +79,7 @@ copyreg.pickle(PromptTable, _reduce)
 
 def _read_files(paths: list[Path]) -> list[Rows]:
     kind = format_of(paths[0])
-    parts = [READERS[kind](path, unpacked(path)) for path in paths]
+    parts = [READERS[kind](path) for path in paths]
     return _captions(paths, parts) if kind == ".txt" and len(paths) > 1 else parts
 
 

@@ -44,11 +44,9 @@ class PromptSource:
         if self.on_hub:
             return self.dataset()[0].partition("/")[2]
         path = Path(self.location).expanduser()
-        if not path.exists():
-            while re.search(r"[*?\[]", str(path)):
-                path = path.parent
-        plain = path.resolve() if path.is_dir() else path
-        return re.sub(r"(?i)\.gz$", "", plain.name).rpartition(".")[0] if not path.is_dir() else plain.name
+        while not path.exists() and re.search(r"[*?\[]", str(path)):
+            path = path.parent
+        return path.resolve().name if path.is_dir() else Path(re.sub(r"(?i)\.gz$", "", path.name)).stem
 
     def dataset(self) -> tuple[str, str | None]:
         """Return the hub's id of a dataset, ``OWNER/NAME``, and the revision that was asked for.

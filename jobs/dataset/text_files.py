@@ -20,13 +20,13 @@ csv.field_size_limit(sys.maxsize)  # Python's own is 131,072 characters, and som
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
-def read_txt(path: Path, data: bytes) -> Rows:
+def read_txt(path: Path) -> Rows:
     """Read a prompt a line; blank lines are passed over.
 
     Raises:
         BadInput: it is not text, or rather a table.
     """
-    rows = [line.strip() for line in lines_of(utf8(path, data))]
+    rows = [line.strip() for line in lines_of(utf8(path))]
     _refuse_table(path, [row for row in rows[:LOOKED_AT] if row])
     if all(rows):  # the usual file: line numbers need no list of their own
         return Rows({"prompt": rows}, range(1, len(rows) + 1))
@@ -62,25 +62,25 @@ def _names_prompt(cells: list[str]) -> bool:
     return any(option_meant(cell, misspelt=False) == "prompt" for cell in cells)
 
 
-def read_csv(path: Path, data: bytes) -> Rows:
+def read_csv(path: Path) -> Rows:
     """Read a table with commas, semicolons or tabs between its cells, whichever the first line has.
 
     Raises:
         BadInput: it is not such a table; names the line.
     """
-    data = utf8(path, data)
+    data = utf8(path)
     separator, _ = _separator(data)
     notes = () if separator == "," else (f"{path} is read with {SEPARATORS[separator]} between its cells",)
     return _read_table(path, data, separator, notes)
 
 
-def read_tsv(path: Path, data: bytes) -> Rows:
+def read_tsv(path: Path) -> Rows:
     """Read a table with tabs between its cells.
 
     Raises:
         BadInput: it is not such a table; names the line.
     """
-    data = utf8(path, data)
+    data = utf8(path)
     separator, cells = _separator(data)
     if separator != "\t" and len(cells) > 1 and _names_prompt(cells):
         raise BadInput(f"{path} is a table with {SEPARATORS[separator]} between its cells: rename it to .csv")

@@ -100,8 +100,10 @@ def metadata_values(name: str, values: list[Any], places: Places, written: bool)
     """
     if written:
         return _read_cells(name, values, places)
-    values = [None if value != value else value for value in values]
-    kinds = {type(value) for value in values} - {type(None)}
+    if float in (kinds := set(map(type, values))):
+        values = [None if value != value else value for value in values]
+        kinds = set(map(type, values))
+    kinds -= {type(None)}
     if kinds == {int, float} or (len(kinds) == 1 and kinds <= {int, float, bool}):
         for index, value in enumerate(values):
             if isinstance(value, float) and math.isinf(value):
@@ -109,6 +111,8 @@ def metadata_values(name: str, values: list[Any], places: Places, written: bool)
             if isinstance(value, int) and not _fits(value):
                 raise BadInput(f"{places.at(index)}: {name} does not fit 64 bits: write it as text")
         return [None if value is None else float(value) for value in values] if float in kinds else values
+    if kinds <= {str}:
+        return ["" if value is None else value for value in values]
     return [_text(name, value, index, places) for index, value in enumerate(values)]
 
 

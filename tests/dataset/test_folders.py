@@ -35,6 +35,7 @@ LISTS: list[Any] = [
         {"b/x.csv": "prompt\nc\n", "a/y.csv": "prompt\nb\n", "z.csv": "prompt\nd\n", "a/b/x.csv": "prompt\na\n"},
         "**/*.csv", ["a", "b", "c", "d"], "z.csv line 2", id="at-any-depth",
     ),
+    pytest.param({"p.parquet": SHARDS["part-00002.parquet"]}, "*", ["a2", "b2"], "p.parquet row 2", id="one"),
     pytest.param({"a.csv": "prompt\n", "b.csv": "prompt\nb\n"}, "", ["b"], "b.csv line 2", id="an-empty-shard"),
     pytest.param({"a[1].txt": "a\n", "a1.txt": "b\n"}, "a[1].txt", ["a"], "a[1].txt line 1", id="a-name-like-a-glob"),
     pytest.param({"a*b/x.txt": "a\nb\n", "aab/x.txt": "c\n"}, "a*b", ["a", "b"], "a*b/x.txt line 2", id="a-folder-so"),
@@ -81,6 +82,10 @@ REFUSED: list[Any] = [
     pytest.param(
         {"a.txt": "a", "b.csv": "prompt"}, "",
         "prompt_file {0} names .csv and .txt files: choose one kind, like prompt_file='{0}/*.csv'", id="two-formats",
+    ),
+    pytest.param(
+        {"a/a.txt": "a", "b/b.json": "[]"}, "**/*",
+        "prompt_file {0}/**/* names .json and .txt files: choose one kind, like prompt_file='{0}/**/*.json'", id="glob",
     ),
     pytest.param({"a.csv": "prompt\na\n", "b.csv": "words\nb\n"}, "", "{}/b.csv has no column 'prompt': it has 'words'",
                  id="a-file-without-the-column"),

@@ -292,6 +292,7 @@ ERRORS = [
     pytest.param("p.txt", "a\nb\n\0\n", " line 3 holds a zero byte", id="zero-byte"),
     pytest.param("p.jsonl", "\n{prompt}", " line 2 is not valid JSON (Expecting property name", id="bad-json"),
     pytest.param("p.jsonl", '{"prompt": "a", "n": -Infinity}', " line 1 is not valid JSON (-Infinity", id="infinity"),
+    pytest.param("p.jsonl", '{"prompt":\n{}', " line 1 is not valid JSON (Expecting value at column 11)", id="cut"),
     pytest.param("p.jsonl", '["a"]', " line 1 is a list: rename the file to .json", id="json-named-jsonl"),
     pytest.param("p.jsonl", r'{"prompt": "\ud83d"}', " line 1 is not valid JSON (surrogates", id="half-a-surrogate"),
     pytest.param("p.jsonl", "[" * 10**5, " line 1 is not valid JSON (maximum recursion", id="deep-json"),
@@ -381,6 +382,12 @@ def test_a_mistake_is_one_sentence_with_its_line(tmp_path: Path, name: str, cont
     assert re.match(re.escape(at + message).replace(r"\*", ".*"), sentence), sentence
     assert "\n" not in sentence
     assert ": " in sentence, "says what is wrong, but not what to do"
+
+
+def test_a_packed_parquet_file_is_read(tmp_path: Path):
+    path = write(tmp_path, "p.parquet", {"prompt": ["a"]})
+    packed = write(tmp_path, "q.parquet.gz", path.read_bytes())
+    assert read(packed).texts == ["a"]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path):

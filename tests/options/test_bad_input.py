@@ -77,7 +77,7 @@ CASES = [
         "prompt_split=test",
         "prompt_split is for datasets of the hub, not for prompt_file p.txt: leave it out",
     ),
-    Case("prompts-glob", "prompt_file=no/*.txt", "prompt_file no/*.txt names no files that *"),
+    Case("prompts-glob", "prompt_file=no/*.txt", "prompt_file no/*.txt leads to no file that *"),
     Case(
         "prompts-hub", "prompt_file=hf://lab", "prompt_file hf://lab names no dataset of the hub: write hf://datasets/*"
     ),
