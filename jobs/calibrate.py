@@ -71,7 +71,7 @@ def source_of(run: Run) -> dict[str, Any]:
     model = {name: getattr(options.model, name) for name in names}
     return {
         "model": {**model, "revision": run.checkpoint.revision},
-        "prompts": {"sha256": layout.table.sha256, "count": len(layout.table)},
+        "prompts": {"sha256": layout.table.digest(len(layout.table)), "count": len(layout.table)},
         "settings": {name: value for name, value in vars(layout.defaults).items() if name != "num_inference_steps"},
         "seed": options.seed,
         "versions": versions(run.makes_clips),

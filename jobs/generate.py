@@ -28,9 +28,9 @@ def main() -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of "--help | head"
         print(help_text())
         return
-    sort_arguments(refuse)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed by Hydra
     try:
+        sort_arguments(refuse)
         hydra.main(config_path=str(CONF), config_name="generate", **DEFAULTS)(run_command)()
     except BadInput as error:
         refuse(str(error))

@@ -7,22 +7,23 @@ After Han et al., "Adaptive Spectral Feature Forecasting for Diffusion Sampling 
 2603.01623. `schedule` says which steps are evaluated, `coefficients` how a forecast mixes their features,
 `step_plan` joins both for a number of steps, `history` holds features or outputs, `trajectory` follows a plan.
 `targets` says what can be forecast: `hooks` makes forecasts enter the head of a model that `denoisers` lists,
-`controlnets` spares theirs the work; `outputs` answers calls, which `interception` catches; `follower` is what
-both do alike. `schedulers` says which samplers can be followed, `clock` follows one, `handle` joins all on a
-pipeline. `recorder` records what a `calibration` of the coefficients needs, and `search` finds a schedule by it.
-`checks` has the limits of options, `errors` what is raised beyond them.
+`stacks` finds what a step of it spares, `controlnets` spares theirs the work; `outputs` answers calls, which
+`interception` catches; `follower` is what both do alike. `schedulers` says which samplers can be followed,
+`clock` follows one, `handle` joins all on a pipeline. `recorder` records what a `calibration` of the
+coefficients needs, and `search` finds a schedule by it. `checks` has the limits of options, `errors` what is
+raised beyond them.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from spectrum.calibration import CalibratedRule, Calibration
 from spectrum.coefficients import ChebyshevRule, ForecastRule, forecast_coefficients
+from spectrum.denoisers import DENOISERS, DenoiserSpec
 from spectrum.errors import SpectrumError
 from spectrum.schedule import evaluated_steps
 from spectrum.step_plan import SpectrumConfig, StepPlan
 
 if TYPE_CHECKING:
-    from spectrum.denoisers import DENOISERS, DenoiserSpec
     from spectrum.handle import Handle, attach
     from spectrum.history import History
     from spectrum.recorder import Recorder
@@ -50,8 +51,6 @@ __all__ = [
 
 # What needs torch, and where it is: options and step plans are checked by programs that should not wait for it.
 _WITH_TORCH = {
-    "DENOISERS": "denoisers",
-    "DenoiserSpec": "denoisers",
     "Handle": "handle",
     "History": "history",
     "Recorder": "recorder",

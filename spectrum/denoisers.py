@@ -4,13 +4,14 @@ A forecast step runs a denoiser's own forward with its stacks empty and the inpu
 family is therefore one row here.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from spectrum.errors import SpectrumError
-from spectrum.interception import is_compiled
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -113,85 +114,42 @@ DENOISERS = (
 )
 
 
-class _StandIn(nn.Module):
-    """A block of two streams that does nothing."""
-
-    def forward(self, *, hidden_states: Any, encoder_hidden_states: Any, **_: Any) -> tuple[Any, Any]:
-        return hidden_states, encoder_hidden_states
-
-
-def denoisers_of(pipe: Any) -> dict[str, nn.Module]:
+def denoisers_of(pipe: Any) -> "dict[str, nn.Module]":
     """Return the denoisers of a pipeline by the names they have there.
 
     Raises:
-        SpectrumError: There is none, or one is no module of PyTorch.
+        SpectrumError: There is none.
     """
     denoisers = {name: getattr(pipe, name) for name in _IN_PIPELINES if getattr(pipe, name, None) is not None}
-    for name, denoiser in denoisers.items():
-        if not isinstance(denoiser, nn.Module):
-            raise SpectrumError(f"the pipeline's {name} is no PyTorch module, whose calls could be told apart")
     if not denoisers:
         raise SpectrumError(f"{type(pipe).__name__} has no transformer or unet that Spectrum could attach to")
     return denoisers
 
 
-def check_not_compiled(name: str, denoiser: nn.Module) -> None:
-    """Refuse a denoiser in whose calls nobody can step in.
-
-    Args:
-        name: What it is called in the pipeline.
-        denoiser: The denoiser.
-
-    Raises:
-        SpectrumError: It is compiled as a whole.
-    """
-    if is_compiled(denoiser):
-        raise SpectrumError(
-            f"the pipeline's {name} is compiled as a whole, stacks included: use compile_repeated_blocks() instead, "
-            "or forecast its output"
-        )
-
-
-def spec_of(denoiser: nn.Module) -> DenoiserSpec:
-    """Find the row of a denoiser by the names of its class and base classes.
+def spec_of(denoiser: "nn.Module") -> DenoiserSpec:
+    """Find the row of a denoiser.
 
     Raises:
         SpectrumError: No row fits, or the denoiser was built without a head.
     """
+    spec = spec_named([cls.__name__ for cls in type(denoiser).__mro__])
+    for head in spec.heads:
+        if getattr(denoiser, head) is None:
+            raise SpectrumError(f"this {spec.class_name} has no {head}, where forecasts enter: use it without Spectrum")
+    return spec
+
+
+def spec_named(names: Sequence[str]) -> DenoiserSpec:
+    """Find the row of a denoiser by the name of its class, and of the classes that this is made from.
+
+    Raises:
+        SpectrumError: No row fits.
+    """
     specs = {spec.class_name: spec for spec in DENOISERS}
-    for cls in type(denoiser).__mro__:
-        if cls.__name__ in specs:
-            spec = specs[cls.__name__]
-            for head in spec.heads:
-                if getattr(denoiser, head) is None:
-                    raise SpectrumError(
-                        f"this {spec.class_name} has no {head}, where forecasts enter: use it without Spectrum"
-                    )
-            return spec
+    for name in names:
+        if name in specs:
+            return specs[name]
     raise SpectrumError(
-        f"Spectrum does not know the denoiser {type(denoiser).__name__}, only {', '.join(specs)}: "
+        f"Spectrum does not know the denoiser {names[0]}, only {', '.join(specs)}: "
         "use one of these, add a row to spectrum.denoisers.DENOISERS, or forecast its output"
     )
-
-
-def heads_of(denoiser: nn.Module, spec: DenoiserSpec) -> list[tuple[int, nn.Module]]:
-    """Return the modules that forecasts enter, each with its head's place in `spec.heads`."""
-    heads = [getattr(denoiser, name) for name in spec.heads]
-    return [
-        (place, module)
-        for place, head in enumerate(heads)
-        for module in (head.values() if isinstance(head, nn.ModuleDict) else [head])
-    ]
-
-
-def empty_stacks(denoiser: nn.Module, spec: DenoiserSpec) -> dict[str, nn.ModuleList | None]:
-    """Return what takes the place of each stack on a forecast step.
-
-    A list without blocks or with a stand-in; None for a stack that is a single block.
-    """
-    return {
-        name: nn.ModuleList([_StandIn()] if name in spec.stand_ins else [])
-        if isinstance(getattr(denoiser, name), nn.ModuleList)
-        else None
-        for name in spec.stacks
-    }

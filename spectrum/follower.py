@@ -82,6 +82,16 @@ class Follower(ABC):
         """Leave the denoiser as it was found."""
 
 
+def check_module(name: str, denoiser: object) -> None:
+    """Refuse a denoiser whose calls cannot be heard; `name` is the one it has in its pipeline.
+
+    Raises:
+        SpectrumError: It is no module of PyTorch, but an engine of another kind.
+    """
+    if not isinstance(denoiser, nn.Module):
+        raise SpectrumError(f"the pipeline's {name} is no PyTorch module, and Spectrum cannot hear its calls")
+
+
 def check_cache(denoiser: Any) -> None:
     """Refuse a denoiser with a cache of diffusers, which would run or skip blocks by rules of its own.
 

@@ -11,7 +11,7 @@ from spectrum.clock import Clock
 from spectrum.coefficients import ForecastRule
 from spectrum.denoisers import BESIDE, denoisers_of
 from spectrum.errors import SpectrumError
-from spectrum.follower import Follower, check_cache
+from spectrum.follower import Follower, check_cache, check_module
 from spectrum.schedulers import check_timesteps
 from spectrum.step_plan import SpectrumConfig, StepPlan
 from spectrum.targets import is_attached, target_named
@@ -73,6 +73,7 @@ class Handle:
 
         chosen, denoisers = target_named(target), denoisers_of(pipe)
         for name, denoiser in denoisers.items():
+            check_module(name, denoiser)
             if is_attached(denoiser):
                 raise SpectrumError(
                     "Spectrum is already attached to this denoiser, or records it: detach or close that first"

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from spectrum.denoisers import check_not_compiled, empty_stacks, heads_of, spec_of
+from spectrum.denoisers import spec_of
 from spectrum.follower import Follower, latents_shape
+from spectrum.stacks import check_not_compiled, empty_stacks, heads_of
 
 
 class FeatureHooks(Follower):

@@ -19,10 +19,12 @@ from torch import nn
 
 from spectrum.calibration import Calibration
 from spectrum.clock import Clock
-from spectrum.denoisers import denoisers_of, heads_of, spec_of
+from spectrum.denoisers import denoisers_of, spec_of
 from spectrum.errors import SpectrumError
+from spectrum.follower import check_module
 from spectrum.interception import Interception
 from spectrum.outputs import batches_of
+from spectrum.stacks import heads_of
 from spectrum.targets import is_attached, target_named
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Recorder:
             raise SpectrumError(
                 f"{type(pipe).__name__} has two denoisers that share the steps: use it without a calibration"
             )
+        check_module(name, denoiser)
         if is_attached(denoiser):
             raise SpectrumError("Spectrum is attached to this pipeline, and a calibration takes plain runs: detach it")
         for target in targets:

@@ -1,165 +1,121 @@
-"""Reads a prompt file (.txt, .jsonl, .csv, .parquet) into one table, or says which line is wrong.
+"""Reads a list of prompts, from one file, many, or the hub, into one table, or says which line is wrong.
 
-UTF-8, a byte-order mark and CRLF line ends are accepted; prompts are stripped; blank lines of .txt and .jsonl are
-passed over (line numbers in messages still count them). In the three table formats the column ``prompt`` is required.
+The whole list is read and checked, also where only its first prompts are taken: they have the columns and types of the
+whole, so that a run of a few is the beginning of a run of all.
 """
 
-import codecs
 import copyreg
-import csv
-import hashlib
-import io
-import json
-from collections.abc import Iterator
+import itertools
+from array import array
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.dataset.prompts import PromptTable, place, table_from_rows
+from jobs.dataset.columns import listed, roles_of
+from jobs.dataset.folders import caption_ids, find_files, format_of
+from jobs.dataset.hub import read_dataset
+from jobs.dataset.json_files import read_json, read_jsonl
+from jobs.dataset.parquet import read_parquet
+from jobs.dataset.prompts import SETTINGS, Places, PromptTable
+from jobs.dataset.rows import Rows
+from jobs.dataset.source import PromptSource
+from jobs.dataset.tables import table_of
+from jobs.dataset.text_files import read_csv, read_tsv, read_txt
 
-CHUNK = 1 << 20  # bytes
+READERS: dict[str, Callable[[Path], Rows]] = {
+    ".txt": read_txt,
+    ".jsonl": read_jsonl,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".parquet": read_parquet,
+}
+_WORDS = {".json": "entry", ".parquet": "row"}  # what a prompt stands in, if not in a line
 
 
-def read_prompts(path: Path, limit: int | None = None) -> PromptTable:
-    """Read at most ``limit`` prompts.
+def read_prompts(source: PromptSource, limit: int | None = None) -> PromptTable:
+    """Read a list of prompts, and take at most ``limit`` of them.
 
     Raises:
-        BadInput: the file is missing, unreadable, empty or wrong; names the line.
+        BadInput: it is missing, unreadable, empty or wrong; names the line.
     """
-    if path.is_dir():
-        raise BadInput(f"prompt_file {path} is a directory: give the path of a file in it")
-    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise BadInput(f"prompt_file {path} must end in one of {', '.join(readers)}: rename or convert it")
-    try:
-        source = io.BytesIO(path.read_bytes())
-    except FileNotFoundError:
-        raise BadInput(f"prompt_file {path} does not exist: give the path of a prompt file") from None
-    except OSError as error:
-        raise BadInput(f"prompt_file {path} cannot be read ({error.strerror}): check its permissions") from None
-    table = reader(path, source, hashlib.sha256(source.getvalue()).hexdigest(), limit)
-    if not table.texts:
-        raise BadInput(f"prompt_file {path} holds no prompts: write at least one into it")
-    return table
+    if source.on_hub:
+        source, whole = read_dataset(source)
+        files, parts, word = [source.location], [whole], "row"
+    elif source.split is not None:
+        raise BadInput(f"prompt_split is for datasets of the hub, not for prompt_file {source.location}: leave it out")
+    else:
+        paths = find_files(source.location)
+        parts = _read_files(paths)
+        files, word = list(map(str, paths)), _WORDS.get(format_of(paths[0]), "line")
+    rows = _joined(parts)
+    if not len(rows.numbers):
+        raise BadInput(f"prompt_file {source.location} holds no prompts: write at least one into it")
+    _refuse_bytes(rows, source)
+    roles = roles_of(list(rows.columns), source, header=rows.written)
+    for file, part in zip(files, parts, strict=True):
+        if len(part.numbers) and roles.prompt not in part.columns:
+            raise BadInput(f"{file} has no column '{roles.prompt}': it has {listed(list(part.columns))}")
+    starts = itertools.accumulate((len(part.numbers) for part in parts[:-1]), initial=0)
+    return table_of(source, rows, roles, Places(tuple(files), tuple(starts), rows.numbers, word), limit)
 
 
-def _read_again(path: Path, sha256: str, count: int) -> PromptTable:
-    table = read_prompts(path, count)
-    if table.sha256 != sha256:
-        raise BadInput(f"prompt_file {path} was changed since this command began: run the command again")
+def _read_again(source: PromptSource, digest: str, count: int) -> PromptTable:
+    table = read_prompts(source, count)
+    if len(table) != count or table.digest(count) != digest:
+        raise BadInput(f"prompt_file {source.location} was changed since this command began: run the command again")
     return table
 
 
 def _reduce(table: PromptTable) -> tuple[Any, ...]:
     """Pickle a table as the place to read it from, not as a million texts."""
-    return _read_again, (table.path, table.sha256, len(table))
+    return _read_again, (table.source, table.digest(len(table)), len(table))
 
 
 copyreg.pickle(PromptTable, _reduce)
 
 
-def _lines(path: Path, source: io.BytesIO, newline: str) -> Iterator[str]:
-    """The lines of a text file, decoded one by one: a million prompts need not be in memory several times over.
-
-    Args:
-        source: what the file holds; its memory is given back after the last line.
-        newline: what ends a line, as for ``open``; CRLF comes out as LF in any case.
-
-    Raises:
-        BadInput: not UTF-8 text, anywhere in the file; found before the first line is given out.
-    """
-    data = source.getvalue()  # no copy
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    for start in range(0, len(data), CHUNK):
-        end = min(start + CHUNK, len(data))
-        try:
-            decoder.decode(data[start:end], final=end == len(data))
-        except UnicodeDecodeError as error:  # its object is this chunk, and before it a character the last one cut
-            line = data.count(b"\n", 0, end - len(error.object) + error.start) + 1
-            raise BadInput(f"{path} line {line} is not UTF-8: save the prompt file as UTF-8") from None
-    if (zero := data.find(b"\0")) >= 0:
-        line = data.count(b"\n", 0, zero) + 1
-        raise BadInput(f"{path} line {line} holds a zero byte: save the prompt file as plain UTF-8 text")
-    del data
-    with io.TextIOWrapper(source, "utf-8-sig", newline=newline) as file:
-        for text in file:
-            yield text.replace("\r\n", "\n")
+def _read_files(paths: list[Path]) -> list[Rows]:
+    kind = format_of(paths[0])
+    parts = [READERS[kind](path) for path in paths]
+    return _captions(paths, parts) if kind == ".txt" and len(paths) > 1 else parts
 
 
-def _read_txt(path: Path, source: io.BytesIO, sha256: str, limit: int | None) -> PromptTable:
-    rows = [line.strip() for line in _lines(path, source, "\n")]
-    if all(rows):  # the usual file: line numbers need no list of their own
-        texts = rows[:limit]
-        return PromptTable(path, sha256, texts, range(1, len(texts) + 1))
-    kept = [(number, row) for number, row in enumerate(rows, 1) if row][:limit]
-    return PromptTable(path, sha256, [row for _, row in kept], [number for number, _ in kept])
+def _joined(parts: list[Rows]) -> Rows:
+    """Return the rows of several files as those of one."""
+    if len(parts) == 1:
+        return parts[0]
+    columns: dict[str, list[Any]] = {}
+    numbers = array("q")
+    for part in parts:
+        for name in part.columns:
+            columns.setdefault(name, [None] * len(numbers))
+        missing = [None] * len(part.numbers)
+        for name, values in columns.items():
+            values += part.columns.get(name, missing)
+        numbers.extend(part.numbers)
+    return Rows(
+        columns,
+        numbers,
+        written=parts[0].written,
+        decimal_comma=any(part.decimal_comma for part in parts),
+        dropped=tuple(dict.fromkeys(name for part in parts for name in part.dropped)),
+        notes=tuple(note for part in parts for note in part.notes),
+    )
 
 
-def _read_jsonl(path: Path, source: io.BytesIO, sha256: str, limit: int | None) -> PromptTable:
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)  # json.loads would make one a line
-
-    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
-        for number, line in enumerate(_lines(path, source, "\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                row = decoder.decode(line.rstrip("\n"))
-                if "\\u" in line and "\\ud" in line.lower():
-                    json.dumps(row, ensure_ascii=False).encode()  # half a surrogate pair could not be written as .txt
-            except (ValueError, RecursionError) as error:
-                raise BadInput(
-                    f"{place(path, number)} is not valid JSON ({_json_problem(error)}): write one object a line"
-                ) from None
-            if not isinstance(row, dict):
-                raise BadInput(f'{place(path, number)} is not an object: write {{"prompt": "..."}}')
-            yield number, row
-
-    return table_from_rows(path, sha256, rows(), limit)
+def _captions(files: list[Path], parts: list[Rows]) -> list[Rows]:
+    """Give the prompts of a folder of captions the names of their files as ids; an empty file is an empty prompt."""
+    ids = caption_ids(files, [len(part.numbers) for part in parts])
+    filled = [part if len(part.numbers) else Rows({"prompt": [None]}, [1]) for part in parts]
+    if ids is None:
+        return filled
+    return [replace(part, columns={**part.columns, "id": [one]}) for part, one in zip(filled, ids, strict=True)]
 
 
-def _json_problem(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):  # its own text counts lines within our line
-        return f"{error.msg} at column {error.colno}"
-    return error.reason if isinstance(error, UnicodeEncodeError) else str(error)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _read_csv(path: Path, source: io.BytesIO, sha256: str, limit: int | None) -> PromptTable:
-    reader = csv.reader(_lines(path, source, ""), strict=True)
-
-    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
-        header = [name.strip() for name in next(reader, [])]
-        if len(set(header)) != len(header):
-            raise BadInput(f"{path} line 1 names a column twice: give every column its own name")
-        if "prompt" not in header:
-            raise BadInput(f"{path} line 1 has no column 'prompt': the first line must name the columns")
-        for cells in reader:
-            if not cells:
-                continue
-            if len(cells) != len(header):
-                raise BadInput(
-                    f"{path} line {reader.line_num} has {len(cells)} cells where the header has {len(header)}: "
-                    "quote cells that hold a comma"
-                )
-            yield reader.line_num, {name: cell or None for name, cell in zip(header, cells, strict=True)}
-
-    try:
-        return table_from_rows(path, sha256, rows(), limit, parse_numbers=True)
-    except csv.Error as error:
-        raise BadInput(f"{path} line {reader.line_num} is not valid CSV ({error}): check its quotes") from None
-
-
-def _read_parquet(path: Path, source: io.BytesIO, sha256: str, limit: int | None) -> PromptTable:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(pa.BufferReader(source.getvalue()))
-    except (pa.ArrowException, OSError):
-        raise BadInput(f"{path} is not a readable parquet file: write it again") from None
-    rows = enumerate(table.slice(0, limit).to_pylist(), 1)
-    return table_from_rows(path, sha256, iter(rows), limit)
+def _refuse_bytes(rows: Rows, source: PromptSource) -> None:
+    asked = {"prompt", *SETTINGS, (source.prompt_column or "prompt").casefold()}
+    if wrong := [name for name in rows.dropped if name.casefold() in asked]:
+        raise BadInput(f"{source.location}: column {listed(wrong)} holds bytes: write it as text")

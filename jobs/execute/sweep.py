@@ -1,5 +1,6 @@
 """``-m``: plan every run the command line describes, and launch its unfinished shards as tasks."""
 
+import hashlib
 import itertools
 import re
 import sys
@@ -16,6 +17,7 @@ from jobs.execute.launch import Launcher, make_launcher
 from jobs.execute.launches import Launch, launches_of
 from jobs.execute.resources import check_resources
 from jobs.execute.task import Task
+from jobs.options.texts import quoted, unquoted
 from jobs.report.dryrun import describe
 from jobs.report.summary import conclude
 from jobs.report.warn import warn
@@ -24,6 +26,8 @@ from jobs.run.open import create, open_run
 from jobs.run.resolve import read_options
 from jobs.run.run import Run
 from jobs.store.journal import journals
+
+IN_NAME = 40  # characters of a swept value in the name of its run
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,20 @@ def _combinations(context: HydraContext, config: DictConfig, arguments: list[str
     for combination in itertools.product(*choices):
         cfg = loader.load_sweep_config(config, [*plain, *combination])
         if swept:
-            suffix = re.sub(r"[^\w.=,+-]", "_", ",".join(combination))
-            rest = [item for item in plain if not item.startswith("exp_name=")]
-            name = f"{Path(str(read_options(cfg).exp_name)).name}--{suffix}".replace("'", r"\'")
-            cfg = loader.load_sweep_config(config, [*rest, *combination, f"exp_name='{name}'"])
+            rest = [item for item in plain if not item.lstrip("+").startswith("exp_name=")]
+            name = f"{Path(str(read_options(cfg).exp_name)).name}--{','.join(map(_in_name, combination))}"
+            cfg = loader.load_sweep_config(config, [*rest, *combination, f"exp_name={quoted(name)}"])
         configs.append(cfg)
     return configs
+
+
+def _in_name(option: str) -> str:
+    """Return how a swept option stands in the name of its run: short, and without signs that paths cannot hold."""
+    key, _, value = option.partition("=")
+    text = unquoted(value)
+    if len(text) > IN_NAME:  # a negative prompt, say
+        text = f"{text[: IN_NAME - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    return re.sub(r"[^\w.=,+-]", "_", f"{key}={text}")
 
 
 def _check_devices(run: Run, launcher: Launcher) -> None:

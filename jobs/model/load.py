@@ -6,6 +6,7 @@ from jobs.base.errors import BadInput
 from jobs.model.checkpoint import Checkpoint
 from jobs.model.forecast import Forecast
 from jobs.model.pipeline import BatchPipeline
+from jobs.model.tokens import TokenCounter
 from jobs.options.degrees import Degrees
 from jobs.options.schema import ModelOptions
 
@@ -51,7 +52,8 @@ def load_pipeline(
         for denoiser in _denoisers(pipeline):
             _compile(denoiser)
     attached = _attach(pipeline, forecast) if forecast else None
-    return BatchPipeline(pipeline, model, forecast, attached, keep_flagged, group, branches)
+    counter = TokenCounter.read(model, checkpoint.folder) if checkpoint.folder else None
+    return BatchPipeline(pipeline, model, forecast, attached, counter, keep_flagged, group, branches)
 
 
 def _quieten() -> None:

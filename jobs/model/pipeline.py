@@ -1,5 +1,6 @@
 """Calls the diffusers pipeline of a run for one batch, and tells how each sample was made."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from jobs.dataset.layout import Sample
 from jobs.dataset.record import as_text
 from jobs.media.flat import is_flat
 from jobs.model.forecast import Forecast, as_used
+from jobs.model.tokens import Seen, TokenCounter
 from jobs.options.schema import ModelOptions
 
 FLAGGED = "flagged by the pipeline's safety checker (flagged=keep keeps such samples)"
@@ -54,6 +56,7 @@ class BatchPipeline:
         model: the model's options.
         forecast: how steps are forecast; None for the plain pipeline.
         spectrum: handle of the attached forecaster, or None for the plain pipeline.
+        counter: counts what the text encoders see of prompts; None where nobody asks.
         keep_flagged: whether samples that a safety checker flags are kept.
         group: the ``jobs.parallel.group.Group`` whose ranks make each batch together, or None.
         branches: ``jobs.parallel.guidance.Branches``, where ranks share the branches of guidance.
@@ -63,6 +66,7 @@ class BatchPipeline:
     model: ModelOptions
     forecast: Forecast | None = None
     spectrum: Any = None
+    counter: TokenCounter | None = None
     keep_flagged: bool = False
     group: Any = None
     branches: Any = None
@@ -82,12 +86,11 @@ class BatchPipeline:
             output, flags = self._call_pipeline(batch, asked)
         if self.group and self.group.rank:
             return []
-        return [
-            self._judge(media, self._how(batch, position, asked), bool(flagged))
-            for position, (media, flagged) in enumerate(zip(output, flags, strict=True))
-        ]
+        told = self._how(batch, asked)
+        return [self._judge(*one) for one in zip(output, told, flags, strict=True)]
 
-    def _judge(self, output: np.ndarray, how: dict[str, Any], flagged: bool) -> Made | Failure:
+    def _judge(self, output: np.ndarray, how: dict[str, Any], flag: bool | None) -> Made | Failure:
+        flagged = bool(flag)
         if flagged and not self.keep_flagged:
             return Failure(FLAGGED, final=True)
         if not np.isfinite(output).all():
@@ -97,19 +100,22 @@ class BatchPipeline:
             return Failure(FLAT)
         return Made(media, {**how, "flagged": flagged})
 
-    def _how(self, batch: list[Sample], position: int, asked: dict[str, Any]) -> dict[str, Any]:
-        steps = batch[position].options.num_inference_steps
-        own = dict(asked)
-        if own.get("negative_prompt") is not None:
-            own["negative_prompt"] = own["negative_prompt"][position]
+    def _how(self, batch: list[Sample], asked: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what the json of each sample says of how it was made."""
+        steps = batch[0].options.num_inference_steps  # shared by the batch
         plan = self.spectrum.plan_for(steps) if self.spectrum else None
-        return {
+        shared = {
             "evaluated_steps": self.spectrum.statistics.evaluated_steps if self.spectrum else steps,
             "algo": as_used(self.forecast, plan, steps),
-            "call": as_text(own),
             "batch": len(batch),
-            "batch_position": position,
         }
+        negative = asked.get("negative_prompt")
+        calls = [{**asked, "negative_prompt": one} for one in negative] if negative else [asked] * len(batch)
+        seen = self.counter.seen([sample.prompt for sample in batch]) if self.counter else [{} for _ in batch]
+        return [
+            {**shared, "batch_position": position, "call": as_text(call), "encoders": _listed(seen[position])}
+            for position, call in enumerate(calls)
+        ]
 
     def _arguments(self, batch: list[Sample]) -> dict[str, Any]:
         """Return what the pipeline is called with, beside prompts and generators."""
@@ -148,3 +154,9 @@ class BatchPipeline:
         given = [sample.options.negative_prompt for sample in batch]
         zeros = self.pipeline.config.get("force_zeros_for_empty_prompt", False)
         return None if zeros and not any(given) else given
+
+
+def _listed(seen: Mapping[str, Seen]) -> list[dict[str, Any]]:
+    """Return what encoders saw of a prompt, for its json: never an empty list, whose kind readers could not tell."""
+    rows = [{"encoder": name, "tokens": one.tokens, "limit": one.limit or 0} for name, one in seen.items()]
+    return rows or [{"encoder": "", "tokens": 0, "limit": 0}]

@@ -5,7 +5,10 @@ import re
 
 # Option -> what it is called elsewhere, without capitals and signs (``bare``).
 ALIASES: dict[str, tuple[str, ...]] = {
-    "prompt": ("prompts", "prompttext", "textprompt", "positiveprompt", "positive", "caption", "captions", "text"),
+    "prompt": (
+        *("prompts", "prompttext", "textprompt", "positiveprompt", "positive", "prompten", "englishprompt"),
+        *("caption", "captions", "captionen", "captiontext", "text", "texts", "texten"),
+    ),
     "num_inference_steps": (
         *("steps", "step", "numsteps", "nsteps", "inferencesteps", "samplingsteps", "samplesteps", "samplersteps"),
         *("ddimsteps", "denoisingsteps", "numinferencestep"),

@@ -13,6 +13,7 @@ import jobs.options.schema  # noqa: F401  (registers the schema that conf/genera
 from jobs.base.errors import BadInput
 from jobs.options.explain import explain
 from jobs.options.places import CONF
+from jobs.options.texts import literal
 
 # Hydra 1.3 asks which version's defaults are meant, and 1.4 warns of being told.
 DEFAULTS: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
@@ -26,6 +27,6 @@ def compose_options(overrides: Sequence[str]) -> DictConfig:
     """
     try:
         with initialize_config_dir(str(CONF), **DEFAULTS):
-            return compose("generate", list(overrides))
+            return compose("generate", literal(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(explain(error)) from None

@@ -7,8 +7,9 @@ from typing import Any, get_type_hints
 from hydra.errors import OverrideParseException
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from jobs.options.fields import limits_of, must_be, no_such_option
+from jobs.options.fields import limits_of, must_be
 from jobs.options.schema import Options
+from jobs.options.suggest import no_such_option, not_a_model
 
 _GROUPS = ("model", "algo")  # each a folder of conf/
 
@@ -16,21 +17,14 @@ _GROUPS = ("model", "algo")  # each a folder of conf/
 def explain(error: Exception) -> str:
     """Return one sentence from an error of Hydra or OmegaConf."""
     text = str(error)
-    if isinstance(error, OverrideParseException) and "=" not in error.override:
-        return f"'{error.override}' gives no value: write option=value"
     if isinstance(error, OverrideParseException):
-        return (
-            f"'{error.override}' cannot be read: put a value that holds commas, brackets, quotes or the like "
-            "in quotes of its own, like 'option=\"a, b\"'"
-        )
+        return _explain_unreadable(error.override, text)
     full_key = re.search(r"full_key: (\S+)", text)
-    if match := re.match(r"Ambiguous value for argument '(([^=]+)=.*)'\n", text):
-        return (
-            f"{match[1]} names several values for {match[2]}: give one, "
-            "or use -m to make a run of each, or put a value that holds a comma in quotes of its own"
-        )
+    if match := re.match(r"Ambiguous value for argument '(([^=]+)=([^\n]*))'\n", text):
+        return _explain_several(*match.groups())
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in ", text):
-        return _explain_unknown(match[1] or (full_key[1] if full_key else match[2]))
+        given = re.search(r"To append to your config use \+[^=]+=(.*)", text)
+        return _explain_unknown(match[1] or (full_key[1] if full_key else match[2]), given[1] if given else None)
     if "Config group override must be a string" in text:
         return "model and algo each take the name of a file in conf/model and conf/algo, like model=demo"
     if match := re.search(r"(?:Could not find|In '[^']*': Could not find) '([^']+)'", text):
@@ -40,6 +34,43 @@ def explain(error: Exception) -> str:
     if sentence := _explain_value(error):
         return sentence
     return " ".join(text.split())
+
+
+def _explain_unreadable(override: str, text: str) -> str:
+    """Say where Hydra's grammar stumbled over an option."""
+    key, equals, value = override.partition("=")
+    name = key.lstrip("+~")
+    if not equals:
+        return f"'{override}' gives no value: write option=value"
+    if _unknown(name):
+        return _explain_unknown(name, value)
+    if name == "model" and re.match(r"[~./]", value):
+        return str(not_a_model(value))
+    caret = re.search(r"^( *)\^$", text, re.MULTILINE)
+    token = re.search(r"input '(.*?)'(?: expecting|\n|$)", text, re.DOTALL)
+    place = len(key) + 1
+    if caret:  # which stands below "LexerNoViableAltException: OVERRIDE"
+        place = len(caret[1]) - len("LexerNoViableAltException: ")
+    elif token and token[1] in override:
+        sign = re.search(r"[^\w\s.]", token[1])
+        place = override.rindex(token[1]) + (sign.start() if sign else 0)
+    return (
+        f"'{override}' cannot be read from its character {place + 1} on, {override[place : place + 1]!r}: put a value "
+        "that holds commas, brackets, quotes or the like in quotes of its own, like 'option=\"a, b\"'"
+    )
+
+
+def _explain_several(argument: str, name: str, value: str) -> str:
+    if _unknown(name.lstrip("+")):
+        return _explain_unknown(name.lstrip("+"), value)
+    return (
+        f"{argument} names several values for {name}: give one, "
+        "or use -m to make a run of each, or put a value that holds a comma in quotes of its own"
+    )
+
+
+def _unknown(name: str) -> bool:
+    return "/" not in name and name not in option_names() and name.partition(".")[0] not in (*_GROUPS, "hydra")
 
 
 def _explain_file(file: str, name: str, problem: str) -> str:
@@ -52,18 +83,20 @@ def _explain_file(file: str, name: str, problem: str) -> str:
 
 
 def _explain_choice(choice: str, text: str) -> str:
-    group, _, name = choice.rpartition("/")
+    group, _, name = choice.partition("/") if choice.startswith("model/") else choice.rpartition("/")
     choices = re.search(r"Available options in '[^']*':\s*(.*?)\s*(?:\n\s*\n|Config search path|$)", text, re.DOTALL)
     known = ", ".join(choices[1].split()) if choices else "none"
+    if group == "model" and (sentence := not_a_model(name)):
+        return sentence
     return f"{group}={name} is not known: choose one of {known}"
 
 
-def _explain_unknown(name: str) -> str:
+def _explain_unknown(name: str, value: str | None = None) -> str:
     if name in _GROUPS:
         return f"{name} takes the name of a file in conf/{name}: one part of it is set with {name}.KEY=value"
     if name.startswith(("model.call.", "model.scheduler_args.")):  # what these may hold, the pipeline decides
         return f"'{name}' is not there yet: add it with +{name}=value"
-    return no_such_option(name, option_names())
+    return no_such_option(name, option_names(), value)
 
 
 def _explain_value(error: Exception) -> str | None:

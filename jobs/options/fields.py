@@ -4,7 +4,6 @@ This is the one family of checks: command line, model files and columns of promp
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from omegaconf import MISSING
 
 from jobs.base.errors import BadInput
+from jobs.options.suggest import no_such_option
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def check_group(values: Mapping[str, Any], group: type, prefix: str = "", known:
     """
     names = [field.name for field in dataclasses.fields(group)]
     for name in sorted(set(values) - set(names)):
-        raise BadInput(no_such_option(f"{prefix}{name}", known))
+        raise BadInput(no_such_option(f"{prefix}{name}", known, values[name]))
     hints = get_type_hints(group)
     checked = {}
     for name in names:
@@ -187,15 +187,6 @@ def check(name: str, value: Any, limits: Limits) -> Any:
 def must_be(name: str, limits: Limits, value: Any) -> str:
     """Return the sentence about a value that an option does not take."""
     return f"{name} must be {limits.wanted}, not {shown(value)}"
-
-
-def no_such_option(name: str, known: Iterable[str]) -> str:
-    """Return the sentence about an option that does not exist, with the nearest one that does."""
-    names = list(known)
-    tries = (name, name.rpartition(".")[2])
-    close = next(filter(None, (difflib.get_close_matches(one, names, 1, cutoff=0.7) for one in tries)), [])
-    hint = f"did you mean {close[0]}?" if close else "python -m jobs.generate --help lists the options"
-    return f"there is no option '{name}': {hint}"
 
 
 def shown(value: Any) -> str:

@@ -118,8 +118,19 @@ class Options(SampleOptions):
 
     prompt_file: str = option(
         "prompts/shapes.txt",
-        "a .txt (one prompt a line), .jsonl, .csv or .parquet file; columns set options for one prompt",
+        "a .txt (one prompt a line), .jsonl, .json, .csv, .tsv or .parquet file, also .gz; a folder or glob of these; "
+        "or hf://datasets/OWNER/NAME; columns set options for one prompt",
         short=True,
+    )  # fmt: skip
+    prompt_column: str | None = option(None, "the column that holds the prompts; null: found by its name")
+    prompt_split: str | None = option(None, "the split of a dataset of the hub; null: train, or the only one")
+    columns: dict[str, Any] | None = option(
+        None, "what columns are taken for: {steps: num_inference_steps, size: metadata}; prompt, id, or metadata"
+    )
+    empty_prompts: str = option("error", "what becomes of empty prompts", choices=("error", "skip"))
+    long_prompts: str = option(
+        "warn", "about prompts that are longer than any text encoder reads: warn, or error: refuse them",
+        choices=("warn", "error"),
     )  # fmt: skip
     total_prompt_num: int | None = option(None, "take only the first so many prompts", least=1, short=True)
     samples_per_prompt: int = option(
@@ -129,7 +140,9 @@ class Options(SampleOptions):
 
     output_base_path: str = option("outputs", "the run's directory is output_base_path/exp_name", short=True)
     exp_name: str | None = option(None, "the run's name; null: MODEL-PROMPTFILE", short=True)
-    key_prefix: str | None = option(None, "what every key begins with: letters, digits, - and _; for merging runs")
+    key_prefix: str | None = option(
+        None, "what every key begins with: letters, digits, hyphens, underscores; for merging runs"
+    )
     shard_size: int = option(16, "samples in a tar", least=1, short=True)
     batch_size: int = option(None, "samples in one pipeline call", least=1, short=True)
     image_format: str = option("png", "file format of images", choices=IMAGE_FORMATS)
@@ -180,7 +193,9 @@ def config_schema(group: type) -> type:
         if is_dataclass(kind):
             kind = config_schema(kind)  # type: ignore[arg-type]
             made.append((one.name, kind, field(default_factory=kind)))
-        elif one.default is None and kind is not Any:
+        elif one.default is None and kind in (Any, dict[str, Any] | None):
+            made.append((one.name, Any, field(default=None)))  # a typed mapping would refuse keys that it does not have
+        elif one.default is None:
             made.append((one.name, kind | None, field(default=None)))
         else:
             made.append((one.name, kind, field(default=one.default, default_factory=one.default_factory)))

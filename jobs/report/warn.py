@@ -5,14 +5,24 @@ import sys
 from itertools import chain
 
 from jobs.model.checkpoint import EMBEDDED
+from jobs.report.foreign_syntax import foreign_syntax
+from jobs.report.long_prompts import long_prompts
 from jobs.run.run import Run
 
 SHOWN = 10  # words in a warning
 
 
 def warn(run: Run) -> None:
-    """Print the warnings there are, a line each, to standard error."""
-    for warning in (unknown_words(run), unused_calibration(run), foreign_calibration(run)):
+    """Print what there is to know of how the prompts were read, and the warnings, a line each, to standard error.
+
+    Raises:
+        BadInput: of long_prompts=error.
+    """
+    table = run.layout.table
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
+    about_prompts = (*table.doubts, long_prompts(run), foreign_syntax(table), unknown_words(run))
+    for warning in (*about_prompts, unused_calibration(run), foreign_calibration(run)):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from jobs.base.errors import BadInput
 from jobs.dataset.prompts import PromptTable
+from jobs.model.sources import ancestry
 from jobs.options.schema import ModelOptions, Options
 from jobs.parallel.limits import Size, check_divides
 
@@ -21,14 +22,11 @@ def check_model(model: ModelOptions) -> None:
             f"model.vae_dtype={model.vae_dtype} cannot differ from model.dtype here: pipelines that make images "
             "do not convert what they hand to the autoencoder; leave it out"
         )
-    if model.scheduler is not None:
-        import diffusers
-
-        if not model.scheduler.endswith("Scheduler") or not hasattr(diffusers, model.scheduler):
-            raise BadInput(
-                f"model.scheduler={model.scheduler} is not a scheduler of diffusers: "
-                "give a class name such as FlowMatchEulerDiscreteScheduler, or null"
-            )
+    if model.scheduler is not None and "SchedulerMixin" not in ancestry(model.scheduler):
+        raise BadInput(
+            f"model.scheduler={model.scheduler} is not a scheduler of diffusers: "
+            "give a class name such as FlowMatchEulerDiscreteScheduler, or null"
+        )
 
 
 def check_size(axis: str, pixels: int, model: ModelOptions, where: str = "") -> None:
@@ -83,7 +81,8 @@ def check_table(table: PromptTable, options: Options) -> None:
         _check_shared_sizes(table, options)
     if not model.negative_prompts and any(table.settings.get("negative_prompt", [])):
         raise BadInput(
-            f"{table.path} has negative prompts, which model {model.name} does not support: remove the column"
+            f"{table.path} has negative prompts, which model {model.name} does not support: "
+            "remove the column, or keep it as columns={negative_prompt: metadata}"
         )
 
 

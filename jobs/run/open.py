@@ -75,12 +75,14 @@ def check_task(run: Run) -> None:
 
 
 def _record(run: Run) -> dict[str, Any]:
+    source = run.layout.table.source
     return {
         "version": __version__,
         "name": run.name,
         "id": run.id,
         "identity": run.identity,
         "revision_asked": run.options.model.revision,
+        "prompts_asked": {"location": source.location, "split": source.split, "commit": source.commit},
         "samples": run.layout.num_samples,
         "shards": run.layout.num_shards,
         "shard_size": run.layout.shard_size,

@@ -11,10 +11,12 @@ from omegaconf.errors import OmegaConfBaseException
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Layout
 from jobs.dataset.prompt_files import read_prompts
+from jobs.dataset.source import HUB, PromptSource, source_of
 from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
 from jobs.model.forecast import resolve_forecast
+from jobs.model.preflight import check_pipeline
 from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
 from jobs.options.fields import check_group
@@ -44,8 +46,9 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
     if record and not checkpoint.local:
         checkpoint = _pinned(options, checkpoint, record)
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
+    check_pipeline(options, checkpoint.folder)
     forecast = resolve_forecast(options, checkpoint)
-    table = read_prompts(Path(options.prompt_file), options.total_prompt_num)
+    table = read_prompts(_pinned_source(options, record), options.total_prompt_num)
     check_table(table, options)
     defaults = SampleOptions(**{one.name: getattr(options, one.name) for one in fields(SampleOptions)})
     layout = Layout(
@@ -97,12 +100,14 @@ def _with_defaults(options: Options) -> Options:
         filled[one.name] = next((value for value in values if value is not None), None)
         if filled[one.name] == MISSING:
             raise BadInput(f"model.{one.name} is missing: give it a value, like model.{one.name}=...")
-    prompt_file = find_shipped(options.prompt_file)
+    prompt_file = options.prompt_file
+    if not prompt_file.startswith(HUB):
+        prompt_file = str(find_shipped(prompt_file))
     return replace(
         options,
         **filled,
-        prompt_file=str(prompt_file),
-        exp_name=options.exp_name or f"{options.model.name}-{prompt_file.stem}",
+        prompt_file=prompt_file,
+        exp_name=options.exp_name or f"{options.model.name}-{PromptSource(prompt_file).name}",
         batch_size=options.batch_size or options.model.batch_size,
         ngpu=options.ngpu or options.parallel.size,
     )
@@ -139,6 +144,13 @@ def _pinned(options: Options, checkpoint: Checkpoint, record: dict[str, Any]) ->
     recorded = record["identity"]["model"]
     same = options.model.path == recorded.get("path") and options.model.revision == record.get("revision_asked")
     return find_checkpoint(options.model.path, recorded["revision"]) if same else checkpoint
+
+
+def _pinned_source(options: Options, record: dict[str, Any]) -> PromptSource:
+    """Likewise with the commit of a dataset of prompts on the hub."""
+    source, then = source_of(options), record.get("prompts_asked", {})
+    same = (then.get("location"), then.get("split")) == (source.location, source.split)
+    return replace(source, commit=then["commit"]) if same else source
 
 
 def _media(options: Options) -> MediaFormat:

@@ -1,15 +1,15 @@
 """The layout: which samples there are, with which seeds, in which batches and shards."""
 
 from itertools import chain, pairwise, product
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Layout, Sample, sample_seed
-from jobs.dataset.prompts import PromptTable
+from jobs.dataset.prompts import Places, PromptTable
 from jobs.dataset.shards import format_shards, parse_shards, shard_name
+from jobs.dataset.source import PromptSource
 from jobs.options.schema import SampleOptions
 
 DEFAULTS = SampleOptions(
@@ -19,7 +19,8 @@ DEFAULTS = SampleOptions(
 
 def table(count: int, settings: dict[str, list[Any]] | None = None, **metadata: list[Any]) -> PromptTable:
     texts = [f"prompt {number}" for number in range(count)]
-    return PromptTable(Path("p.jsonl"), "0" * 64, texts, range(1, count + 1), settings or {}, metadata)
+    places = Places(("p.jsonl",), (0,), range(1, count + 1))
+    return PromptTable(PromptSource("p.jsonl"), texts, places, settings or {}, metadata)
 
 
 def layout(

@@ -22,6 +22,7 @@ from tests.support import new_run
 from tests.tiny_pipelines import PIPELINES, WIDTH, save
 
 CLIPS = ("hunyuan", "wan14b")
+ENCODERS = [("text_encoder", 5, 16), ("text_encoder_2", 4, 16)]
 MIXED = (
     "prompt,num_inference_steps,height,width,guidance_scale,seed,Category\n"
     "a red circle,28,64,64,2,5,x\na blue star,9,64,96,2,,y\na green cross,6,96,64,1,7,z\na red circle,28,64,64,2,9,x\n"
@@ -111,6 +112,7 @@ def test_the_json_says_how_this_sample_was_made_whatever_its_neighbours(tmp_path
             one[name] for name in ("height", "width", "guidance_scale")
         )
         assert call["max_sequence_length"] == 16
+    assert [[tuple(encoder.values()) for encoder in one["encoders"]] for one in found] == [ENCODERS] * 4
     assert [one["seed"] for one in found][::2] == [5, 7]
     assert [json.loads(one["metadata"]) for one in found] == [{"Category": name} for name in "xyzx"]
     assert {(one["run"], one["run_id"], one["model"], one["checkpoint"]) for one in found} == {
@@ -151,7 +153,9 @@ def schema(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: schema(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [*{type(one).__name__: None for one in value}]
+        assert value, "of an empty list readers cannot tell the kind"
+        kinds = {json.dumps(schema(one)) for one in value}
+        return [json.loads(kind) for kind in kinds]
     return type(value).__name__
 
 

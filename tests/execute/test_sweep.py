@@ -13,11 +13,11 @@ from jobs.base.errors import BadInput
 from jobs.execute import queue
 from jobs.execute.launch import Here, Joblib, Slurm, Submitit
 from jobs.execute.launches import Launch
-from jobs.execute.sweep import Unmade, _find_unmade, plan_tasks
+from jobs.execute.sweep import Unmade, _find_unmade, _in_name, plan_tasks
 from jobs.execute.task import Task
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
-from tests.support import new_run, write_prompts
+from tests.support import generate, new_run, write_prompts
 
 KINDS = {"basic": Here, "submitit_local": Submitit, "submitit_slurm": Slurm}
 
@@ -129,3 +129,29 @@ def test_a_sweep_asks_for_the_gpus_of_the_run_that_needs_most(run, monkeypatch) 
     tasks = [Task(run, [0], 0), Task(other, [1], 1)]
     Slurm({}, set())._submit(tasks, Launch.begin([run], tasks))
     assert asked[0][3] == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("algo.w=0.5", "algo.w=0.5"),
+        ("prompt_file='a/b c.txt'", "prompt_file=a_b_c.txt"),
+        ("negative_prompt='it\\'s'", "negative_prompt=it_s"),
+        ("negative_prompt=null", "negative_prompt=null"),
+        ("negative_prompt='" + "long " * 99 + "'", "negative_prompt=long_long_long_long_long_long_l-2b8650a0"),
+    ],
+)
+def test_the_name_of_a_swept_run_is_a_name_of_a_directory(option: str, name: str) -> None:
+    assert _in_name(option) == name
+
+
+def test_texts_are_swept_as_they_are(tmp_path, monkeypatch) -> None:
+    write_prompts(tmp_path / "it's, 1.txt", 1)
+    monkeypatch.chdir(tmp_path)
+    words = ['prompt_file="it\'s, 1.txt"', "output_base_path=it's", "negative_prompt=choice('a, b', 1e3)"]
+    ended = generate("-m", *words, "exp_name=7e1", "num_inference_steps=4", "dry_run=true")
+    assert not ended.returncode, ended.stderr
+    assert [line.partition(":")[0] for line in ended.stdout.splitlines() if line.startswith("it's")] == [
+        "it's/7e1--negative_prompt=a,_b",
+        "it's/7e1--negative_prompt=1e3",
+    ]

@@ -13,6 +13,7 @@ import torch
 import webdataset as wds
 from PIL import Image
 
+from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.execute.worker import generate_shards
 from jobs.media.video import read_clip
@@ -181,6 +182,8 @@ def test_settings_reach_the_pipeline(tmp_path: Path):
 def test_a_scheduler_that_spectrum_cannot_follow_is_refused(tmp_path: Path):
     weights = tmp_path / "sdxl"
     save("sdxl", weights)
-    run = begin(("sdxl", weights), tmp_path, "model.scheduler=HeunDiscreteScheduler")
-    with pytest.raises(Exception, match=r"^algo=spectrum cannot be used with this model: HeunDiscreteScheduler calls "):
-        load(run)
+    with pytest.raises(BadInput, match=r"^algo=spectrum cannot be used with model sdxl: HeunDiscreteScheduler calls "):
+        begin(("sdxl", weights), tmp_path, "model.scheduler=HeunDiscreteScheduler")
+    run = begin(("sdxl", weights), tmp_path)  # what was not known before it was loaded
+    with pytest.raises(BadInput, match=r"^algo=spectrum cannot be used with this model: HeunDiscreteScheduler calls "):
+        load(run, scheduler="HeunDiscreteScheduler")

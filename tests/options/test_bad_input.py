@@ -60,15 +60,35 @@ CASES = [
         r"prompt_file=my\sown.txt",
         "prompt_file my own.txt does not exist: give the path of a prompt *",
     ),
-    Case("prompts-directory", "prompt_file=.", "prompt_file . is a directory: give the path of a file in it"),
+    Case(
+        "prompts-directory",
+        "prompt_file=sub",
+        "prompt_file sub leads to no file that ends in one of .txt, *: check the path",
+        {"sub/cat.png": b"png", "sub/.hidden.txt": "a"},
+    ),
+    Case(
+        "prompts-mixed",
+        "prompt_file=sub",
+        "prompt_file sub names .csv and .txt files: choose one kind, like prompt_file='sub/*.csv'",
+        {"sub/a.txt": "a", "sub/b.csv": "prompt"},
+    ),
+    Case(
+        "prompts-split",
+        "prompt_split=test",
+        "prompt_split is for datasets of the hub, not for prompt_file p.txt: leave it out",
+    ),
+    Case("prompts-glob", "prompt_file=no/*.txt", "prompt_file no/*.txt leads to no file that *"),
+    Case(
+        "prompts-hub", "prompt_file=hf://lab", "prompt_file hf://lab names no dataset of the hub: write hf://datasets/*"
+    ),
     Case("prompts-null", "prompt_file=null", "prompt_file must be text, not null"),
-    Case("prompts-list", "prompt_file=[a.txt]", "prompt_file must be text, not [a.txt]"),
+    Case("prompts-brackets", "prompt_file=[a].txt", "prompt_file [a].txt leads to no file *"),
     prompt_file(
-        "extension", "p.tsv", "a", "prompt_file p.tsv must end in one of .txt, .jsonl, .csv, .parquet: rename or *"
+        "extension", "p.xlsx", "a", "prompt_file p.xlsx must end in one of .txt, .jsonl, .json, .csv, .tsv, .parquet, *"
     ),
     prompt_file("empty", "e.txt", "", "prompt_file e.txt holds no prompts: write at least one into it"),
     prompt_file("blank", "b.txt", "\n \n", "prompt_file b.txt holds no prompts: write at least one into it"),
-    prompt_file("not-utf-8", "l.txt", b"a\nb\xe9\n", "l.txt line 2 is not UTF-8: save the prompt file as UTF-8"),
+    prompt_file("not-utf-8", "l.txt", b"a\nb\xe9\n", "l.txt line 2 is not UTF-8 (byte 0xe9): save the prompt file *"),
     prompt_file("corrupt-parquet", "c.parquet", b"PAR1", "c.parquet is not a readable parquet file: write it again"),
     # --- what it holds
     prompt_file(
@@ -77,12 +97,49 @@ CASES = [
         '{"prompt": "a"}\n{"prompt": }\n',
         "j.jsonl line 2 is not valid JSON (Expecting value at column 12): write one object a line",
     ),
-    prompt_file("not-object", "j.jsonl", '["a"]', 'j.jsonl line 1 is not an object: write {"prompt": "..."}'),
+    prompt_file("not-object", "j.jsonl", '"a"', 'j.jsonl line 1 is not an object: write {"prompt": "..."}'),
     prompt_file(
         "csv-no-prompt",
         "c.csv",
-        "text\na\n",
-        "c.csv line 1 has no column 'prompt': the first line must name the columns",
+        "words,n\na,1\n",
+        "c.csv has no column 'prompt': give it a first line that names the columns, or set prompt_column to one of "
+        "'words', 'n'",
+    ),
+    prompt_file(
+        "columns-meant-as-options",
+        "c.csv",
+        "prompt,steps,cfg,seed,size,negative\na,20,7.5,1,64x64,blurry\n",
+        "c.csv has columns that may be meant as options, 'steps', 'cfg', 'size', 'negative': say what they are, like "
+        "'columns={steps: num_inference_steps, cfg: guidance_scale, size: metadata, negative: negative_prompt}'",
+    ),
+    prompt_file(
+        "columns-unknown",
+        "c.csv",
+        "prompt,cfg\na,1\n",
+        "columns: c.csv has no column 'step': choose one of 'prompt', 'cfg'",
+        "columns={step:metadata}",
+    ),
+    Case("columns-text", "columns=steps", "columns must be a mapping like {name: value}, not 'steps'"),
+    prompt_file(
+        "columns-target",
+        "c.csv",
+        "prompt,cfg\na,1\n",
+        "columns: 'cfg' cannot be taken for 'scale': choose one of prompt, seed, *, id, metadata",
+        "columns={cfg:scale}",
+    ),
+    prompt_file(
+        "prompt-column-unknown",
+        "c.csv",
+        "prompt,cfg\na,1\n",
+        "prompt_column: c.csv has no column 'text': choose one of 'prompt', 'cfg'",
+        "prompt_column=text",
+    ),
+    prompt_file(
+        "empty-prompt",
+        "c.csv",
+        "prompt,n\n,1\n",
+        "c.csv line 2 has no prompt: write a text into its column 'prompt', or pass over empty ones with "
+        "empty_prompts=skip",
     ),
     prompt_file(
         "csv-ragged",
@@ -100,10 +157,13 @@ CASES = [
         "ids",
         "c.csv",
         "prompt,id\na,x\nb,x\n",
-        "c.csv line 3 repeats the id 'x' of line 2: ids must be unique",
+        "c.csv line 3 repeats the id 'x' of c.csv line 2: ids must be unique; *",
     ),
     prompt_file(
-        "no-id", "c.csv", "prompt,id\na,\n", "c.csv line 2 has no id: give every prompt one, or remove the column"
+        "no-id",
+        "c.csv",
+        "prompt,id\na,\n",
+        "c.csv line 2 has no id: give every prompt one, *",
     ),
     prompt_file(
         "own-seed",
@@ -127,19 +187,14 @@ CASES = [
         "null-prompt",
         "n.parquet",
         {"prompt": ["a", None]},
-        "n.parquet row 2 has no prompt: write a text into its column 'prompt'",
-    ),
-    prompt_file(
-        "metadata-gap",
-        "m.jsonl",
-        '{"prompt": "a", "score": 1}\n{"prompt": "b"}\n',
-        "m.jsonl line 2 has no 'score': give every prompt one, or make the column text",
+        "n.parquet row 2 has no prompt: write a text into its column 'prompt', or pass over *",
     ),
     prompt_file(
         "negative",
         "c.csv",
         "prompt,negative_prompt\na,b\n",
-        "c.csv has negative prompts, which model demo does not support: remove the column",
+        "c.csv has negative prompts, which model demo does not support: "
+        "remove the column, or keep it as columns={negative_prompt: metadata}",
         "model.negative_prompts=false",
     ),
     # --- numbers
@@ -360,7 +415,8 @@ CASES = [
         "negative-in-file",
         "j.jsonl",
         '{"prompt": "a", "negative_prompt": "b"}',
-        "j.jsonl has negative prompts, which model hunyuan does not support: remove the column",
+        "j.jsonl has negative prompts, which model hunyuan does not support: "
+        "remove the column, or keep it as columns={negative_prompt: metadata}",
         "model=hunyuan",
     ),
     Case(
@@ -423,13 +479,13 @@ CASES = [
     Case("mark", "mark=yes_please", "mark must be true or false, not 'yes_please'"),
     Case("parameters", "parameters=all", "parameters must be true or false, not 'all'"),
     Case("dry-run", "dry_run=perhaps", "dry_run must be true or false, not 'perhaps'"),
-    Case("option", "promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file?"),
-    Case("option-group", "force_last=2", "there is no option 'force_last': did you mean algo.force_last?"),
+    Case("option", "promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file=a.txt?"),
+    Case("option-group", "force_last=2", "there is no option 'force_last': did you mean algo.force_last=2?"),
     Case("option-far", "colour=red", "there is no option 'colour': python -m jobs.generate --help lists the options"),
-    Case("option-added", "+sead=1", "there is no option 'sead': did you mean seed?"),
-    Case("option-algo", "+algo.wndow_size=1", "there is no option 'algo.wndow_size': did you mean window_size?"),
-    Case("option-model", "+model.shceduler=x", "there is no option 'model.shceduler': did you mean model.scheduler?"),
-    Case("option-m", "-m promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file?"),
+    Case("option-added", "+sead=1", "there is no option 'sead': did you mean seed=1?"),
+    Case("option-algo", "+algo.wndow_size=1", "there is no option 'algo.wndow_size': did you mean window_size=1?"),
+    Case("option-model", "+model.shceduler=x", "there is no option 'model.shceduler': did you mean model.scheduler=x?"),
+    Case("option-m", "-m promt_file=a.txt", "there is no option 'promt_file': did you mean prompt_file=a.txt?"),
     Case(
         "option-of-the-pipeline",
         "model.scheduler_args.shift=3",
@@ -457,7 +513,7 @@ CASES = [
         "flag", "--seed 1", "--seed is not a flag: options are written option=value, and python -m * --help lists them"
     ),
     Case("flag-value", "--config-dir", "argument --config-dir/-cd: expected one argument"),
-    Case("bracket", "exp_name=a(b", "'exp_name=a(b' cannot be read: put a value that holds commas, brackets, *"),
+    Case("bracket", "seed=a(b", "'seed=a(b' cannot be read from its character 7 on, '(': put a value that holds *"),
     Case(
         "sweep-without-m",
         "seed=1,2",
@@ -491,8 +547,15 @@ CASES = [
         "seed must be a whole number from 0 to 2^32 - 1, not -2",
     ),
     Case(
+        "sweep-text",
+        r"-m negative_prompt=blurry,\slow",
+        "negative_prompt holds a comma, which -m could take either way: "
+        "write 'negative_prompt=\"blurry, low\"' for one text, or 'negative_prompt=choice(blurry, low)' for *",
+    ),
+    Case("choice-without-m", "exp_name=choice(a,b)", "exp_name='a','b' names several values for exp_name: give one, *"),
+    Case(
         "sweep-name",
-        "-m exp_name=a,b",
+        "-m exp_name=choice(a,b)",
         "exp_name cannot be swept, because -m names the run of each combination itself: give one value",
     ),
     Case(

@@ -62,7 +62,7 @@ def test_one_field_and_one_line_make_an_option(changed: Path, tmp_path: Path):
     ("words", "sentence"),
     [
         (("clip_skip=0",), "error: clip_skip must be a whole number of at least 1, not 0\n"),
-        (("clip_skp=1",), "error: there is no option 'clip_skp': did you mean clip_skip?\n"),
+        (("clip_skp=1",), "error: there is no option 'clip_skp': did you mean clip_skip=1?\n"),
         (("model.clip_skip=none",), "error: model.clip_skip must be a whole number of at least 1, not 'none'\n"),
     ],
 )

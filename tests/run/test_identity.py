@@ -92,8 +92,8 @@ CHANGES = [
     pytest.param(["parameters=true"], ["parameters was false, is true"], id="parameters"),
     pytest.param(["model.dtype=bfloat16"], ["model.dtype was float32, is bfloat16"], id="dtype"),
     pytest.param(
-        ["model.scheduler=FlowMatchHeunDiscreteScheduler"],
-        ["model.scheduler was null, is FlowMatchHeunDiscreteScheduler"],
+        ["model.scheduler=UniPCMultistepScheduler"],
+        ["model.scheduler was null, is UniPCMultistepScheduler"],
         id="scheduler",
     ),
     pytest.param(["model.call.max_sequence_length=8"], ["model.call.max_sequence_length was 16, is 8"], id="call"),

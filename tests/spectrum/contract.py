@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from spectrum import SpectrumConfig, attach
-from spectrum.denoisers import heads_of, spec_of
+from spectrum.denoisers import spec_of
+from spectrum.stacks import heads_of
 from tests.spectrum.probe import (
     Watch,
     blocks_of,

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from spectrum import SpectrumConfig, SpectrumError, StepPlan, attach
-from spectrum.denoisers import heads_of, spec_of
+from spectrum.denoisers import spec_of
+from spectrum.stacks import heads_of
 from tests.spectrum.tiny import oracle
 
 OPTIONS: dict[str, Any] = {"w": 0.5, "lam": 0.1, "m": 4}

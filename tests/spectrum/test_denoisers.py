@@ -4,7 +4,8 @@ import pytest
 from torch import nn
 
 from spectrum import DENOISERS, SpectrumError
-from spectrum.denoisers import empty_stacks, heads_of, spec_of
+from spectrum.denoisers import spec_of
+from spectrum.stacks import empty_stacks, heads_of
 from tests.spectrum.tiny import FAMILIES
 
 

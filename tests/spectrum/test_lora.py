@@ -10,7 +10,8 @@ from peft import LoraConfig, get_peft_model_state_dict
 from torch import nn
 
 from spectrum import SpectrumConfig, attach
-from spectrum.denoisers import heads_of, spec_of
+from spectrum.denoisers import spec_of
+from spectrum.stacks import heads_of
 from tests.spectrum.probe import denoiser_of
 from tests.spectrum.tiny import FAMILIES, Family
 

@@ -360,5 +360,5 @@ def test_what_cannot_be_forecast_is_refused(sdxl):
     pipe.scheduler = EulerAncestralDiscreteScheduler()
     refuses(pipe, "adds fresh noise at every step", target="output")
     pipe.unet = lambda *_: None
-    with pytest.raises(SpectrumError, match="unet is no PyTorch module"):
+    with pytest.raises(SpectrumError, match="unet is no PyTorch module, and"):
         attach(pipe, CONFIG, target="output")

@@ -21,7 +21,7 @@ from diffusers import (
 )
 
 from spectrum import SpectrumConfig, SpectrumError, Statistics, attach
-from spectrum.schedulers import check_scheduler
+from spectrum.schedulers import check_scheduler, check_scheduler_config, check_timesteps
 from tests.spectrum.probe import CONFIG, FEW, refuses
 from tests.spectrum.tiny import FAMILIES, STEPS
 
@@ -100,8 +100,8 @@ def test_those_that_draw_noise_are_refused_and_no_others():
     assert len(found) > 25
     for name, noisy in found.items():
         scheduler = getattr(diffusers, name)()
-        if noisy or scheduler.order != 1:
-            with pytest.raises(SpectrumError, match=r"adds fresh noise at every step|times a step"):
+        if noisy or scheduler.order != 1 or name == "PNDMScheduler":
+            with pytest.raises(SpectrumError, match=r"adds fresh noise at every step|times a step|repeats steps"):
                 check_scheduler(scheduler)
         else:
             check_scheduler(scheduler)
@@ -142,9 +142,46 @@ def test_noise_asked_for_by_an_argument_is_refused_at_the_first_step(sdxl):
 
 
 @pytest.mark.parametrize("skip_prk_steps", [False, True])
-def test_schedulers_that_repeat_steps_are_refused_before_the_first_call(sdxl, skip_prk_steps):
+def test_schedulers_that_repeat_steps_are_refused(sdxl, skip_prk_steps):
     pipe = sdxl.make()
     pipe.scheduler = PNDMScheduler(skip_prk_steps=skip_prk_steps)
+    refuses(pipe, "^PNDMScheduler repeats steps: use a scheduler with one denoiser call a step instead$")
+
+
+class Repeating(EulerDiscreteScheduler):
+    """Of a kind that nobody has named."""
+
+    def set_timesteps(self, num_inference_steps=None, **more):
+        super().set_timesteps(num_inference_steps, **more)
+        self.timesteps = self.timesteps.repeat_interleave(2)
+
+
+def test_unknown_ones_that_repeat_steps_are_refused_before_the_first_call(sdxl):
+    pipe = sdxl.make()
+    pipe.scheduler = Repeating()
     with attach(pipe, CONFIG) as handle, pytest.raises(SpectrumError, match="calls for 9 steps"):
         sdxl.run(pipe)
     assert handle.statistics == Statistics()
+
+
+def test_names_and_options_tell_the_same_as_schedulers():
+    """So that a pipeline's files are enough to refuse it."""
+    for name, _ in ordinary_schedulers():
+        scheduler = getattr(diffusers, name)()
+        assert refusal(check_scheduler_config, [name], dict(scheduler.config)) == refusal(check_scheduler, scheduler)
+
+
+def test_repeated_steps_are_known_by_name():
+    for name, _ in ordinary_schedulers():
+        scheduler = getattr(diffusers, name)()
+        scheduler.set_timesteps(6)
+        if refusal(check_scheduler, scheduler) is None:
+            assert refusal(check_timesteps, scheduler) is None, name
+
+
+def refusal(check, *arguments):
+    try:
+        check(*arguments)
+    except SpectrumError as error:
+        return str(error)
+    return None

@@ -19,7 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from jobs.options.degrees import Degrees
 from jobs.parallel.denoiser import make_mesh, share_denoiser
 from spectrum import History
-from spectrum.denoisers import empty_stacks, heads_of, spec_of
+from spectrum.denoisers import spec_of
+from spectrum.stacks import empty_stacks, heads_of
 from tools.benchmarks.common.denoisers import Model, Size, build, call_arguments
 from tools.benchmarks.common.device import synchronize
 from tools.benchmarks.parallel.cost import Message, Step

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor
 
 from jobs.dataset.layout import Layout
-from jobs.dataset.prompts import PromptTable
+from jobs.dataset.prompts import Places, PromptTable
+from jobs.dataset.source import PromptSource
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline, Failure
 from jobs.options.compose import compose_options
@@ -93,7 +93,7 @@ def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray,
         whole, on average.
     """
     captions = subject.captions()
-    table = PromptTable(Path("captions"), "", captions, range(len(captions)))
+    table = PromptTable(PromptSource("captions"), captions, Places(("captions",), (0,), range(len(captions))))
     size = BATCH[subject.name]
     layout = Layout(table, replace(subject.settings, num_inference_steps=steps), subject.seed, 1, size, size)
     pipe = subject.pipeline.pipeline

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from jobs.dataset.layout import Layout
-from jobs.dataset.prompts import PromptTable
+from jobs.dataset.prompts import Places, PromptTable
 from jobs.dataset.record import sample_json, sample_members
+from jobs.dataset.source import PromptSource
 from jobs.media.image import ImageFormat
 from jobs.options.schema import SampleOptions
 from jobs.store.attempt import Attempt
@@ -71,7 +72,7 @@ class Dataset:
     def __init__(self, extension: str, size: int, count: int, shards: int):
         self.format = Ready(extension, 95, pool=[os.urandom(size) for _ in range(POOL)])
         texts = [f"a red boat under old wooden heavy clouds at sunset with warm light on {i}" for i in range(count)]
-        table = PromptTable(Path("prompts.txt"), "", texts, range(1, count + 1))
+        table = PromptTable(PromptSource("prompts.txt"), texts, Places(("prompts.txt",), (0,), range(1, count + 1)))
         defaults = SampleOptions(
             num_inference_steps=50, height=1024, width=1024, num_frames=1, guidance_scale=3.5, negative_prompt=""
         )

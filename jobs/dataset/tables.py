@@ -1,0 +1,73 @@
+"""Makes the table of prompts from rows whose columns have their roles."""
+
+from dataclasses import replace
+from reprlib import repr as brief
+from typing import Any
+
+from jobs.base.errors import BadInput
+from jobs.dataset.columns import Roles, listed
+from jobs.dataset.prompts import SETTINGS, Places, PromptTable
+from jobs.dataset.rows import Rows
+from jobs.dataset.source import PromptSource
+from jobs.dataset.values import is_gap, metadata_values, setting_values
+
+
+def table_of(source: PromptSource, rows: Rows, roles: Roles, places: Places, limit: int | None) -> PromptTable:
+    """Make a table of all rows, and take at most ``limit`` prompts of it.
+
+    Raises:
+        BadInput: a prompt is empty, or a cell is not what its column must be; names its place.
+    """
+    notes, doubts = [*rows.notes, *roles.notes], [*roles.doubts]
+    if rows.dropped:
+        notes.append(f"{source.location}: what holds bytes is dropped: {listed(rows.dropped)}")
+    columns = dict(rows.columns)
+    texts = _texts(columns.pop(roles.prompt), places, source, roles.prompt)
+    if not all(texts):
+        kept = [index for index, text in enumerate(texts) if text]
+        first = next(index for index, text in enumerate(texts) if not text)
+        notes.append(f"empty prompts are skipped: {len(texts) - len(kept)} of {len(texts)}, first: {places.at(first)}")
+        texts = [texts[index] for index in kept]
+        columns = {name: [values[index] for index in kept] for name, values in columns.items()}
+        places = places.only(kept)
+    if not texts:
+        raise BadInput(f"prompt_file {source.location} holds no prompts but empty ones: write at least one into it")
+    settings = {
+        name: setting_values(name, columns[roles.settings[name]], places, rows.decimal_comma)
+        for name in SETTINGS
+        if name in roles.settings
+    }
+    metadata = {name: metadata_values(name, columns[name], places, rows.written) for name in sorted(roles.metadata)}
+    if gaps := [_gaps(name, values, places) for name, values in metadata.items() if None in values]:
+        doubts.append(f"metadata has no value for some prompts and is null there: {'; '.join(gaps)}")
+
+    def begin(values: Any) -> Any:
+        return values if limit is None or limit >= len(values) else values[:limit]
+
+    return PromptTable(
+        source,
+        begin(texts),
+        replace(places, numbers=begin(places.numbers)),
+        {name: begin(values) for name, values in settings.items()},
+        {name: begin(values) for name, values in metadata.items()},
+        tuple(notes),
+        tuple(doubts),
+    )
+
+
+def _texts(values: list[Any], places: Places, source: PromptSource, column: str) -> list[str]:
+    """Return the prompts, "" for an empty one that is to be skipped."""
+    texts = [value.strip() if isinstance(value, str) else "" for value in values]
+    if all(texts):
+        return texts
+    for index, (value, text) in enumerate(zip(values, texts, strict=True)):
+        empty = isinstance(value, str) or is_gap(value)
+        if not text and not (empty and source.empty == "skip"):
+            problem = "has no prompt" if value is None else f"has {brief(value)} as its prompt"
+            mend = ", or pass over empty ones with empty_prompts=skip" if empty else ""
+            raise BadInput(f"{places.at(index)} {problem}: write a text into its column '{column}'{mend}")
+    return texts
+
+
+def _gaps(name: str, values: list[Any], places: Places) -> str:
+    return f"'{name}' of {values.count(None)}, first: {places.at(values.index(None))}"
