@@ -1,8 +1,9 @@
 """Fit Spectrum's forecasts to a model: ``python -m jobs.calibrate model=flux prompt_file=my.txt --steps 50 28``.
 
 Options are those of jobs.generate. Every step of the first prompts is evaluated, and what forecasts need to know of the
-features, some numbers for each pair of steps, goes into one small file for ``spectrum.CalibratedRule``. The prompts
-should be such as will be used, not the very same as those that quality is then measured on.
+features and of the outputs, some numbers for each pair of steps, goes into one small file for
+``spectrum.CalibratedRule``. The prompts should be such as will be used, not the very same as those that quality is then
+measured on.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def calibrate(run: Run, steps: Iterable[int]) -> Calibration:
     run.checkpoint.check()
     device = worker_devices(run.options)[0][0]
     pipeline = load_pipeline(run.options.model, None, run.checkpoint, device=device)
-    with Recorder(pipeline.pipeline) as recorder:
+    with Recorder(pipeline.pipeline, targets=("features", "output")) as recorder:
         for count in steps:
             for batch in _batches(run.layout, count):
                 pipeline(batch)

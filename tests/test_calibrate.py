@@ -16,6 +16,7 @@ def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.Ca
     assert main([*options, "--steps", "9", "7", "--out", str(out)]) == 0
     calibration = Calibration.load(out)
     assert {n: gram.shape for n, gram in calibration.grams.items()} == {7: (2, 7, 7), 9: (2, 9, 9)}
+    assert {n: gram.shape for n, gram in calibration.output_grams.items()} == {7: (2, 7, 7), 9: (2, 9, 9)}
     assert calibration.source["trajectories"] == {"7": 3, "9": 3}
     assert calibration.source["model"]["name"] == "demo" and calibration.source["prompts"]["count"] == 3
     assert calibration.source["settings"]["guidance_scale"] == 2.0

@@ -61,7 +61,7 @@ class CalibratedOrPublished:
 
     def fits(self, num_steps: int) -> bool:
         """Return whether the calibration has that number of steps."""
-        return num_steps in self.calibrated.calibration.grams
+        return num_steps in self.calibrated.calibration.of(self.calibrated.target)
 
     def coefficients(self, evaluated_before: Sequence[int], step: int, num_steps: int) -> np.ndarray:
         """Return float64 (K,): see ``spectrum.ForecastRule``."""
@@ -83,6 +83,7 @@ class Forecast:
         misfit: why that file is not used after all; None where it is.
         searched: whether the evaluated steps are searched with the calibration.
         evaluations: evaluated steps of a searched schedule; None: as many as the window makes.
+        target: what is forecast, "features" or "output".
     """
 
     config: spectrum.SpectrumConfig
@@ -90,13 +91,15 @@ class Forecast:
     misfit: str | None = None
     searched: bool = False
     evaluations: int | None = None
+    target: str = "features"
 
     @property
     def rule(self) -> CalibratedOrPublished | None:
         """What gives the coefficients; None for the published form."""
         if self.calibration is None or self.misfit:
             return None
-        return CalibratedOrPublished(spectrum.CalibratedRule(self.calibration.read()), self.config.rule())
+        calibrated = spectrum.CalibratedRule(self.calibration.read(), target=self.target)
+        return CalibratedOrPublished(calibrated, self.config.rule())
 
     @property
     def schedule(self) -> Callable[[int], Sequence[int]] | None:
@@ -124,6 +127,7 @@ class Forecast:
         del numbers["history_device"]  # the forecasts are the same
         return {
             "name": "spectrum",
+            "target": self.target,
             **numbers,
             "weights": "calibrated" if self.calibration else "chebyshev",
             "calibration": self.calibration.digest if self.calibration else None,
@@ -142,7 +146,7 @@ def as_used(forecast: Forecast | None, plan: spectrum.StepPlan | None, num_steps
     """
     if forecast is None or plan is None:
         numbers: dict[str, Any] = dict.fromkeys(asdict(spectrum.SpectrumConfig()), 0)
-        used = {"name": "nocache", "weights": "", "calibration": "", "schedule": ""}
+        used = {"name": "nocache", "target": "", "weights": "", "calibration": "", "schedule": ""}
         evaluated: Sequence[int] = range(num_steps)
     else:
         numbers = asdict(forecast.config)
@@ -150,6 +154,7 @@ def as_used(forecast: Forecast | None, plan: spectrum.StepPlan | None, num_steps
         calibrated = rule is not None and rule.fits(num_steps)
         used = {
             "name": "spectrum",
+            "target": forecast.target,
             "weights": "calibrated" if calibrated else "chebyshev",
             "calibration": forecast.calibration.digest if forecast.calibration and calibrated else "",
             "schedule": "searched" if calibrated and forecast.searched else "window",
@@ -182,25 +187,31 @@ def resolve_forecast(options: Options, checkpoint: Checkpoint) -> Forecast | Non
     if algo.name == "nocache":
         _refuse_spectrum_options(algo)
         return None
-    config = _published_form(options)
-    path = algo.calibration or own_calibration(options.model)
+    config, target = _published_form(options), algo.target or "features"
+    path = algo.calibration or own_calibration(options.model, target)
     calibrated = algo.weights == "calibrated"
     if algo.weights is None:
         asked_for = any(getattr(algo, name) is not None for name in FORM)
         calibrated = algo.calibration is not None or (path is not None and not asked_for)
     _check_together(algo, calibrated, path)
     if not calibrated or path is None:
-        return Forecast(config)
+        return Forecast(config, target=target)
     calibration = CalibrationFile.find(path)
+    if not calibration.read().of(target):
+        raise BadInput(
+            f"algo.calibration {path} has nothing of algo.target={target}: make it again with python -m jobs.calibrate"
+        )
     misfit = _misfit(calibration.read(), options.model, checkpoint.folder)
-    return Forecast(config, calibration, misfit, algo.schedule != "window", algo.evaluations)
+    return Forecast(config, calibration, misfit, algo.schedule != "window", algo.evaluations, target)
 
 
-def own_calibration(model: ModelOptions) -> str | None:
-    """Return the file that an embedded model comes with; None for a model that comes with none."""
+def own_calibration(model: ModelOptions, target: str = "features") -> str | None:
+    """Return the file that an embedded model comes with; None for a model that comes with none for that target."""
     name = model.path.removeprefix(EMBEDDED)
     path = demo.HERE / f"{name}-calibration.json"
-    return str(path) if name != model.path and path.exists() else None
+    if name == model.path or not path.exists() or not read_calibration(str(path)).of(target):
+        return None
+    return str(path)
 
 
 def _published_form(options: Options) -> spectrum.SpectrumConfig:

@@ -137,6 +137,8 @@ def _attach(pipeline: Any, forecast: Forecast) -> Any:
     import spectrum
 
     try:
-        return spectrum.attach(pipeline, forecast.config, rule=forecast.rule, schedule=forecast.schedule)
+        return spectrum.attach(
+            pipeline, forecast.config, rule=forecast.rule, schedule=forecast.schedule, target=forecast.target
+        )
     except spectrum.SpectrumError as error:
         raise BadInput(f"algo=spectrum cannot be used with this model: {error} (algo=nocache can)") from error

@@ -57,7 +57,8 @@ def check_pipeline(options: Options, folder: Path | None) -> None:
     if scheduler:
         _check_scheduler_args(scheduler, model)
     if options.algo.name == "spectrum":
-        _check_denoisers(index, model)
+        if options.algo.target != "output":  # which any denoiser has
+            _check_denoisers(index, model)
         if scheduler:
             _check_scheduler(scheduler, read_json(folder / "scheduler" / "scheduler_config.json"), model)
 
@@ -124,7 +125,8 @@ def _check_denoisers(index: dict[str, Any], model: ModelOptions) -> None:
                 spec_named(ancestry(str(name)))
             except spectrum.SpectrumError as error:
                 raise BadInput(
-                    f"algo=spectrum cannot be used with model {model.name}: {error} (algo=nocache can)"
+                    f"algo=spectrum cannot be used with model {model.name}: {error} "
+                    "(algo.target=output, or algo=nocache)"
                 ) from None
 
 

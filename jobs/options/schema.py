@@ -43,6 +43,7 @@ class FeatureOptions:
     channels: int = option(MISSING, "channels of the feature", least=1)
     pixels: int = option(16, "pixels of height, and of width, for each of its positions", least=1)
     frames: int = option(1, "frames for each of its positions", least=1)
+    output: int = option(64, "numbers of the denoiser's output for each of its positions", least=1)
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ class AlgoOptions:
     """
 
     name: str = option(MISSING, "set by algo=", choices=("nocache", "spectrum"))
+    target: str = option(
+        None, "what is forecast: features (null), which enter the denoiser's head; or output: what it returns",
+        choices=("features", "output"),
+    )  # fmt: skip
     weights: str = option(
         None, "forecast coefficients: calibrated (default where there is a calibration) or chebyshev (as published)",
         choices=("chebyshev", "calibrated"),

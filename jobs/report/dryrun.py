@@ -7,7 +7,7 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def describe(run: Run) -> str:
-    """Return a few lines about a run: its samples, its denoising steps, the memory of its features, its checkpoint."""
+    """Return a few lines about a run: its samples, its denoising steps, the memory of its histories, its checkpoint."""
     options, layout = run.options, run.layout
     clip = f", {options.num_frames} frames at {options.model.fps} a second" if run.makes_clips else ""
     left = len(run.unfinished())
@@ -41,18 +41,23 @@ def _steps(run: Run) -> list[str]:
 
 
 def history_bytes(run: Run, rows: int) -> int:
-    """Return the bytes of the features that a rank keeps while a batch is denoised, all guidance branches together.
+    """Return the bytes of what a rank keeps to forecast from while a batch is denoised, all guidance branches together.
 
     Args:
-        run: its size, batch and model.
-        rows: evaluated steps whose features are kept.
+        run: its size, batch, model and target.
+        rows: evaluated steps of which something is kept.
     """
-    options, degrees = run.options, run.options.parallel
-    feature = options.model.feature
-    positions = Size(options.height, options.width, options.num_frames).tokens(feature) // degrees.sequence
+    options, feature = run.options, run.options.model.feature
+    positions = Size(options.height, options.width, options.num_frames).tokens(feature)
     # Guidance by a negative prompt computes everything twice, in one call or in two.
-    branches = 2 // degrees.cfg if options.model.negative_prompts and options.guidance_scale > 1 else 1
-    return rows * options.batch_size * branches * positions * feature.channels * _BYTES[options.model.dtype]
+    branches = 2 if options.model.negative_prompts and options.guidance_scale > 1 else 1
+    kept = branches * positions
+    if run.forecast and run.forecast.target == "output":  # ranks have it whole
+        kept *= feature.output
+    else:
+        kept *= feature.channels
+        kept //= options.parallel.sequence * (options.parallel.cfg if branches == 2 else 1)
+    return rows * options.batch_size * kept * _BYTES[options.model.dtype]
 
 
 def _checkpoint(run: Run) -> str:

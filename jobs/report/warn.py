@@ -52,7 +52,7 @@ def unused_calibration(run: Run) -> str | None:
             f"algo.calibration {file.path} is not used, because {run.forecast.misfit}: "
             "forecasts are those of algo.weights=chebyshev"
         )
-    known = file.read().grams
+    known = file.read().of(run.forecast.target)
     own = run.layout.table.settings.get("num_inference_steps", [])
     if others := sorted({run.options.num_inference_steps, *filter(None, own)} - known.keys()):
         return (

@@ -30,11 +30,12 @@ def gram(n: int) -> np.ndarray:
     return np.stack([one, one])
 
 
-def write(folder: Path, *, n: int = STEPS, **scheduler: Any) -> Path:
+def write(folder: Path, *, n: int = STEPS, outputs: bool = False, **scheduler: Any) -> Path:
     public = {name: value for name, value in SCHEDULER.items() if not name.startswith("_")} | scheduler
     source = {"scheduler": SCHEDULER["_class_name"], "scheduler_config": public}
     path = folder / "calibration.json"
-    path.write_text(spectrum.Calibration({n: gram(n)}, source).to_json())
+    output_grams = {n: gram(n) ** 2} if outputs else {}
+    path.write_text(spectrum.Calibration({n: gram(n)}, source, output_grams).to_json())
     return path
 
 
@@ -42,6 +43,9 @@ def calibrated(folder: Path, *overrides: str) -> tuple[str, ...]:
     prompts = write_prompts(folder / "prompts.txt", 3)
     options = (f"prompt_file={prompts}", f"num_inference_steps={STEPS}", f"algo.calibration={folder}/calibration.json")
     return (*options, "algo.weights=calibrated", *overrides)
+
+
+OUTPUT = "algo.target=output"
 
 
 SEARCHED = ("algo.schedule=searched", "algo.evaluations=6")
@@ -209,6 +213,55 @@ def test_embedded_models_at_other_step_counts_are_forecast_as_published_with_a_w
     )
 
 
+# Of the output
+
+
+def test_samples_of_forecast_outputs_say_so_and_differ(tmp_path: Path):
+    write(tmp_path, outputs=True)
+    seen = {}
+    cases = {"features": (PUBLISHED,), "output": (PUBLISHED, OUTPUT), "calibrated": (*calibrated(tmp_path)[2:], OUTPUT)}
+    for name, overrides in cases.items():
+        (tmp_path / name).mkdir()
+        run = new_run(tmp_path / name, *calibrated(tmp_path)[:2], *overrides)
+        info = make(run)
+        seen[name] = tar_hashes(run.directory.path)["00000.tar"]
+        target = "features" if name == "features" else "output"
+        assert info["algo"]["target"] == run.identity["algo"]["target"] == target
+        assert info["algo"]["weights"] == ("calibrated" if name == "calibrated" else "chebyshev")
+        assert info["evaluated_steps"] == 8
+    assert len(set(seen.values())) == 3
+
+
+def test_coefficients_are_the_outputs_and_the_schedule_that_of_the_features(tmp_path: Path):
+    path = write(tmp_path, outputs=True)
+    plan = planned(resolved(*calibrated(tmp_path, *SEARCHED, OUTPUT)), STEPS)
+    made = spectrum.Calibration.load(path)
+    assert plan.evaluated == spectrum.CalibratedRule(made).schedule(STEPS, 6)
+    last = plan.forecast[-1]
+    before = [step for step in plan.evaluated if step < last]
+    expected = spectrum.CalibratedRule(made, target="output").coefficients(before, last, STEPS)
+    assert plan.coefficients[last] == tuple(expected.tolist())
+
+
+def test_the_embedded_calibrations_are_of_features():
+    said = resolved(OUTPUT).identity["algo"]
+    assert (said["target"], said["weights"], said["calibration"], said["schedule"]) == (
+        "output",
+        "chebyshev",
+        None,
+        "window",
+    )
+
+
+def test_a_calibration_of_features_is_refused_for_the_output(tmp_path: Path):
+    path = write(tmp_path)
+    with pytest.raises(BadInput) as caught:
+        resolved(*calibrated(tmp_path, OUTPUT))
+    assert str(caught.value) == (
+        f"algo.calibration {path} has nothing of algo.target=output: make it again with python -m jobs.calibrate"
+    )
+
+
 # Refused
 
 
@@ -226,6 +279,9 @@ REFUSED = [
         ("model=flux", "algo.evaluations=10"),
         "algo.evaluations belongs to algo.schedule=searched: add that, or set flex_window ",
     ),
+    ((OUTPUT, "algo.weights=calibrated"), "algo.weights=calibrated needs algo.calibration=FILE: make one with "),
+    (("algo.target=noise",), "algo.target must be one of features, output, not 'noise'"),
+    (("algo=nocache", OUTPUT), "algo.target=output is an option of algo=spectrum, and algo=nocache evaluates every "),
     (("algo.evaluations=0",), "algo.evaluations must be a whole number of at least 1, not 0"),
 ]
 

@@ -150,10 +150,13 @@ def test_what_the_pipeline_cannot_be_called_with_is_refused(name: str, words: st
 def test_a_denoiser_or_part_that_nobody_knows_is_refused():
     known = {"scheduler": ["diffusers", "DDIMScheduler"]}
     checkpoint(**known, unet=["diffusers", "UNet3DConditionModel"])
-    assert refused().startswith(
+    sentence = refused()
+    assert sentence.startswith(
         "algo=spectrum cannot be used with model sdxl: Spectrum does not know the denoiser UNet3DConditionModel, only "
     )
+    assert sentence.endswith("or forecast its output (algo.target=output, or algo=nocache)")
     begin("algo=nocache")
+    begin("algo.target=output")
     checkpoint(**known, vae=["diffusers", "AutoencoderOfTomorrow"])
     assert refused("algo=nocache").startswith("model.path ./model needs AutoencoderOfTomorrow, which diffusers ")
 

@@ -60,6 +60,7 @@ def test_the_seeds_command_line_works():
     run = resolve(config(*SEED.split()))
     assert run.identity["algo"] == {
         "name": "spectrum",
+        "target": "features",
         "w": 0.5,
         "lam": 0.1,
         "m": 4,

@@ -35,6 +35,9 @@ MEMORY = [
     ("sdxl", ("batch_size=1",), 10 * 128 * 128 * 320 * 2 * 2),
     ("hunyuan", (), 10 * 16 * 34 * 60 * 3072 * 2),
     ("wan14b", (), 10 * 21 * 30 * 52 * 5120 * 2 * 2),
+    ("flux", ("algo.target=output",), 10 * 4096 * 16 * 2 * 2 * 1 * 2),
+    ("sdxl", ("batch_size=1", "algo.target=output"), 10 * 128 * 128 * 4 * 2 * 2),
+    ("wan14b", ("algo.target=output",), 10 * 21 * 60 * 104 * 16 * 2 * 2),
     ("wan14b", ("height=720", "width=1280", "model.dtype=float32"), 10 * 21 * 45 * 80 * 5120 * 2 * 4),
 ]
 
