@@ -19,7 +19,7 @@ from diffusers.hooks.group_offloading import ModuleGroup
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from torch import nn
 
-from spectrum import SpectrumConfig, SpectrumError, attach
+from spectrum import SpectrumConfig, SpectrumError, StepPlan, Trajectory, attach
 from spectrum.interception import is_compiled, is_intercepted
 from tests.spectrum.listen import listening
 from tests.spectrum.probe import CONFIG, FEW, check_forecasts, denoiser_of, denoisers_of, refuses, traces_of
@@ -179,7 +179,18 @@ def test_keys_that_are_kept_after_the_first_step(config):
     torch.testing.assert_close(made, whole, rtol=1e-4, atol=1e-4)
 
 
-def trajectory(pipe: Any, **options: Any) -> list[Any]:
+def test_a_sequence_is_not_cut_where_the_input_changed_too():
+    trajectory = Trajectory(StepPlan.build(STEPS, FEW))
+    trajectory.begin_call((1, 8, 4))
+    trajectory.record(torch.zeros(1, 8, 4))
+    trajectory.advance()
+    trajectory.begin_call((1, 6, 4))
+    trajectory.cut_to(6)
+    with pytest.raises(SpectrumError, match=r"a feature of shape \(1, 6, 4\) does not fit rows of \(1, 8, 4\)"):
+        trajectory.record(torch.zeros(1, 6, 4))
+
+
+def looped(pipe: Any, **options: Any) -> list[Any]:
     """The outputs of a loop that no pipeline makes."""
     given = {
         "encoder_hidden_states": embeddings(2, 6, 32),
@@ -200,7 +211,7 @@ def trajectory(pipe: Any, **options: Any) -> list[Any]:
 def test_a_forecast_has_the_class_of_what_was_returned(flux, options, kind):
     pipe = flux.make()
     with attach(pipe, FEW, target="output"):
-        outputs = trajectory(pipe, **options)
+        outputs = looped(pipe, **options)
     assert {type(output) for output in outputs} == {kind}
     assert all(output[0].shape == (2, 16, 4) for output in outputs)
 
@@ -210,7 +221,7 @@ def test_an_output_without_tensors_is_refused(flux):
     pipe.transformer.register_forward_hook(lambda *_: "noise")
     said = r"FluxTransformer2DModel returned a str without a tensor"
     with attach(pipe, FEW, target="output"), pytest.raises(SpectrumError, match=said):
-        trajectory(pipe)
+        looped(pipe)
 
 
 # Two denoisers, ControlNets, offloading
@@ -298,6 +309,21 @@ def test_controlnets_are_not_called_on_forecast_steps(name):
     assert not any(call.operations for call in spared)
     kinds = [[(tensor.shape, tensor.dtype) for tensor in call.tensors] for call in (calls[0], *spared)]
     assert all(kind == kinds[0] for kind in kinds)
+    assert list(vars(pipe.controlnet)) == before
+
+
+def test_a_controlnet_of_two_pipelines_is_spared_in_one_and_left_as_it_was():
+    family, pipe = FAMILIES["sdxl"], PIPELINES["sdxl"]()
+    other = PIPELINES["sdxl"]()
+    other.controlnet = pipe.controlnet
+    before = list(vars(pipe.controlnet))
+    first, second = (attach(one, FEW, target="output") for one in (pipe, other))
+    with listening(pipe.controlnet) as calls:
+        run_controlled(family, other)
+        run_controlled(family, pipe)
+    assert [call.ran for call in calls] == [True] * STEPS + [step in EVALUATED for step in range(STEPS)]
+    first.detach()
+    second.detach()
     assert list(vars(pipe.controlnet)) == before
 
 
