@@ -112,14 +112,15 @@ def test_status_from_the_files(made) -> None:
 )
 def test_every_launcher_fans_out_to_the_same_bytes(made, prompts, launcher, tmp_path) -> None:
     run, _ = made
-    arguments = (f"prompt_file={prompts}", f"output_base_path={tmp_path}", "samples_per_prompt=2", *SMALL)
+    folder = tmp_path / "it's"
+    arguments = (f"prompt_file={prompts}", f"output_base_path={folder}", "samples_per_prompt=2", *SMALL)
     first = generate("-m", *launcher, *arguments, "shards=[1,3]")
     assert first.returncode == 0, first.stderr
-    assert sorted(tar_hashes(tmp_path / "demo-shapes")) == ["00001.tar", "00003.tar"]
+    assert sorted(tar_hashes(folder / "demo-shapes")) == ["00001.tar", "00003.tar"]
     rest = generate("-m", *launcher, *arguments)
     assert rest.returncode == 0, rest.stderr
     assert re.search(r"launching \d tasks for 2 shards", rest.stdout)  # exactly the unfinished ones
-    assert tar_hashes(tmp_path / "demo-shapes") == tar_hashes(run)
+    assert tar_hashes(folder / "demo-shapes") == tar_hashes(run)
 
 
 @pytest.mark.slow
