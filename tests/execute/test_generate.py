@@ -119,10 +119,10 @@ def test_status_from_the_files(made) -> None:
 )
 def test_every_launcher_fans_out_to_the_same_bytes(made, prompts, launcher, tmp_path) -> None:
     run, _ = made
-    arguments = (f"prompt_file={prompts}", f"output_base_path={tmp_path}", "samples_per_prompt=2", *SMALL)
-    half = shutil.copytree(
-        run, tmp_path / "demo-shapes", ignore=shutil.ignore_patterns("00001.*", "00003.*", "launch-*")
-    )
+    folder = tmp_path / "it's"
+    arguments = (f"prompt_file={prompts}", f"output_base_path={folder}", "samples_per_prompt=2", *SMALL)
+    missing = shutil.ignore_patterns("00001.*", "00003.*", "launch-*")
+    half = shutil.copytree(run, folder / "demo-shapes", ignore=missing)
     assert sorted(tar_hashes(half)) == ["00000.tar", "00002.tar"]
     made = generate("-m", *launcher, *arguments)
     assert made.returncode == 0, made.stderr

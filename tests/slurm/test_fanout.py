@@ -87,8 +87,9 @@ def launched(run: Path) -> list[set[str]]:
 
 @pytest.mark.timeout(1200)
 def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompts, reference, tmp_path) -> None:
-    arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={tmp_path}", *SETTINGS)
-    run = RunDir(tmp_path / "run")
+    folder = tmp_path / "it's"
+    arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={folder}", *SETTINGS)
+    run = RunDir(folder / "run")
 
     with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         killed = kill_a_task_in_mid_shard(run, first)
