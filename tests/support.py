@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,19 @@ def generate(*arguments: str, timeout: float = 240, **more: str) -> subprocess.C
 def tar_hashes(run: Path) -> dict[str, str]:
     """File name -> sha256 of the run's tars."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(run.glob("data/*"))}
+
+
+def media_hashes(run: Path) -> dict[str, str]:
+    """Key -> sha256 of the images or clips in the run's tars: alike also where json files tell runs apart."""
+    found = {}
+    for path in sorted(run.glob("data/*.tar")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                key, _, extension = member.name.partition(".")
+                file = archive.extractfile(member)
+                if file and extension not in ("txt", "json"):
+                    found[key] = hashlib.sha256(file.read()).hexdigest()
+    return found
 
 
 def picture(seed: int, size: int = 16) -> np.ndarray:

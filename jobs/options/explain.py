@@ -121,7 +121,10 @@ def _explain_value(error: Exception) -> str | None:
     match = re.search(rf"override '?\+*{re.escape(name)}=(.*)", str(error))
     if match is None:
         return f"{name} is missing: give it a value, like {name}=..."
-    return must_be(name, limits_of(owner, key), _as_typed(match[1]))
+    limits = limits_of(owner, key)
+    if limits.kind is str and "${" in match[1]:
+        return f"{name}: what follows '${{' is no reference to another option: write \\${{ for these characters"
+    return must_be(name, limits, _as_typed(match[1]))
 
 
 def _as_typed(typed: str) -> Any:

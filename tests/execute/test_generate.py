@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_every_sample_is_whole_and_says_what_it_is(made, prompts) -> None:
     for row in rows:
         info = row["json"]
         assert set(row) >= {"png", "txt", "json"} and row["png"].size == (64, 64)
-        assert "null" not in json.dumps(info)
+        assert None not in info.values()
         assert (info["prompt"], info["num_inference_steps"], info["height"]) == (row["txt"], 8, 64)
         assert info["algo"]["name"] == "spectrum" and info["algo"]["w"] == 0.5
         assert info["evaluated_steps"] == 6  # of 8: warm-up 0-4, then every second
@@ -118,14 +119,15 @@ def test_status_from_the_files(made) -> None:
 )
 def test_every_launcher_fans_out_to_the_same_bytes(made, prompts, launcher, tmp_path) -> None:
     run, _ = made
-    arguments = (f"prompt_file={prompts}", f"output_base_path={tmp_path}", "samples_per_prompt=2", *SMALL)
-    first = generate("-m", *launcher, *arguments, "shards=[1,3]")
-    assert first.returncode == 0, first.stderr
-    assert sorted(tar_hashes(tmp_path / "demo-shapes")) == ["00001.tar", "00003.tar"]
-    rest = generate("-m", *launcher, *arguments)
-    assert rest.returncode == 0, rest.stderr
-    assert re.search(r"launching \d tasks for 2 shards", rest.stdout)  # exactly the unfinished ones
-    assert tar_hashes(tmp_path / "demo-shapes") == tar_hashes(run)
+    folder = tmp_path / "it's"
+    arguments = (f"prompt_file={prompts}", f"output_base_path={folder}", "samples_per_prompt=2", *SMALL)
+    missing = shutil.ignore_patterns("00001.*", "00003.*", "launch-*")
+    half = shutil.copytree(run, folder / "demo-shapes", ignore=missing)
+    assert sorted(tar_hashes(half)) == ["00000.tar", "00002.tar"]
+    made = generate("-m", *launcher, *arguments)
+    assert made.returncode == 0, made.stderr
+    assert re.search(r"launching \d tasks for 2 shards", made.stdout)  # exactly the unfinished ones
+    assert tar_hashes(half) == tar_hashes(run)
 
 
 @pytest.mark.slow

@@ -19,18 +19,18 @@ KILLS = 40
 SHARDS = 4
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(
-    ["diffusers.pipelines.flux.pipeline_flux", "jobs.execute.worker", "pyarrow.parquet", "tests.support"]
-)
+context.set_forkserver_preload(["tests.execute.warm", "pyarrow.parquet", "tests.support"])
 
 
 def work_all(run: Run, die_at: int | None = None) -> None:
     """One attempt at everything that is unfinished; ``die_at``: kill itself at that call to the disk."""
-    from jobs.execute.worker import generate_shards
+    from jobs.execute import worker
+    from tests.execute.warm import PIPELINE
 
     if die_at is not None:
         _die_at(die_at)
-    generate_shards(run, run.unfinished(), device="cpu", log_path="", report=lambda *event: None)
+    worker.load = lambda run, device, group: PIPELINE  # type: ignore[assignment]  # loaded before the fork
+    worker.generate_shards(run, run.unfinished(), device="cpu", log_path="", report=lambda *event: None)
 
 
 def _die_at(count: int) -> None:

@@ -7,6 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from jobs.base.errors import BadInput
 from jobs.options.texts import literal, text_options, unquoted
+from jobs.run.resolve import read_options
 from tests.support import config
 
 
@@ -110,6 +111,13 @@ def test_a_bare_comma_is_refused_with_two_ways_that_work_in_a_shell(value: str) 
     one, each = (shlex.split(part)[0] for part in str(refused.value).partition(": write ")[2].split(" or "))
     assert values(one, sweep=True) == [value]
     assert values(each, sweep=True) == value.split(", ")
+
+
+def test_a_dollar_and_brace_that_are_no_reference_are_refused_with_how_to_write_them() -> None:
+    with pytest.raises(BadInput, match=r"^negative_prompt: what follows '\$\{' is no reference .* write \\\$\{ for"):
+        config("negative_prompt=it costs ${5")
+    options = read_options(config(r"negative_prompt=it costs \${5}"))
+    assert options.negative_prompt == "it costs ${5}"
 
 
 def test_composed_options_hold_the_text() -> None:

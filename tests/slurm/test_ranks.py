@@ -12,7 +12,7 @@ import pytest
 from jobs.store.journal import Journal, journals
 from jobs.store.rundir import RunDir
 from tests.slurm.test_fanout import launched, queue_state, states, wait_for
-from tests.support import command, generate, tar_hashes
+from tests.support import command, generate, media_hashes
 from tools.slurm import Cluster
 from tools.slurm.processes import matching
 
@@ -26,7 +26,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Hashes of a run in one process."""
     folder = tmp_path_factory.mktemp("reference")
     assert generate(*SETTINGS, f"output_base_path={folder}").returncode == 0
-    return tar_hashes(folder / "run")
+    return media_hashes(folder / "run")
 
 
 def kill_a_follower(run: RunDir, launch: subprocess.Popen) -> str:
@@ -75,7 +75,7 @@ def test_an_array_of_two_ranks_a_task_loses_one_and_resumes(slurm_env: Cluster, 
     again = generate(*arguments, timeout=400)
     assert again.returncode == 0, again.stdout
     assert len(launched(run.path)[1]) in (0, 1)  # one task, whose folder is that of a job that is no array's
-    assert tar_hashes(run.path) == reference
+    assert media_hashes(run.path) == reference
 
 
 @pytest.mark.timeout(600)
@@ -105,7 +105,7 @@ def test_the_ranks_of_a_task_may_be_on_two_nodes(slurm_env: Cluster, reference, 
         timeout=300,
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    assert tar_hashes(tmp_path / "run") == reference
+    assert media_hashes(tmp_path / "run") == reference
     nodes = {state.split()[-1] for state in states(launched(tmp_path / "run")[0]).values()}
     assert nodes == {"node[1-2]"}
 
