@@ -23,7 +23,12 @@ SERIAL = {"slurm": "slurm", "session": "slurm", "parallel": "processes", "test_k
 # Likewise: what `make test` leaves out, beside single tests that are marked.
 SLOW = (
     *("session", "slurm", "test_kills.py", "test_context_parallel.py", "test_lost_ranks.py", "test_runs.py"),
-    "test_parallel.py",
+    *("test_parallel.py", "benchmarks", "test_examples.py", "test_compile.py", "test_training.py"),
+)
+# Whose many small tensors a tracer slows down to twice the time: other tests reach the same lines.
+UNTRACED = (
+    *("test_families.py", "test_kinds.py", "test_odd_families.py", "test_lora.py", "test_offload.py"),
+    *("test_embedded_image.py", "test_embedded_video.py", "test_pipeline.py", "benchmarks"),
 )
 
 
@@ -51,10 +56,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow folders and files, and begin with the serial ones, which take longest as a whole."""
+    """Mark the tests of slow and of untraced files, and begin with the serial ones, which take longest as a whole."""
     for item in items:
         if item.path.parent.name in SLOW or item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
+        if item.path.parent.name in UNTRACED or item.path.name in UNTRACED:
+            item.add_marker(pytest.mark.no_cover)
     items.sort(key=lambda item: not serial_group(item.path))
 
 

@@ -75,6 +75,7 @@ def read(hub: FakeHub, tmp_path: Path) -> Read:
     return run
 
 
+@pytest.mark.slow
 def test_a_dataset_is_read_pinned_and_found_in_the_cache(hub: FakeHub, read: Read, tmp_path: Path):
     first = read()
     assert first == [

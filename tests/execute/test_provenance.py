@@ -71,6 +71,7 @@ def by_plain_diffusers(info: dict[str, Any], folder: Path) -> np.ndarray:
     return (output * 255).round().astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_plain_diffusers_makes_the_samples_of_the_demo_model(tmp_path: Path):
     run = demo_run(tmp_path, "algo=nocache", "batch_size=1", "negative_prompt=a blue star", "num_inference_steps=6")
     samples = make(run)
@@ -178,6 +179,7 @@ def test_what_changes_kernels_is_in_the_json_and_keeps_samples_apart(tmp_path: P
 # --- python -m jobs.regenerate
 
 
+@pytest.mark.slow
 def test_samples_are_made_again_to_the_same_bytes(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = demo_run(tmp_path, "samples_per_prompt=2", "num_inference_steps=6", "parameters=true")
     samples = make(run)

@@ -46,6 +46,7 @@ def run(code: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_one_field_and_one_line_make_an_option(changed: Path, tmp_path: Path):
     prompts = tmp_path / "p.csv"
     prompts.write_text("prompt,clip_skip\na red circle,2\na blue star,\na green cross,2\n")

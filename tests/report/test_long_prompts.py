@@ -80,6 +80,7 @@ def test_nothing_is_said_of_a_checkpoint_that_is_not_here(tmp_path, monkeypatch)
     assert run.checkpoint.folder is None and long_prompts(run) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [(), ("-m",)], ids=["alone", "-m"])
 def test_commands_warn_and_refuse_before_anything_is_written(flags, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
