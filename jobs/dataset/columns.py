@@ -19,7 +19,7 @@ _INDEX = re.compile(r"|Unnamed: 0(\.\d+)*|__index_level_\d+__")  # of a table th
 # What a run decides for all its samples, so that a column of the name says how somebody else's were made.
 _OF_THE_RUN = (
     *("sampler", "samplername", "samplermethod", "samplertype", "scheduler", "clipskip", "vae", "lora", "loras"),
-    *("model", "modelname", "modelid", "modelhash", "modelversion", "checkpoint"),
+    *("fps", "framerate", "duration", "model", "modelname", "modelid", "modelhash", "modelversion", "checkpoint"),
 )
 _NAMED = 30  # columns in a message
 
@@ -55,6 +55,10 @@ def roles_of(names: Sequence[str], source: PromptSource, header: bool) -> Roles:
         BadInput: the prompt's column is not there or not the only one, or a column may be meant as an option.
     """
     said = _said(names, source)
+    if "" in names[1:] and "" not in said:
+        raise BadInput(
+            f"{source.location} has a column without a name, number {names.index('') + 1}: name or remove it"
+        )
     index = [name for name in names if _INDEX.fullmatch(name) and name not in said]
     names = [name for name in names if name not in index]
     roles = {**said, **_same_but_for_capitals(names, said)}

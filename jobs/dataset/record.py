@@ -54,8 +54,14 @@ def sample_json(
 
 
 def as_text(value: Any) -> str:
-    """Return JSON for a text field: what has no fixed schema; objects that JSON does not know as their own text."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    """Return JSON for a text field: what has no fixed schema.
+
+    Infinities, which schedulers' configurations have, are written as Python reads them; arrays are lists; objects that
+    JSON does not know are their own text.
+    """
+    return json.dumps(
+        value, ensure_ascii=False, default=lambda one: one.tolist() if hasattr(one, "tolist") else str(one)
+    )
 
 
 def sample_members(sample: Sample, media: bytes, extension: str, info: bytes) -> dict[str, bytes]:

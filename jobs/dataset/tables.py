@@ -22,7 +22,10 @@ def table_of(source: PromptSource, rows: Rows, roles: Roles, places: Places, lim
     if rows.dropped:
         notes.append(f"{source.location}: what holds bytes is dropped: {listed(rows.dropped)}")
     columns = dict(rows.columns)
-    texts = _texts(columns.pop(roles.prompt), places, source, roles.prompt)
+    prompts = columns.pop(roles.prompt)
+    if rows.written:  # as in the columns of numbers beside it
+        prompts = ["" if value in ("NaN", "nan") else value for value in prompts]
+    texts = _texts(prompts, places, source, roles.prompt)
     if not all(texts):
         kept = [index for index, text in enumerate(texts) if text]
         first = next(index for index, text in enumerate(texts) if not text)

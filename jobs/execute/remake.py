@@ -22,7 +22,7 @@ from jobs.execute.worker import common_of, load
 from jobs.media.video import read_clip
 from jobs.model.pipeline import BatchPipeline, Failure
 from jobs.run.devices import worker_devices
-from jobs.run.identity import differences
+from jobs.run.identity import changes, differences
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
 from jobs.store.rundir import RunDir
@@ -45,12 +45,12 @@ class Remade:
     said: str
 
 
-def open_finished(path: Path, changes: dict[str, str]) -> Run:
+def open_finished(path: Path, placed: dict[str, str]) -> Run:
     """Return a run as its directory records it.
 
     Args:
         path: its directory.
-        changes: options whose values depend on the place, such as prompt_file and device.
+        placed: options whose values depend on the place, such as prompt_file and device.
 
     Raises:
         BadInput: there is no run, or what it needs is not there any more or is other than it was.
@@ -61,12 +61,17 @@ def open_finished(path: Path, changes: dict[str, str]) -> Run:
         cfg = OmegaConf.create((path / "config.yaml").read_text())
     except (OSError, OmegaConfBaseException):
         raise BadInput(f"{path / 'config.yaml'} cannot be read: restore it") from None
-    place = {"output_base_path": str(path.absolute().parent), "exp_name": path.absolute().name}
-    for name, value in {**place, **changes}.items():
+    then = record["identity"]
+    place = {
+        "output_base_path": str(path.absolute().parent),
+        "exp_name": path.absolute().name,
+        "total_prompt_num": then["prompts"]["count"],  # the file may have more by now
+    }
+    for name, value in {**place, **placed}.items():
         OmegaConf.update(cfg, name, value)
     assert isinstance(cfg, DictConfig)  # for so it was written
     run = resolve(cfg, pin=True)
-    if said := differences(record["identity"], run.identity):
+    if said := changes(then, run.identity, run.layout, None):
         raise BadInput(f"{path} cannot be made again from what is here: {'; '.join(said)}")
     run.checkpoint.check()
     return run

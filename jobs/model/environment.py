@@ -4,8 +4,27 @@ import os
 from importlib.metadata import version
 from typing import Any
 
+from jobs.base.errors import BadInput
 from jobs.base.machine import processor_name
 from jobs.options.schema import Options
+
+
+def check_attention_backend() -> None:
+    """Refuse an attention backend that the environment asks for and that cannot be used here.
+
+    Raises:
+        BadInput: names the variable and the reason.
+    """
+    asked = os.environ.get("DIFFUSERS_ATTN_BACKEND")
+    if asked is None:
+        return
+    try:
+        from jobs.parallel.diffusers_private import require_attention_backend
+
+        require_attention_backend()
+    except (ValueError, RuntimeError, ImportError) as error:  # an unknown name fails the import
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise BadInput(f"DIFFUSERS_ATTN_BACKEND={asked} cannot be used ({reason}): unset it, or set another") from None
 
 
 def environment(options: Options, device: str) -> dict[str, Any]:
@@ -28,9 +47,9 @@ def environment(options: Options, device: str) -> dict[str, Any]:
         "cuda": torch.version.cuda or "",
         "cudnn": str(cudnn.version() or ""),
         "attention": attention_backend(),
-        "matmul": torch.backends.cuda.matmul.fp32_precision,
-        "convolution": cudnn.conv.fp32_precision,
-        "tf32_override": os.environ.get("NVIDIA_TF32_OVERRIDE", ""),
+        "matmul": torch.backends.cuda.matmul.fp32_precision if gpu else "",
+        "convolution": cudnn.conv.fp32_precision if gpu else "",
+        "tf32_override": os.environ.get("NVIDIA_TF32_OVERRIDE", "") if gpu else "",
         "compile": options.model.compile,
         "offload": options.model.offload,
         "cpu_threads": options.cpu_threads,

@@ -144,27 +144,27 @@ def as_used(forecast: Forecast | None, plan: spectrum.StepPlan | None, num_steps
         plan: what was done; None likewise.
         num_steps: denoising steps of the sample.
     """
-    if forecast is None or plan is None:
-        numbers: dict[str, Any] = dict.fromkeys(asdict(spectrum.SpectrumConfig()), 0)
-        used = {"name": "nocache", "target": "", "weights": "", "calibration": "", "schedule": ""}
-        evaluated: Sequence[int] = range(num_steps)
-    else:
-        numbers = asdict(forecast.config)
-        rule = forecast.rule
+    numbers: dict[str, Any] = dict.fromkeys((*FORM, *SCHEDULE), 0)
+    used = {"name": "nocache", "target": "", "weights": "", "calibration": "", "schedule": ""}
+    evaluated: Sequence[int] = range(num_steps)
+    if forecast and plan:
+        rule, config = forecast.rule, forecast.config
         calibrated = rule is not None and rule.fits(num_steps)
+        searched = calibrated and forecast.searched
         used = {
             "name": "spectrum",
             "target": forecast.target,
             "weights": "calibrated" if calibrated else "chebyshev",
             "calibration": forecast.calibration.digest if forecast.calibration and calibrated else "",
-            "schedule": "searched" if calibrated and forecast.searched else "window",
+            "schedule": "searched" if searched else "window",
         }
+        if not calibrated:
+            numbers |= {"w": config.w, "lam": config.lam, "m": config.m, "horizon": config.horizon or num_steps}
+        if not searched:
+            numbers |= {name: getattr(config, name) for name in (*SCHEDULE, "force_last")}
         evaluated = plan.evaluated
-    del numbers["history_device"]
     for name in ("w", "lam", "window_size", "flex_window"):
         numbers[name] = float(numbers[name])
-    if numbers["horizon"] is None:
-        numbers["horizon"] = num_steps
     return {**used, **numbers, "evaluated": list(evaluated)}
 
 

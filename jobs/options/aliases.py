@@ -21,7 +21,18 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "num_frames": ("frames", "numframe", "nframes", "framecount", "numberofframes", "videolength"),
 }
 SIZES = ("size", "resolution", "imagesize", "dimensions", "aspectratio", "aspect", "ar")  # height and width in one
-CLOSE = 0.85  # similarity from which a name is taken for a misspelling
+CLOSE = 0.85  # similarity from which a long name is taken for a misspelling
+
+# A word in a name of several -> the option that is probably meant: total_steps, targetHeight, seed_value.
+_WORDS = {
+    "num_inference_steps": ("step", "steps", "timesteps"),
+    "seed": ("seed", "seeds"),
+    "guidance_scale": ("cfg", "guidance"),
+    "negative_prompt": ("negative", "neg", "uncond"),
+    "height": ("height",),
+    "width": ("width",),
+    "num_frames": ("frames",),
+}
 
 
 def bare(name: str) -> str:
@@ -34,13 +45,24 @@ def option_meant(name: str, *, misspelt: bool = True) -> str | None:
 
     Args:
         name: a column, or what stands before "=".
-        misspelt: whether a name that is merely similar counts.
+        misspelt: whether a name counts that is merely similar, or has a word of its option.
     """
     plain = bare(name)
     known = {bare(option): option for option in ALIASES}
     known |= {alias: option for option, aliases in ALIASES.items() for alias in aliases}
     if plain in known:
         return known[plain]
-    long = [one for one in map(bare, ALIASES) if len(one) >= 5]
-    close = difflib.get_close_matches(plain, long, 1, cutoff=CLOSE) if misspelt and len(plain) >= 5 else []
-    return known[close[0]] if close else None
+    if not misspelt:
+        return None
+    words = {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+", name)}
+    for option, signs in _WORDS.items():
+        if words & set(signs):
+            return option
+    swapped = (option for option in map(bare, ALIASES) if len(option) >= 5 and _swapped(plain, option))
+    close = difflib.get_close_matches(plain, [one for one in known if len(one) >= 8], 1, cutoff=CLOSE)
+    return next((known[one] for one in (*swapped, *close)), None)
+
+
+def _swapped(name: str, option: str) -> bool:
+    """Return whether two neighbouring letters of an option's name are in each other's place: hieght, widht."""
+    return any(name == option[:at] + option[at + 1] + option[at] + option[at + 2 :] for at in range(len(option) - 1))

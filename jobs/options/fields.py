@@ -24,6 +24,7 @@ class Limits:
         least: smallest number allowed.
         most: largest number allowed.
         choices: the only texts allowed.
+        blank: whether a text may be empty.
         optional: whether null stands for a choice made elsewhere.
     """
 
@@ -31,6 +32,7 @@ class Limits:
     least: float | None = None
     most: float | None = None
     choices: tuple[str, ...] = ()
+    blank: bool = False
     optional: bool = False
 
     def convert(self, value: Any) -> Any:
@@ -62,7 +64,7 @@ class Limits:
 
     def _text(self, value: Any) -> str:
         text = str(_require(value, isinstance(value, (str, int, float)) and not isinstance(value, bool)))
-        _require(text, text in self.choices if self.choices else bool(text.strip()))
+        _require(text, text in self.choices if self.choices else self.blank or bool(text.strip()))
         return text
 
     @property
@@ -93,6 +95,7 @@ def option(
     least: float | None = None,
     most: float | None = None,
     choices: tuple[str, ...] = (),
+    blank: bool = False,
     short: bool = False,
     shared_by_batch: bool = True,
     fallback: Any = MISSING,
@@ -108,6 +111,7 @@ def option(
         least: smallest number allowed.
         most: largest number allowed.
         choices: the only texts allowed.
+        blank: whether a text may be empty.
         short: whether it belongs into the README's short table.
         shared_by_batch: of a per-sample option, whether the samples of one pipeline call must share its value.
         fallback: of a per-sample option, its value where prompt, command line and model leave it open; MISSING: none
@@ -115,7 +119,7 @@ def option(
     """
     metadata = {
         "help": help,
-        "limits": {"least": least, "most": most, "choices": choices},
+        "limits": {"least": least, "most": most, "choices": choices, "blank": blank},
         "short": short,
         "shared_by_batch": shared_by_batch,
         "fallback": fallback,

@@ -32,7 +32,7 @@ class SampleOptions:
     num_frames: int = option(None, "frames of a clip", least=1, fallback=1)
     guidance_scale: float = option(None, "strength of guidance by the prompt", least=0, short=True)
     negative_prompt: str = option(
-        None, "negative prompt, if the model supports one", shared_by_batch=False, short=True, fallback=""
+        None, "negative prompt, if the model supports one", blank=True, shared_by_batch=False, short=True, fallback=""
     )
 
 

@@ -6,11 +6,22 @@ the attention backend in use, which is set by ``DIFFUSERS_ATTN_BACKEND`` and tol
 """
 
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput, ParallelConfig
-from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry, _check_attention_backend_requirements
 
-__all__ = ["ContextParallelInput", "ContextParallelOutput", "ParallelConfig", "attention_backend"]
+__all__ = [
+    "ContextParallelInput",
+    "ContextParallelOutput",
+    "ParallelConfig",
+    "attention_backend",
+    "require_attention_backend",
+]
 
 
 def attention_backend() -> str:
     """Return the name of the attention backend that this process uses where a model sets none of its own."""
     return str(_AttentionBackendRegistry._active_backend.value)
+
+
+def require_attention_backend() -> None:
+    """Raise a RuntimeError that says why, where that backend cannot be used here."""
+    _check_attention_backend_requirements(_AttentionBackendRegistry._active_backend)

@@ -15,6 +15,7 @@ from jobs.dataset.source import HUB, PromptSource, source_of
 from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
+from jobs.model.environment import check_attention_backend
 from jobs.model.forecast import resolve_forecast
 from jobs.model.preflight import check_pipeline
 from jobs.options.degrees import Degrees
@@ -45,6 +46,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
     checkpoint = find_checkpoint(options.model.path, options.model.revision)
     if record and not checkpoint.local:
         checkpoint = _pinned(options, checkpoint, record)
+    check_attention_backend()
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
     check_pipeline(options, checkpoint.folder)
     forecast = resolve_forecast(options, checkpoint)
@@ -124,6 +126,8 @@ def _check_together(options: Options) -> None:
             f"ngpu={options.ngpu} is not a multiple of the {degrees.size} ranks that {degrees} makes of each worker: "
             f"set ngpu={max(1, options.ngpu // degrees.size) * degrees.size}, or leave it out"
         )
+    if Path(str(options.exp_name)).is_absolute() or {".", ".."} & set(str(options.exp_name).split("/")):
+        raise BadInput(f"exp_name must be a name below output_base_path, not {options.exp_name!r}")
     if options.key_prefix is not None and not re.fullmatch(r"[\w-]+", options.key_prefix, re.ASCII):
         raise BadInput(f"key_prefix must be letters, digits, - and _, not {options.key_prefix!r}")
     if options.negative_prompt and not model.negative_prompts:

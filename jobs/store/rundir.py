@@ -94,6 +94,8 @@ class RunDir:
             raise BadInput(f"{self.path} is not a run: it has no run.json") from None
         except ValueError:
             raise BadInput(f"{self.path / 'run.json'} is not valid JSON: restore it, or use another exp_name") from None
+        if not isinstance(run, dict):
+            raise BadInput(f"{self.path / 'run.json'} is not a run's record: restore it, or use another exp_name")
         if run.get("format") != FORMAT:
             version = run.get("version", "0.1.0")  # which did not say so
             raise BadInput(

@@ -238,3 +238,32 @@ def test_gaps_are_one_warning_that_names_columns_counts_and_first_rows(tmp_path:
         "metadata has no value for some prompts and is null there: "
         f"'x' of 2, first: {path} line 2; 'y' of 1, first: {path} line 2",
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *(("total_steps", "num_inference_steps"), ("steps_count", "num_inference_steps"), ("heigth", "height")),
+        *(("widht", "width"), ("targetHeight", "height"), ("seed_value", "seed"), ("cfg_weight", "guidance_scale")),
+        *(("unconditional_guidance_scale", "guidance_scale"), ("prompt_negative", "negative_prompt")),
+    ],
+)
+def test_a_word_or_a_slip_in_a_name_is_noticed(tmp_path: Path, name: str, option: str):
+    with pytest.raises(BadInput) as caught:
+        table(tmp_path, f"prompt,{name}", "a,1")
+    assert f"columns={{{name}: {option}}}" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["weight", "Category", "similarity", "hash", "freight", "seeded", "highlight"])
+def test_other_names_are_metadata(tmp_path: Path, name: str):
+    assert list(table(tmp_path, f"prompt,{name}", "a,1").metadata) == [name]
+
+
+def test_a_column_without_a_name_is_no_index_behind_others(tmp_path: Path):
+    with pytest.raises(BadInput, match="has a column without a name, number 3: name or remove it"):
+        table(tmp_path, "prompt,seed,", "a,3,x")
+
+
+def test_what_a_table_writes_for_a_missing_prompt_is_no_prompt(tmp_path: Path):
+    with pytest.raises(BadInput, match=r"line 2 has .* as its prompt"):
+        table(tmp_path, "prompt,seed", "NaN,3")

@@ -107,7 +107,10 @@ def test_the_json_says_how_this_sample_was_made_whatever_its_neighbours(tmp_path
     ]
     for one in found:
         assert len(one["algo"]["evaluated"]) == one["evaluated_steps"]
-        assert bool(one["algo"]["calibration"]) == (one["algo"]["weights"] == "calibrated")
+        calibrated = one["algo"]["weights"] == "calibrated"
+        assert bool(one["algo"]["calibration"]) == calibrated
+        numbers = [one["algo"][name] for name in ("w", "lam", "m", "horizon", "warmup_steps", "window_size")]
+        assert numbers == ([0] * 6 if calibrated else [0.5, 0.1, 4, one["num_inference_steps"], 5, 2.0])
         call = json.loads(one["call"])
         assert (call["height"], call["width"], call["true_cfg_scale"]) == tuple(
             one[name] for name in ("height", "width", "guidance_scale")
@@ -171,7 +174,7 @@ def test_what_changes_kernels_is_in_the_json_and_keeps_samples_apart(tmp_path: P
     with diffusers.attention_backend("_native_math"):
         other = environment(dataclasses.replace(run.options, cpu_threads=2), "cuda:0")
     assert {name for name in now if now[name] != other[name]} == {
-        *("device", "name", "capability", "attention", "tf32_override", "cpu_threads"),
+        *("device", "name", "capability", "attention", "matmul", "convolution", "tf32_override", "cpu_threads"),
     }
     assert (other["name"], other["capability"], other["attention"]) == ("NVIDIA H100 80GB HBM3", "9.0", "_native_math")
 
@@ -235,4 +238,13 @@ def test_a_prompt_file_that_changed_is_noticed(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "p.csv").write_text(MIXED.replace("star", "cross"))
     with pytest.raises(SystemExit):
         regenerate([str(run.directory.path), "00000000_0000"])
-    assert "cannot be made again from what is here: prompts.sha256 was " in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(
+        "cannot be made again from what is here: prompt_file has other prompts, settings or columns among its first 4\n"
+    )
+
+
+def test_a_prompt_file_that_has_become_longer_is_the_same(tmp_path: Path):
+    run = demo_run(tmp_path, "num_inference_steps=6")
+    make(run)
+    (tmp_path / "p.csv").write_text(MIXED + "a star,6,64,64,2,1,x\n")
+    assert regenerate([str(run.directory.path), "00000002_0000"]) == 0

@@ -521,6 +521,9 @@ CASES = [
     ),
     Case("interpolation", "seed=${sead}", "seed: Interpolation key 'sead' not found: give a value, or refer to *"),
     Case("name-empty", "exp_name=", "exp_name must be text, not ''"),
+    Case("name-up", "exp_name=../x", "exp_name must be a name below output_base_path, not '../x'"),
+    Case("name-dot", "exp_name=.", "exp_name must be a name below output_base_path, not '.'"),
+    Case("name-absolute", "exp_name=/x", "exp_name must be a name below output_base_path, not '/x'"),
     # --- fanning out
     Case("launcher", "hydra/launcher=pbs", f"hydra/launcher=pbs is not known: choose one of {LAUNCHERS}"),
     Case("launcher-m", "-m hydra/launcher=pbs", f"hydra/launcher=pbs is not known: choose one of {LAUNCHERS}"),

@@ -94,7 +94,7 @@ def _kill(run: subprocess.Popen, victim: int, dice: random.Random) -> bool:
             return False
         time.sleep(0.02)
     try:
-        run.wait(dice.uniform(0, 14))
+        run.wait(dice.uniform(0, 7))
         return False
     except subprocess.TimeoutExpired:
         pass

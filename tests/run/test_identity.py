@@ -282,6 +282,7 @@ def test_a_done_record_without_its_tar_is_refused_with_the_mend(
 
 
 RECORDS: list[Any] = [
+    pytest.param("[1]", "is not a run's record: restore it, or use another exp_name", id="a-list"),
     pytest.param("{", "is not valid JSON: restore it, or use another exp_name", id="torn"),
     pytest.param(
         '{"format": 1, "version": "0.2.0"}',
