@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,8 +14,8 @@ from omegaconf import DictConfig
 from jobs.base.errors import BadInput
 from jobs.execute.launch import Launcher, make_launcher
 from jobs.execute.launches import Launch, launches_of
+from jobs.execute.plan import Unmade, plan_tasks
 from jobs.execute.resources import check_resources
-from jobs.execute.task import Task
 from jobs.options.texts import quoted, unquoted
 from jobs.report.dryrun import describe
 from jobs.report.summary import conclude
@@ -28,23 +27,6 @@ from jobs.run.run import Run
 from jobs.store.journal import journals
 
 IN_NAME = 40  # characters of a swept value in the name of its run
-
-
-@dataclass(frozen=True)
-class Unmade:
-    """What of a run this command is for.
-
-    Attributes:
-        run: the run.
-        asked: its unfinished shards.
-        free: those of them that no living attempt and no queued task is for.
-        queued: ids of the queued tasks of earlier launches.
-    """
-
-    run: Run
-    asked: list[int]
-    free: list[int]
-    queued: set[str]
 
 
 def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> NoReturn:
@@ -151,31 +133,3 @@ def _find_unmade(runs: list[Run], launcher: Launcher) -> list[Unmade]:
                 busy.add(journal.header["shard"])
         found.append(Unmade(run, asked, [shard for shard in asked if shard not in busy], set(queued)))
     return found
-
-
-def plan_tasks(unmade: list[Unmade], launcher: Launcher) -> list[Task]:
-    """Cut each run's free shards into tasks.
-
-    Raises:
-        BadInput: the shards_per_task asked for makes an array longer than the cluster takes.
-    """
-    counts = [len(one.free) for one in unmade]
-    total = sum(counts)
-    limit = launcher.array_limit(total)
-    options = unmade[0].run.options
-    if (runs_left := sum(map(bool, counts))) > limit:
-        raise BadInput(
-            f"this sweep has {runs_left} runs and the cluster takes {limit} tasks in an array: sweep fewer values"
-        )
-    size = options.shards_per_task or 1
-    if options.shards_per_task is None and launcher.on_this_machine:
-        size = max(1, -(-total // launcher.at_once(unmade[0].run)))
-    while (count := sum(-(-shards // size) for shards in counts)) > limit:
-        if options.shards_per_task is not None:
-            raise BadInput(
-                f"shards_per_task={options.shards_per_task} makes an array of {count} tasks where this cluster takes "
-                f"{limit}: use a larger shards_per_task, or leave it out"
-            )
-        size += max(1, size * (count - limit) // (2 * limit))
-    chunks = [(one.run, one.free[start : start + size]) for one in unmade for start in range(0, len(one.free), size)]
-    return [Task(run, shards, number) for number, (run, shards) in enumerate(chunks)]

@@ -13,7 +13,8 @@ from jobs.base.errors import BadInput
 from jobs.execute import queue
 from jobs.execute.launch import Here, Joblib, Slurm, Submitit
 from jobs.execute.launches import Launch
-from jobs.execute.sweep import Unmade, _find_unmade, _in_name, plan_tasks
+from jobs.execute.plan import Unmade, plan_tasks
+from jobs.execute.sweep import _find_unmade, _in_name
 from jobs.execute.task import Task
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
