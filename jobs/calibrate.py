@@ -11,13 +11,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from jobs.base.errors import BadInput, refuse
 from jobs.dataset.layout import Layout, Sample
-from jobs.model.environment import versions
 from jobs.model.load import load_pipeline
 from jobs.options.compose import compose_options
+from jobs.run.calibration import source_of
 from jobs.run.devices import worker_devices
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
@@ -63,20 +62,6 @@ def calibrate(run: Run, steps: Iterable[int]) -> Calibration:
                 pipeline(batch)
                 print(f"{count} steps: sample {batch[-1].index + 1} of {run.layout.num_samples}", file=sys.stderr)
         return recorder.calibration(source_of(run))
-
-
-def source_of(run: Run) -> dict[str, Any]:
-    """Return what decides the features, for the file."""
-    options, layout = run.options, run.layout
-    names = ("name", "path", "dtype", "scheduler", "scheduler_args", "call")
-    model = {name: getattr(options.model, name) for name in names}
-    return {
-        "model": {**model, "revision": run.checkpoint.revision},
-        "prompts": {"sha256": layout.table.digest(len(layout.table)), "count": len(layout.table)},
-        "settings": {name: value for name, value in vars(layout.defaults).items() if name != "num_inference_steps"},
-        "seed": options.seed,
-        "versions": versions(run.makes_clips),
-    }
 
 
 def report(calibration: Calibration) -> list[str]:

@@ -49,6 +49,20 @@ class Calibration:
     source: Mapping[str, Any]
     output_grams: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
 
+    @classmethod
+    def mean(cls, parts: Sequence["Calibration"], source: Mapping[str, Any]) -> "Calibration":
+        """Return the mean of several, each of which counts alike, in the order given.
+
+        Where they have different numbers of heads or branches at a number of steps (samples with and without
+        guidance), the matrices of each are averaged first.
+
+        Args:
+            parts: What was recorded of the same model, such as of one trajectory each.
+            source: What the mean is made from.
+        """
+        features, outputs = (_mean_of([part.of(target) for part in parts]) for target in ("features", "output"))
+        return cls(features, source, outputs)
+
     def of(self, target: str) -> Mapping[int, NDArray[np.float64]]:
         """Return what was recorded of "features" or "output"."""
         return self.grams if target == "features" else self.output_grams
@@ -125,6 +139,16 @@ class Calibration:
     def _content(self) -> dict[str, Any]:
         content = {"format": _FORMAT, "source": dict(self.source), "grams": _fold_all(self.grams)}
         return {**content, "output_grams": _fold_all(self.output_grams)} if self.output_grams else content
+
+
+def _mean_of(recorded: Sequence[Mapping[int, NDArray[np.float64]]]) -> dict[int, NDArray[np.float64]]:
+    means = {}
+    for n in sorted({n for each in recorded for n in each}):
+        grams = [each[n] for each in recorded if n in each]
+        if len({gram.shape for gram in grams}) > 1:
+            grams = [gram.mean(axis=0, keepdims=True) for gram in grams]
+        means[n] = np.stack(grams).mean(axis=0)
+    return means
 
 
 def _fold_all(grams: Mapping[int, NDArray[np.float64]]) -> dict[str, list[list[float]]]:

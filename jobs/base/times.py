@@ -12,6 +12,8 @@ PATIENCE = float(os.environ.get("JOBS_PATIENCE", "1"))
 HEARTBEAT = 5.0 * PATIENCE
 SILENT = 60.0 * PATIENCE  # an attempt on another machine counts as gone after this long without a heartbeat
 
+LOOK = 1.0 * PATIENCE  # between looks at work that others are at
+
 # Ranks that share a sample (jobs.parallel).
 MEET = 600.0 * PATIENCE  # ranks wait for each other at the start: a node may be slow to begin
 BEAT = 1.0 * PATIENCE  # between a rank's signs of life

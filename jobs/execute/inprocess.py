@@ -25,8 +25,8 @@ def run_in_process(run: Run, shards: list[int], member: Member | None, *, number
     """
     problems: list[str] = []
 
-    def report(event: str, shard: int, detail: str) -> None:
-        if event != "sample":
+    def report(event: str, shard: int | None, detail: str) -> None:
+        if shard is not None and event != "sample":
             log.info("shard %d %s %s", shard, event, detail)
         if event in ("failed", "incomplete"):
             problems.append(f"shard {shard} {event} {detail}")

@@ -21,6 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from jobs.base.errors import BadInput
 from jobs.base.times import ENDS
 from jobs.execute.logs import redirect_output
 from jobs.execute.worker import follow_leader, generate_shards
@@ -178,7 +179,10 @@ def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: "tqdm[A
                 queue.appendleft(worker.shard)
                 worker.shard = None
     elif event == "sample":
+        bar.set_postfix_str("", refresh=False)
         bar.update()
+    elif event == "calibrating":
+        bar.set_postfix_str(f"calibrating: {detail}")
     elif event == "failed":
         problems.append(f"sample {detail}")
     elif event == "done":
@@ -221,7 +225,7 @@ def _worker_main(run: Run, device: str, log_path: str, pipe: Connection, member:
         log.info("the generating thread waited for encoding or writing %.2f %% of the time", 100 * waited)
     except Exception as error:
         log.exception("this worker cannot go on")
-        report("error", None, f"{type(error).__name__}: {error}")
+        report("error", None, str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}")
         sys.exit(1)
 
 

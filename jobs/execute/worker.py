@@ -9,7 +9,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from jobs import __version__
+from jobs.base.errors import BadInput
 from jobs.execute.batch import Results, generate_batch, reason_of
+from jobs.execute.calibration import calibrated
 from jobs.model.environment import environment, versions
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline, Failure, Made
@@ -55,6 +57,7 @@ def generate_shards(
         if on_loss:
             on_loss(cause)
 
+    run = calibrated(run, device, report)
     with _group(run, member, device, lost) as group:
         pipeline = load(run, device, group)
         common = common_of(run, pipeline, device)
@@ -92,6 +95,7 @@ def follow_leader(run: Run, *, device: str, member: Member, on_loss: Callable[[s
         member: this process's place.
         on_loss: see ``generate_shards``.
     """
+    run = calibrated(run, device, lambda *_: None)
     with _group(run, member, device, on_loss) as group:
         pipeline = load(run, device, group)
         for indices in group.announced():
@@ -171,6 +175,8 @@ def load(run: Run, device: str, group: Any) -> BatchPipeline:
     import torch
 
     options = run.options
+    if run.forecast and run.forecast.pending:
+        raise BadInput(f"{run.directory.calibration} is missing: restore it")
     torch.set_num_threads(options.cpu_threads)
     return load_pipeline(
         options.model,

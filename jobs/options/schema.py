@@ -92,7 +92,12 @@ class AlgoOptions:
         choices=("chebyshev", "calibrated"),
     )  # fmt: skip
     calibration: str | None = option(
-        None, "a calibration file, made by python -m jobs.calibrate; null: the embedded models' own", short=True
+        None, "auto: the run makes its own first; a file of python -m jobs.calibrate; none: as published; null: the "
+        "embedded models' own, and auto for other models, unless the run is small or a number of that form is given",
+        short=True,
+    )  # fmt: skip
+    calibration_prompts: int | None = option(
+        None, "samples that a run's own calibration is made from, and half as many to measure it on; null: 16", least=1
     )
     schedule: str = option(
         None, "searched (default with calibrated): the steps that suit the calibration best; or window",

@@ -29,11 +29,15 @@ def _steps(run: Run) -> list[str]:
     if run.forecast is None:
         return [f"  steps: all {n} evaluated (algo=nocache)"]
     plan = run.forecast.plan(n)
+    evaluated, rows = ": " + " ".join(map(str, plan.evaluated)), len(plan.rows)
     count = len(plan.evaluated)
-    size, place = history_bytes(run, len(plan.rows)), run.forecast.config.history_device or "where the denoiser is"
+    if run.forecast.pending and run.forecast.searched:
+        count = rows = min(run.forecast.evaluations or count, n)
+        evaluated = ", those that the run's own calibration finds best"
+    size, place = history_bytes(run, rows), run.forecast.config.history_device or "where the denoiser is"
     each = " on each rank" if run.options.parallel.size > 1 else ""
     return [
-        f"  steps: {count} of {n} evaluated: {' '.join(map(str, plan.evaluated))}",
+        f"  steps: {count} of {n} evaluated{evaluated}",
         f"  speed: at most {n / count:.2f}x of denoising every step",
         f"  history: {_human(size)}{each} for a batch of {run.options.batch_size} ({place}), "
         "freed when its last step is taken",

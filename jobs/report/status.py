@@ -21,6 +21,7 @@ class Status:
         samples_failed: given up.
         samples_flagged: kept, though a safety checker flagged them.
         reasons: why samples were given up -> how many.
+        calibrating: samples made of the run's own calibration, and of how many; None where it is not in the making.
         failures: one dict a failure: shard, sample ("" for a whole shard), reason, log.
     """
 
@@ -37,6 +38,7 @@ class Status:
     samples_per_second: float = 0.0
     eta_seconds: float | None = None
     failures: list[dict[str, Any]] = field(default_factory=list)
+    calibrating: tuple[int, int] | None = None
 
 
 def read_status(run: RunDir) -> Status:
@@ -49,7 +51,7 @@ def read_status(run: RunDir) -> Status:
         BadInput: ``run`` is not a run's directory.
     """
     record = run.read()
-    status = Status(shards=record["shards"], samples=record["samples"])
+    status = Status(shards=record["shards"], samples=record["samples"], calibrating=run.calibration_progress())
     done = run.done_shards()
     status.done = len(done)
     now = time.time()
@@ -140,6 +142,8 @@ def render(name: str, status: Status, most: int = 20) -> str:
         f"  shards   done {status.done:,}   running {status.running:,}   "
         f"failed {status.failed:,}   left {status.left:,}",
     ]
+    if status.calibrating:
+        lines.append("  calibration  {} of {} samples made".format(*status.calibrating))
     if status.samples_failed:
         lines.append(f"  samples  given up {status.samples_failed:,}: {_counted(status.reasons)}")
     if status.samples_flagged:

@@ -7,6 +7,7 @@ from itertools import chain
 from jobs.model.checkpoint import EMBEDDED
 from jobs.report.foreign_syntax import foreign_syntax
 from jobs.report.long_prompts import long_prompts
+from jobs.run.calibration import choose_samples
 from jobs.run.run import Run
 
 SHOWN = 10  # words in a warning
@@ -19,17 +20,36 @@ def warn(run: Run) -> None:
         BadInput: of long_prompts=error.
     """
     table = run.layout.table
-    for note in table.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for note in (*table.notes, calibrates(run)):
+        if note:
+            print(f"note: {note}", file=sys.stderr)
     about_prompts = (*table.doubts, long_prompts(run), foreign_syntax(table), unknown_words(run))
     for warning in (*about_prompts, unused_calibration(run), foreign_calibration(run)):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 
 
+def calibrates(run: Run) -> str | None:
+    """Return what there is to know of a run that makes its own calibration, or does not; None where nothing is."""
+    forecast = run.forecast
+    if forecast is None or (forecast.automatic is None and forecast.calibration):
+        return None
+    if forecast.pending and forecast.automatic:
+        chosen = choose_samples(run.layout, forecast.automatic.samples)
+        extra = sum(len(each.recorded) for each in chosen.values())
+        return (
+            f"this run calibrates itself first: {extra} samples more than its {run.layout.num_samples:,}, with every "
+            "step evaluated (algo.calibration=none forecasts as published)"
+        )
+    if forecast.misfit:
+        more = "" if forecast.automatic else " (algo.calibration=auto makes it)"
+        return f"forecasts are as published, because {forecast.misfit}{more}"
+    return None
+
+
 def foreign_calibration(run: Run) -> str | None:
     """Return a warning that a calibration was made with another checkpoint, as may be meant; None where it was not."""
-    if run.forecast is None or run.forecast.calibration is None:
+    if run.forecast is None or run.forecast.calibration is None or run.forecast.automatic:
         return None
     file = run.forecast.calibration
     then = file.read().source.get("model", {})
@@ -47,6 +67,8 @@ def unused_calibration(run: Run) -> str | None:
     if run.forecast is None or run.forecast.calibration is None:
         return None
     file = run.forecast.calibration
+    if run.forecast.misfit and run.forecast.automatic:
+        return None  # ``calibrates`` says so
     if run.forecast.misfit:
         return (
             f"algo.calibration {file.path} is not used, because {run.forecast.misfit}: "

@@ -10,10 +10,15 @@ from omegaconf import DictConfig
 
 from jobs import __version__
 from jobs.base.errors import BadInput
+from jobs.model import calibration_cache
+from jobs.model.calibration_file import read_calibration
+from jobs.run.calibration import calibration_key, with_calibration
 from jobs.run.identity import changes, differences, grows
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
+from jobs.store.atomic import create_bytes
 from jobs.store.journal import journals
+from jobs.store.parts import busy
 from jobs.store.reopen import reopen_short
 
 # Bytes a pixel (of clips: a pixel of a frame) of the smallest files each format makes: refuse what surely cannot fit.
@@ -46,14 +51,15 @@ def create(run: Run) -> None:
     directory = run.directory
     try:
         if not directory.exists():
-            directory.create(_record(run), run.config)
+            directory.create({**_record(run), "calibration": _adopt(run)}, run.config)
         elif not _is_same(run):
             record = directory.read()
             if _is_grown(run):
                 earlier = [*record.get("earlier", []), record["identity"]["prompts"]]
-                directory.rewrite({**_record(run), "created": record["created"], "earlier": earlier}, run.config)
+                kept = {"created": record["created"], "calibration": record.get("calibration", "")}
+                directory.rewrite({**_record(run), **kept, "earlier": earlier}, run.config)
             elif _is_untouched(run):
-                directory.rewrite(_record(run), run.config)
+                directory.rewrite({**_record(run), "calibration": _adopt(run)}, run.config)
     except OSError as error:
         raise BadInput(f"output_base_path: {directory.path} cannot be made: {error.strerror}") from None
     _check_same(run)  # another command may have been first
@@ -90,6 +96,29 @@ def _record(run: Run) -> dict[str, Any]:
     }
 
 
+def _adopt(run: Run) -> str:
+    """Give a new run the calibration that an earlier one of its kind left in the cache; return its digest, or "".
+
+    Only here: a run that found none when it began makes its own, whatever others leave there meanwhile.
+    """
+    path = run.directory.calibration
+    forecast = run.forecast
+    for begun in run.directory.calibrations_begun():  # by a run that was given up
+        shutil.rmtree(begun, ignore_errors=True)
+    if forecast is None or forecast.automatic is None:
+        path.unlink(missing_ok=True)
+        return ""
+    key, shared = calibration_key(run.options, run.checkpoint, forecast, run.layout)
+    if with_calibration(forecast, key, run.directory, {}).pending:
+        path.unlink(missing_ok=True)
+        cached = calibration_cache.find(key) if shared else None
+        if cached is None:
+            return ""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        create_bytes(path, cached)
+    return read_calibration(str(path)).digest
+
+
 def _check_same(run: Run) -> None:
     if not (_is_same(run) or _is_grown(run) or _is_untouched(run)):
         old = run.directory.read()["identity"]
@@ -115,6 +144,8 @@ def _is_untouched(run: Run) -> bool:
     """Whether no sample was made yet in the run's directory, and nobody is about to."""
     directory = run.directory
     if directory.done_shards() or any(directory.data.glob("*.tar")):
+        return False
+    if any(busy(folder) for folder in directory.calibrations_begun()):
         return False
     return not any(journal.samples or journal.alive() for journal in journals(directory))
 

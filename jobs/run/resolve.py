@@ -15,8 +15,8 @@ from jobs.dataset.source import HUB, PromptSource, source_of
 from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
+from jobs.model.choose_forecast import resolve_forecast
 from jobs.model.environment import check_attention_backend
-from jobs.model.forecast import resolve_forecast
 from jobs.model.preflight import check_pipeline
 from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
@@ -24,6 +24,7 @@ from jobs.options.fields import check_group
 from jobs.options.places import find_shipped
 from jobs.options.schema import AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
 from jobs.parallel.limits import Size, check_divides, check_shareable
+from jobs.run.calibration import settle
 from jobs.run.checks import check_frames, check_model, check_size, check_table
 from jobs.run.identity import identity_of, run_id
 from jobs.run.run import Run
@@ -63,6 +64,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
         options.key_prefix or "",
     )
     media = _media(options)
+    forecast = settle(forecast, options, checkpoint, layout, directory, record)
     identity = identity_of(options, checkpoint, forecast, layout, media)
     name = record.get("name") or str(options.exp_name)
     own_id = run_id(name, identity, table.texts[0])

@@ -37,7 +37,12 @@ def write_json(target: Path, value: Any) -> None:
 
 def create_json(target: Path, value: Any) -> None:
     """As ``write_json``, but of several that try at once the first wins and the others change nothing."""
-    with _temporary(target, _json(value)) as temporary:
+    create_bytes(target, _json(value))
+
+
+def create_bytes(target: Path, data: bytes) -> None:
+    """As ``write_bytes``, but of several that try at once the first wins and the others change nothing."""
+    with _temporary(target, data) as temporary:
         try:
             os.link(temporary, target)
         except FileExistsError:
@@ -66,20 +71,30 @@ def _temporary(target: Path, data: bytes) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def byte_lock(path: Path, byte: int) -> Iterator[None]:
+def byte_lock(path: Path, byte: int, *, wait: bool = True) -> Iterator[bool]:
     """Hold one byte of a lock file exclusively; the kernel drops it when the process dies.
 
     One file serves any number of independent locks. A file system without locks (some parallel ones)
     goes without: every user of the lock stays correct then, as long as both sides write the same bytes.
+
+    Args:
+        path: the lock file.
+        byte: which of its bytes.
+        wait: whether to wait for another process that holds it.
+
+    Yields:
+        Whether to go ahead; False where another process holds it and ``wait`` is False.
     """
     with open(path, "ab") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX, 1, byte)
-            held = True
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+            held, free = True, True
+        except (BlockingIOError, PermissionError):  # as POSIX lets systems say that it is held
+            held, free = False, wait
         except OSError:
-            held = False
+            held, free = False, True
         try:
-            yield
+            yield free
         finally:
             if held:
                 fcntl.lockf(file, fcntl.LOCK_UN, 1, byte)

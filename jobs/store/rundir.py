@@ -7,6 +7,8 @@ work/             partial tars and journals of attempts (see jobs.store.attempt)
 logs/             one log a worker process or task
 run.json          identity of the run
 config.yaml       the resolved configuration it was created with
+calibration.json  of a run that calibrated itself: how its steps are forecast (work/calibration-*/ while it is made,
+                  see jobs.store.parts)
 """
 
 import json
@@ -30,6 +32,7 @@ class RunDir:
     def __init__(self, path: Path):
         self.path = path
         self.data, self.meta, self.done, self.work, self.logs = (path / name for name in FOLDERS)
+        self.calibration = path / "calibration.json"
 
     def tar(self, shard: int) -> Path:
         return self.data / f"{shard_name(shard)}.tar"
@@ -40,7 +43,7 @@ class RunDir:
     def done_record(self, shard: int) -> Path:
         return self.done / f"{shard_name(shard)}.json"
 
-    def publish_lock(self, shard: int) -> AbstractContextManager[None]:
+    def publish_lock(self, shard: int) -> AbstractContextManager[bool]:
         """Held around the few renames that make a shard done."""
         return byte_lock(self.work / "publish.lock", shard)
 
@@ -82,6 +85,21 @@ class RunDir:
         """Those words, by file, oldest first."""
         return {path: json.loads(path.read_text()) for path in sorted(self.work.glob("task-*.json"))}
 
+    def calibrating(self, key: str, samples: int) -> Path:
+        """Return the folder of a calibration in the making."""
+        return self.work / f"calibration-{key}-{samples}"
+
+    def calibrations_begun(self) -> list[Path]:
+        """Return the folders of calibrations in the making."""
+        return sorted(self.work.glob("calibration-*"))
+
+    def calibration_progress(self) -> tuple[int, int] | None:
+        """Return how many samples of the calibration are made, and of how many; None where none is in the making."""
+        begun = [] if self.calibration.exists() else self.calibrations_begun()
+        if not begun:
+            return None
+        return len(list(begun[-1].glob("[0-9]*"))), int(begun[-1].name.rpartition("-")[2])
+
     def read(self) -> dict[str, Any]:
         """Contents of run.json.
 
@@ -117,7 +135,15 @@ class RunDir:
     def rewrite(self, record: dict[str, Any], config: str) -> None:
         """Replace the records of a run that has more prompts now, or in which nothing was made yet."""
         write_bytes(self.path / "config.yaml", config.encode())
-        write_json(self.path / "run.json", {"format": FORMAT, **record})
+        with byte_lock(self.work / "record.lock", 0):
+            write_json(self.path / "run.json", {"format": FORMAT, **record})
+
+    def pin_calibration(self, digest: str) -> None:
+        """Write down which calibration the run has, unless that is known."""
+        with byte_lock(self.work / "record.lock", 0):
+            record = self.read()
+            if not record.get("calibration"):
+                write_json(self.path / "run.json", {**record, "calibration": digest})
 
 
 def _numbers(folder: Path, suffix: str) -> set[int]:

@@ -13,7 +13,7 @@ import spectrum
 from jobs.base.errors import BadInput
 from jobs.execute.worker import generate_shards
 from jobs.model import demo
-from jobs.model.forecast import read_calibration
+from jobs.model.calibration_file import read_calibration
 from jobs.report.warn import foreign_calibration, unused_calibration
 from jobs.run.run import Run
 from tests.support import new_run, resolved, tar_hashes, write_prompts
@@ -159,6 +159,7 @@ def test_a_calibration_of_other_weights_is_used_with_a_warning(same: bool, tmp_p
 # What is chosen where nothing is said
 
 
+LARGE = "samples_per_prompt=4"  # of 64 prompts
 OWN = str(demo.HERE / "image-calibration.json")
 CHOICES = {
     "embedded": ((), ("calibrated", OWN, "searched", 0.5)),
@@ -167,8 +168,17 @@ CHOICES = {
     "another": (("algo.force_last=2",), ("chebyshev", None, "window", 0.5)),
     "both": (("algo.w=1", "algo.weights=calibrated"), ("calibrated", OWN, "searched", 1.0)),
     "its weights alone": ((WINDOW,), ("calibrated", OWN, "window", 0.5)),
-    "another model": (("model=flux",), ("chebyshev", None, "window", 0.5)),
-    "other weights": (("model.path=FOLDER",), ("chebyshev", None, "window", 0.5)),
+    "no calibration": (("algo.calibration=none",), ("chebyshev", None, "window", 0.5)),
+    "its own": (("algo.calibration=auto",), ("calibrated", None, "searched", 0.5)),
+    "its own of so many": (("algo.calibration_prompts=8",), ("calibrated", None, "searched", 0.5)),
+    "another model": (("model=flux", LARGE), ("calibrated", None, "searched", 0.5)),
+    "other weights": (("model.path=FOLDER", LARGE), ("calibrated", None, "searched", 0.5)),
+    "a small run": (("model=flux",), ("chebyshev", None, "window", 0.5)),
+    "a small run that asks": (("model=flux", "algo.evaluations=9"), ("calibrated", None, "searched", 0.5)),
+    "another's published form": (("model=flux", LARGE, "algo.w=1"), ("chebyshev", None, "window", 1.0)),
+    "another's window": (("model=flux", LARGE, "flex_window=3"), ("chebyshev", None, "window", 0.5)),
+    "few steps, all evaluated": (("model=flux", LARGE, "num_inference_steps=4"), ("chebyshev", None, "window", 0.5)),
+    "outputs": (("model=flux", LARGE, "algo.target=output"), ("calibrated", None, "searched", 0.5)),
 }
 
 
@@ -266,7 +276,10 @@ def test_a_calibration_of_features_is_refused_for_the_output(tmp_path: Path):
 
 
 REFUSED = [
-    (("model=flux", "algo.weights=calibrated"), "algo.weights=calibrated needs algo.calibration=FILE: make one with "),
+    (("algo.calibration=none", "algo.weights=calibrated"), "algo.weights=calibrated has nothing to go by with "),
+    (("algo.calibration=none", "algo.schedule=searched"), "algo.schedule=searched needs algo.weights=calibrated: add "),
+    (("algo.calibration=none", "algo.calibration_prompts=8"), "algo.calibration_prompts belongs to algo.calibration="),
+    ((PUBLISHED, "algo.calibration=auto"), "algo.calibration is used by algo.weights=calibrated only: add that, or "),
     ((PUBLISHED, "algo.calibration=c.json"), "algo.calibration is used by algo.weights=calibrated only: add that, "),
     (("algo.weights=calibrated", "algo.calibration=none.json"), "algo.calibration none.json cannot be read (No such "),
     (
@@ -274,12 +287,14 @@ REFUSED = [
         f"algo.calibration: the calibration {__file__} is not ",
     ),
     (("algo.weights=best",), "algo.weights must be one of chebyshev, calibrated, not 'best'"),
-    (("model=flux", "algo.schedule=searched"), "algo.schedule=searched needs algo.weights=calibrated: add that, "),
     (
-        ("model=flux", "algo.evaluations=10"),
+        ("model=flux", "algo.w=1", "algo.schedule=searched"),
+        "algo.schedule=searched needs algo.weights=calibrated: add ",
+    ),
+    (
+        ("model=flux", PUBLISHED, "algo.evaluations=10"),
         "algo.evaluations belongs to algo.schedule=searched: add that, or set flex_window ",
     ),
-    ((OUTPUT, "algo.weights=calibrated"), "algo.weights=calibrated needs algo.calibration=FILE: make one with "),
     (("algo.target=noise",), "algo.target must be one of features, output, not 'noise'"),
     (("algo=nocache", OUTPUT), "algo.target=output is an option of algo=spectrum, and algo=nocache evaluates every "),
     (("algo.evaluations=0",), "algo.evaluations must be a whole number of at least 1, not 0"),

@@ -3,7 +3,7 @@
 from functools import partial
 
 import spectrum
-from jobs.model.forecast import own_calibration
+from jobs.model.choose_forecast import own_calibration
 from tools.benchmarks.quality import cases
 from tools.benchmarks.quality.cases import Case, attached, schedule
 from tools.benchmarks.quality.sampling import plain_run

@@ -1,0 +1,39 @@
+"""Calibrations that runs made of themselves, kept for later runs of the same kind."""
+
+import logging
+import os
+from pathlib import Path
+
+import spectrum
+from jobs.store.atomic import create_bytes
+
+log = logging.getLogger(__name__)
+
+
+def folder() -> Path:
+    """Return where they are kept: ``$XDG_CACHE_HOME/spectrum-jobs/calibrations``."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "spectrum-jobs" / "calibrations"
+
+
+def find(key: str) -> bytes | None:
+    """Return a file's contents by what decides it; None where there is none, or one that was damaged."""
+    path = folder() / f"{key}.json"
+    try:
+        data = path.read_bytes()
+        spectrum.Calibration.from_json(data.decode())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s is passed over: %s", path, error)
+        return None
+    return data
+
+
+def keep(key: str, data: bytes) -> None:
+    """Keep a file, unless there is one; a cache that cannot be written is no reason to fail."""
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        create_bytes(folder() / f"{key}.json", data)
+    except OSError as error:
+        log.warning("the calibration is not kept for later runs: %s", error)

@@ -1,0 +1,200 @@
+"""A run's own calibration: whether it makes one, of which samples, and its file in the run's directory.
+
+The samples are some of the run's own, made with every step evaluated (``jobs.execute.calibration``). What they decide
+is in the run's identity as "auto" and the settings they follow from: the contents are not known when the run begins.
+"""
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from jobs.base.errors import BadInput
+from jobs.dataset.layout import Layout, Sample
+from jobs.model.calibration_file import CalibrationFile
+from jobs.model.checkpoint import Checkpoint
+from jobs.model.environment import versions
+from jobs.model.forecast import Forecast
+from jobs.options.schema import SCHEDULE, Options, SampleOptions
+from jobs.run.run import Run
+from jobs.store.rundir import RunDir
+
+SHARE = 10  # a run calibrates itself if it has so many times the samples; they are among its first so many
+_DECIDE = [one.name for one in fields(SampleOptions) if one.metadata["shared_by_batch"]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The samples that a calibration for one number of steps is made from."""
+
+    recorded: list[Sample]
+    held: list[Sample]
+
+
+def samples_needed(recorded: int) -> int:
+    """Return how many samples a calibration takes in all: to half as many it is applied, to measure what it brings."""
+    return recorded + max(1, recorded // 2)
+
+
+def choose_samples(layout: Layout, recorded: int) -> dict[int, Chosen]:
+    """Choose samples for each number of steps that the run has: spread over its first ones, so that it may grow.
+
+    Numbers of steps with too few samples are left out, unless there are no others.
+
+    Args:
+        layout: the run's samples.
+        recorded: how many to record for each number of steps.
+
+    Returns:
+        Number of steps -> its samples.
+    """
+    needed = samples_needed(recorded)
+    by_steps = _prompts_by_steps(layout)
+    chosen = {}
+    for steps in _worthwhile(layout, recorded) or sorted(by_steps):
+        prompts = by_steps[steps]
+        pool = min(len(prompts) * layout.samples_per_prompt, SHARE * needed)
+        places = sorted({pool * number // needed for number in range(needed)})
+        samples = []
+        for place in places:
+            prompt, repeat = divmod(place, layout.samples_per_prompt)
+            samples.append(layout.sample(prompts[prompt] * layout.samples_per_prompt + repeat))
+        held = len(samples) - min(recorded, math.ceil(len(samples) * recorded / needed))
+        apart = {len(samples) * (2 * number + 1) // (2 * held) for number in range(held)}
+        chosen[steps] = Chosen(
+            [one for number, one in enumerate(samples) if number not in apart],
+            [one for number, one in enumerate(samples) if number in apart],
+        )
+    return chosen
+
+
+def _worthwhile(layout: Layout, recorded: int) -> list[int]:
+    """Return the numbers of steps that have samples enough."""
+    least = SHARE * samples_needed(recorded)
+    counts = {steps: len(prompts) * layout.samples_per_prompt for steps, prompts in _prompts_by_steps(layout).items()}
+    return sorted(steps for steps, count in counts.items() if count >= least)
+
+
+def _prompts_by_steps(layout: Layout) -> dict[int, Any]:
+    """Return number of steps -> indices of its prompts."""
+    default, own = layout.defaults.num_inference_steps, layout.table.settings.get("num_inference_steps")
+    if own is None:
+        return {default: range(len(layout.table))}
+    found: dict[int, list[int]] = defaultdict(list)
+    for prompt, steps in enumerate(own):
+        found[default if steps is None else steps].append(prompt)
+    return found
+
+
+def settle(
+    forecast: Forecast | None,
+    options: Options,
+    checkpoint: Checkpoint,
+    layout: Layout,
+    directory: RunDir,
+    record: dict[str, Any],
+) -> Forecast | None:
+    """Decide whether a run that could make its own calibration does, and find the one that it made.
+
+    Where the user said nothing, a run goes on as it began; a new one calibrates itself if it is large enough.
+
+    Args:
+        forecast: what the options ask for.
+        options: the run's.
+        checkpoint: the run's.
+        layout: its samples.
+        directory: where it lies.
+        record: what the directory says of it, if it has begun and this is to go on with it.
+
+    Raises:
+        BadInput: the run's calibration was exchanged.
+    """
+    if forecast is None or forecast.automatic is None:
+        return forecast
+    if not forecast.automatic.asked:
+        published = Forecast(forecast.config, target=forecast.target)
+        began = record.get("identity", {}).get("algo")
+        if began == {name: value for name, value in published.described().items() if name not in SCHEDULE}:
+            return published
+        if not (began and began.get("calibration") == "auto"):
+            if all(_evaluates_all(forecast, steps) for steps in _prompts_by_steps(layout)):
+                return published
+            if not _worthwhile(layout, forecast.automatic.samples):
+                least = SHARE * samples_needed(forecast.automatic.samples)
+                return replace(published, misfit=f"a run of fewer than {least} samples does not calibrate itself")
+    return with_calibration(forecast, calibration_key(options, checkpoint, forecast, layout)[0], directory, record)
+
+
+def _evaluates_all(forecast: Forecast, steps: int) -> bool:
+    return len(forecast.config.evaluated_steps(steps)) == steps
+
+
+def with_calibration(forecast: Forecast, key: str, directory: RunDir, record: dict[str, Any]) -> Forecast:
+    """Return the forecast with the calibration that is in the run's directory; as it is where there is none.
+
+    Raises:
+        BadInput: it is not the one that the run's samples were made with.
+    """
+    if not directory.calibration.exists():
+        return forecast
+    file = CalibrationFile.find(str(directory.calibration))
+    calibration = file.read()
+    if calibration.source.get("key") != key:  # of another run, which was given up before it had made a sample
+        return forecast
+    if record.get("calibration") not in (None, "", file.digest):
+        raise BadInput(
+            f"{directory.calibration} is not the calibration that this run began with: restore it, "
+            "or use another exp_name"
+        )
+    return replace(forecast, calibration=file, misfit=calibration.source.get("impossible"))
+
+
+def calibration_key(options: Options, checkpoint: Checkpoint, forecast: Forecast, layout: Layout) -> tuple[str, bool]:
+    """Name what decides a calibration, beside the prompts that it is made from.
+
+    Returns:
+        16 hexadecimal digits, and whether other runs of that name can use it: not where prompts set for themselves
+        what it depends on.
+    """
+    model, defaults = options.model, layout.defaults
+    names = ("dtype", "scheduler", "scheduler_args", "guidance_argument", "negative_prompts", "call")
+    own = {name: values for name, values in layout.table.settings.items() if name in _DECIDE}
+    decides = {
+        "checkpoint": ["" if checkpoint.local else checkpoint.path, checkpoint.revision],
+        "model": {name: getattr(model, name) for name in names},
+        "target": forecast.target,
+        "samples": forecast.automatic.samples if forecast.automatic else 0,
+        "steps": defaults.num_inference_steps,
+        "guidance": defaults.guidance_scale,
+        # Schedulers may shift with the size: to the next power of two.
+        "size": round(math.log2(defaults.height * defaults.width * defaults.num_frames)),
+        "own": own,
+    }
+    return _digest(decides), not own
+
+
+def parts_key(key: str, chosen: dict[int, Chosen]) -> str:
+    """Name what decides the parts of a calibration in the making: the samples too."""
+    samples = [[one.prompt, one.seed, vars(one.options)] for each in chosen.values() for one in each.recorded]
+    held = [[one.prompt, one.seed, vars(one.options)] for each in chosen.values() for one in each.held]
+    return _digest([key, samples, held])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def source_of(run: Run) -> dict[str, Any]:
+    """Return what decides the features, for a calibration's file."""
+    options, layout = run.options, run.layout
+    names = ("name", "path", "dtype", "scheduler", "scheduler_args", "call")
+    model = {name: getattr(options.model, name) for name in names}
+    return {
+        "model": {**model, "revision": run.checkpoint.revision},
+        "prompts": {"sha256": layout.table.digest(len(layout.table)), "count": len(layout.table)},
+        "settings": {name: value for name, value in vars(layout.defaults).items() if name != "num_inference_steps"},
+        "seed": options.seed,
+        "versions": versions(run.makes_clips),
+    }

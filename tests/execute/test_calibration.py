@@ -1,0 +1,128 @@
+"""Runs of the embedded model that calibrate themselves: alone, together, killed and resumed, and from the cache."""
+
+import json
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import spectrum
+from jobs.base.errors import BadInput
+from jobs.report.status import read_status, render
+from jobs.run.run import Run
+from tests.support import new_run, tar_hashes, write_prompts
+
+PROMPTS = 3  # recorded; one more is held back
+SETTINGS = ("num_inference_steps=9", "height=32", "width=32", "shard_size=3", "batch_size=2", "algo.calibration=auto")
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["tests.execute.warm", "pyarrow.parquet", "tests.support"])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prompts(tmp_path_factory.mktemp("prompts") / "prompts.txt", 6)
+
+
+def new(folder: Path, prompts: Path, *more: str) -> Run:
+    return new_run(folder, f"prompt_file={prompts}", *SETTINGS, f"algo.calibration_prompts={PROMPTS}", *more)
+
+
+def work(run: Run, die_at: int = 0, cache: str = "") -> None:
+    """One process at everything that is unfinished; ``die_at``: kill itself before that sample of the calibration."""
+    from jobs.execute import calibration, worker
+
+    os.environ["XDG_CACHE_HOME"] = cache
+    made, generate = 0, calibration.generate_batch
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal made
+        made += 1
+        if made == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return generate(*arguments)
+
+    calibration.generate_batch = counted
+    worker.generate_shards(run, run.unfinished(), device="cpu", log_path="", report=lambda *event: None)
+
+
+def ended(run: Run, *processes: int, cache: Path) -> list[int | None]:
+    """Work on the run in some processes at once; returns their exit codes."""
+    started = [context.Process(target=work, args=(run, die_at, str(cache))) for die_at in processes]
+    for each in started:
+        each.start()
+    for each in started:
+        each.join()
+    return [each.exitcode for each in started]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_killed_and_resumed_or_two_at_once_it_ends_in_the_same_bytes(tmp_path: Path, prompts: Path, cache: Path):
+    alone = new(tmp_path / "alone", prompts)
+    assert ended(alone, 0, cache=tmp_path / "unused") == [0]
+    calibration = spectrum.Calibration.load(alone.directory.calibration)
+    assert calibration.source["trajectories"] == {"9": PROMPTS}
+    assert alone.directory.read()["calibration"] == calibration.digest
+    assert not alone.directory.calibrations_begun() and read_status(alone.directory).calibrating is None
+
+    killed = new(tmp_path / "killed", prompts)
+    assert ended(killed, 2, cache=cache) == [-signal.SIGKILL]
+    assert not killed.directory.calibration.exists() and not killed.directory.done_shards()
+    status = read_status(killed.directory)
+    assert status.calibrating == (1, PROMPTS) and f"calibration  1 of {PROMPTS} samples made" in render("", status)
+    assert ended(killed, 0, cache=cache) == [0]
+
+    together = new(tmp_path / "together", prompts)
+    assert ended(together, 0, 0, cache=tmp_path / "unused") == [0, 0]
+
+    hashes = tar_hashes(alone.directory.path)
+    assert len(hashes) == 2
+    for run in (killed, together):
+        assert run.directory.calibration.read_bytes() == alone.directory.calibration.read_bytes()
+        assert tar_hashes(run.directory.path) == hashes
+
+    later = new(tmp_path / "later", prompts, "seed=1")
+    assert ended(later, 1, cache=cache) == [0]  # it would have died at its first sample
+    assert later.directory.calibration.read_bytes() == alone.directory.calibration.read_bytes()
+
+
+def tried(run: Run, monkeypatch: pytest.MonkeyPatch, error: str) -> Run:
+    """The run after its calibration was tried with a model that a recorder refuses."""
+    from jobs.execute.calibration import calibrated
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise spectrum.SpectrumError(error)
+
+    monkeypatch.setattr("spectrum.recorder.Recorder.__init__", refuse)
+    return calibrated(run, "cpu", lambda *_: None)
+
+
+def test_a_model_that_cannot_be_calibrated_is_refused_to_who_asked(tmp_path: Path, prompts, monkeypatch):
+    run = new(tmp_path, prompts)
+    with pytest.raises(BadInput) as caught:
+        tried(run, monkeypatch, "it has two heads")
+    assert str(caught.value) == (
+        "this model cannot be calibrated: it has two heads (algo.calibration=none forecasts as published)"
+    )
+    assert not run.directory.calibration.exists()
+
+
+def test_samples_that_fail_fail_the_calibration_and_are_tried_again(tmp_path: Path, prompts: Path):
+    from jobs.execute.calibration import calibrated
+
+    rows = [{"prompt": "a red circle", "guidance_scale": 1e300} for _ in range(4)]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run = new(tmp_path, tmp_path / "p.jsonl")
+    with pytest.raises(RuntimeError, match="3 of the 3 samples of the calibration failed: the model's output is not"):
+        calibrated(run, "cpu", lambda *_: None)
+    assert not run.directory.calibrations_begun()
