@@ -25,3 +25,7 @@ HANGS = 600.0 * PATIENCE  # a collective that takes longer hangs
 ENDS = 8.0 * PATIENCE  # a worker has to end by itself, also one that has lost a rank
 POLL = 3.0 * PATIENCE  # between looks at the queue
 GONE = 3  # looks in a row at which none of our jobs is in the queue, before that is believed
+
+# A task that has to stop (jobs.execute.halt).
+LAST = 6.0 * PATIENCE  # before its time ends, a task has to have asked for another turn
+GRACE = 20.0 * PATIENCE  # after a SIGTERM likewise: a SIGKILL follows within Slurm's KillWait, 30 s by default

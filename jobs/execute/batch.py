@@ -2,12 +2,13 @@
 
 import logging
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
-
-from submitit.core.utils import UncompletedJobError
 
 from jobs.dataset.layout import Sample
 from jobs.model.pipeline import Failure, Made
+from jobs.store.journal import Death
 
 log = logging.getLogger(__name__)
 
@@ -15,13 +16,38 @@ log = logging.getLogger(__name__)
 Results = dict[int, Made | Failure]
 
 
-def generate_batch(pipeline: Any, batch: list[Sample]) -> Results:
+@dataclass(frozen=True)
+class Suspicion:
+    """What earlier processes died of.
+
+    Attributes:
+        deaths: of the attempts at this shard.
+        crashes: so many of their own doing, in the same call, are no accident.
+        any_end: so many of whatever kind are none either: a kill from outside does not always come at the same call.
+        trying: told before each call, so that the next process knows what this one died of.
+    """
+
+    deaths: list[Death] = field(default_factory=list)
+    crashes: int = 2
+    any_end: int = 5
+    trying: Callable[[list[int]], None] = lambda indices: None
+
+    def of(self, batch: list[Sample]) -> str:
+        """Return why a call is not to be made any more; "" if it may be."""
+        here = [death for death in self.deaths if death.trying == tuple(sample.index for sample in batch)]
+        if len(here) < self.any_end and sum(death.crashed for death in here) < self.crashes:
+            return ""
+        return f"its process died {len(here)} times of it: {here[-1].words}"
+
+
+def generate_batch(pipeline: Any, batch: list[Sample], suspicion: Suspicion | None = None) -> Results:
     """Make a batch; when it fails, find which sample is to blame.
 
     A failing batch is tried sample by sample. If some fail alone, they are the bad ones and the others' images from
     their own calls are kept: which of the two it is depends on the prompts only, so a resumed shard gets the same
     bytes. If none fails alone the failure was passing (or the batch is too large for the memory): the whole batch is
-    tried once more, because the bytes of a batch of one may differ from those of a batch of many.
+    tried once more, because the bytes of a batch of one may differ from those of a batch of many. A call that processes
+    died of, time and again, counts as one that fails.
 
     Returns:
         Sample index -> what was made, or why there is none.
@@ -29,31 +55,32 @@ def generate_batch(pipeline: Any, batch: list[Sample]) -> Results:
     Raises:
         RuntimeError: the accelerator itself is broken; the process cannot go on.
     """
-    results = _try(pipeline, batch)
+    suspicion = suspicion or Suspicion()
+    deadly = suspicion.of(batch)
+    results = deadly or _try(pipeline, batch, suspicion)
     if isinstance(results, dict):
         return results
     if len(batch) == 1:
-        return {batch[0].index: Failure(results)}
+        return {batch[0].index: Failure(results, final=bool(deadly))}
     alone: Results = {}
     for sample in batch:
-        alone |= generate_batch(pipeline, [sample])
+        alone |= generate_batch(pipeline, [sample], suspicion)
     if any(isinstance(result, Failure) for result in alone.values()):
         return alone
-    results = _try(pipeline, batch)
+    results = deadly or _try(pipeline, batch, suspicion)
     if isinstance(results, dict):
         return results
     reason = f"fails only as a batch of {len(batch)} (use a new exp_name with a lower batch_size): {results}"
     return {sample.index: Failure(reason, strike=False) for sample in batch}
 
 
-def _try(pipeline: Any, batch: list[Sample]) -> Results | str:
+def _try(pipeline: Any, batch: list[Sample], suspicion: Suspicion) -> Results | str:
     """Return results by sample index, or the reason of the failure (text: a kept exception would keep its tensors)."""
     import torch
 
+    suspicion.trying([sample.index for sample in batch])
     try:
         return dict(zip([sample.index for sample in batch], pipeline(batch), strict=True))
-    except UncompletedJobError:  # submitit's signal handler ends this task after its last time limit
-        raise
     except Exception as error:
         log.warning("batch of %d from %s failed: %s", len(batch), batch[0].key, traceback.format_exc())
         no_memory = isinstance(error, torch.OutOfMemoryError)

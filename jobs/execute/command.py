@@ -8,7 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from jobs.base.errors import BadInput, refuse
-from jobs.execute.inprocess import run_in_process
+from jobs.execute.halt import Halt
+from jobs.execute.inprocess import Ranked
 from jobs.execute.logs import start_logging, task_log
 from jobs.execute.pool import run_pool
 from jobs.parallel.ranks import Member, launched_member
@@ -53,7 +54,9 @@ def _run(cfg: DictConfig) -> NoReturn:
         create(run)
         shards = _others_last(run, shards)
         if member:
-            problems = run_in_process(run, shards, member, log_path=task_log(run))
+            ranked = Ranked(run, shards, member, log_path=task_log(run), halt=Halt())
+            ranked.work()
+            problems = ranked.problems
         else:
             problems = run_pool(run, shards, devices)
     sys.exit(conclude([(run, shards)], problems))
@@ -64,7 +67,7 @@ def _follow(run: Run, member: Member) -> NoReturn:
     if not run.options.dry_run and (shards := run.unfinished()):
         start_logging()
         run.checkpoint.check()
-        run_in_process(run, shards, member, log_path="")
+        Ranked(run, shards, member, log_path="", halt=Halt()).work()
     sys.exit(0)
 
 

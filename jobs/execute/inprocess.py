@@ -1,45 +1,62 @@
-"""Works shards in this very process: on its own device, or as one rank that a launcher started."""
+"""Works shards in this very process, as one of the ranks that a launcher started."""
 
 import logging
 
+from jobs.execute.halt import Halt
 from jobs.execute.worker import follow_leader, generate_shards
 from jobs.parallel.ranks import Member
-from jobs.run.devices import task_devices
+from jobs.run.devices import task_workers
 from jobs.run.run import Run
 
 log = logging.getLogger(__name__)
 
 
-def run_in_process(run: Run, shards: list[int], member: Member | None, *, number: int = 0, log_path: str) -> list[str]:
-    """Work shards, alone or as a rank.
+class Ranked:
+    """One rank's share of the work.
 
     Args:
         run: the run.
         shards: to be made, in this order.
-        member: this process's place in a group; None if it works alone.
-        number: of this task among those that share the machine's GPUs.
+        member: this process's place in its group.
         log_path: where this process logs.
+        halt: asks it to stop.
 
-    Returns:
-        What went wrong with single shards and samples.
+    Attributes:
+        problems: what went wrong with single shards and samples.
+        mishaps: none that it lived to tell.
+        made: samples that came out, or failed, anew.
     """
-    problems: list[str] = []
 
-    def report(event: str, shard: int | None, detail: str) -> None:
-        if shard is not None and event != "sample":
-            log.info("shard %d %s %s", shard, event, detail)
-        if event in ("failed", "incomplete"):
-            problems.append(f"shard {shard} {event} {detail}")
+    def __init__(self, run: Run, shards: list[int], member: Member, *, log_path: str, halt: Halt):
+        self.problems: list[str] = []
+        self.mishaps: list[str] = []
+        self.made = 0
+        self._run, self._shards, self._member, self._log_path, self._halt = run, shards, member, log_path, halt
 
-    def on_loss(cause: str) -> None:
-        run.directory.record_task_failure(shards, cause, log_path)
-
-    device = task_devices(run.options, number)[member.local_rank if member else 0]
-    if member and member.rank:
-        follow_leader(run, device=device, member=member, on_loss=on_loss)
-    else:
+    def work(self) -> None:
+        """Work until nothing is left, or it is to stop."""
+        device = task_workers(self._run.options, 0)[0][self._member.local_rank]
+        if self._member.rank:
+            follow_leader(self._run, device=device, member=self._member, on_loss=self._on_loss)
+            return
         waited = generate_shards(
-            run, shards, device=device, log_path=log_path, report=report, member=member, on_loss=on_loss
+            self._run,
+            self._shards,
+            device=device,
+            log_path=self._log_path,
+            report=self._report,
+            halt=self._halt,
+            member=self._member,
+            on_loss=self._on_loss,
         )
         log.info("the generating thread waited for encoding or writing %.2f %% of the time", 100 * waited)
-    return problems
+
+    def _report(self, event: str, shard: int | None, detail: str) -> None:
+        self.made += event in ("sample", "failed", "calibrating")
+        if shard is not None and event not in ("sample", "inherited"):
+            log.info("shard %d %s %s", shard, event, detail)
+        if event in ("failed", "incomplete"):
+            self.problems.append(f"shard {shard} {event} {detail}")
+
+    def _on_loss(self, cause: str) -> None:
+        self._run.directory.record_task_failure(self._shards, cause, self._log_path)

@@ -1,59 +1,227 @@
 """Works the shards of a run on this machine: worker processes, each with its own model, fed one shard at a time.
 
 A worker is one process, or a group of them that share each sample (``parallel``); then the first of them is the one
-that is fed.
+that is fed. This process itself loads nothing, so that it survives what its workers die of: it writes down how they
+died, starts others, and tells them when to stop.
 """
 
 import logging
-import multiprocessing
 import os
 import signal
-import sys
-import tempfile
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from pathlib import Path
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from typing import Any
 
 from tqdm import tqdm
 
-from jobs.base.errors import BadInput
 from jobs.base.times import ENDS
-from jobs.execute.logs import redirect_output
-from jobs.execute.worker import follow_leader, generate_shards
-from jobs.parallel.ranks import Member
+from jobs.execute.halt import CUT_OFF, LOOK, Halt
+from jobs.execute.local import Worker, ended, is_crash, oom_kills, start_worker
 from jobs.run.run import Run
+from jobs.store.journal import DIED, STOPPED, deaths_of, journals, write_end
 
 log = logging.getLogger(__name__)
 
-PRELOADED = [
-    *("diffusers.loaders.single_file_utils", "diffusers.pipelines.pipeline_utils", "transformers.modeling_utils"),
-    *("pyarrow.parquet", "jobs.execute.worker"),
-]
+
+class Pool:
+    """The workers of one run on this machine.
+
+    Args:
+        run: the run.
+        shards: in the order in which they are begun.
+        devices: of each worker, one a rank.
+        halt: asks the workers to stop.
+        task: log of the task that this is; "" for a command of its own, which has a terminal.
+
+    Attributes:
+        problems: one sentence for each sample and shard that did not come out; empty when all shards are whole.
+        mishaps: one for each worker that did not end in order; others may have made up for it.
+        made: samples that came out, or failed, anew; those of a calibration too.
+    """
+
+    def __init__(self, run: Run, shards: list[int], devices: list[list[str]], halt: Halt, task: str = ""):
+        self.problems: list[str] = []
+        self.mishaps: list[str] = []
+        self.made = 0
+        self._run, self._halt, self._task = run, halt, task
+        self._queue = deque(shard for shard in shards if not self._is_hopeless(shard))
+        self._deaths: Counter[int] = Counter()
+        self._told = False
+        self._oom_kills = oom_kills()
+        self._workers: list[Worker] = []
+        self._devices = devices[: len(self._queue)]
+        total = sum(len(run.layout.shard_range(shard)) for shard in self._queue)
+        name = run.directory.path.name
+        self._bar = tqdm(total=total, unit="sample", desc=name, dynamic_ncols=True, disable=bool(task))
+
+    def work(self) -> None:
+        """Start the workers and wait until nothing is left, or they have stopped."""
+        try:
+            for devices in self._devices:
+                self._start(devices)
+            while any(worker.open for worker in self._workers):
+                for worker in self._ready():
+                    self._serve(worker)
+                    if not worker.open:
+                        worker.end()
+                        self._bury(worker)
+                self._stop_in_time()
+        finally:
+            self._bar.close()
+            for worker in self._workers:
+                worker.end()
+                if worker.open:
+                    self._write_end(worker, worker.begun, STOPPED, self._halt.why or "interrupted")
+        if self._queue and not self._halt.why:
+            count = len(self._queue)
+            self.problems.append(f"{count} {'shards were' if count > 1 else 'shard was'} not started")
+
+    def _is_hopeless(self, shard: int) -> bool:
+        """Whether processes die of a shard, wherever they are in it."""
+        deaths = [death for death in deaths_of(list(journals(self._run.directory, shard))) if not death.trying]
+        if len(deaths) < self._run.options.max_attempts:
+            return False
+        self.problems.append(
+            f"shard {shard} is not tried again: {len(deaths)} processes died at it ({deaths[-1].words}): "
+            f"raise max_attempts={self._run.options.max_attempts} to try once more"
+        )
+        return True
+
+    def _start(self, devices: list[str]) -> None:
+        number = len(self._workers)
+        stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-worker{number}"
+        own = str(self._run.directory.logs / f"{stem}.log")
+        # A task's only worker logs where the task does.
+        log_path = self._task if self._task and len(self._devices) == 1 else own
+        self._workers.append(start_worker(self._run, devices, stem, log_path, self._halt.end))
+
+    def _ready(self) -> list[Worker]:
+        """Wait for word of some workers; ends those whose group lost a rank and does not end by itself."""
+        living = {worker.pipe: worker for worker in self._workers if worker.open}
+        sentinels = [process.sentinel for worker in living.values() for process, _ in worker.followers]
+        ready = wait([*living, *sentinels], timeout=LOOK)
+        for worker in living.values():
+            for process, log_path in worker.followers:
+                if process.exitcode and not worker.doomed:
+                    worker.doomed = time.monotonic() + ENDS
+                    worker.lost = f"{process.name}, which {ended(process.exitcode)} ({log_path})"
+                    worker.crashed = is_crash(process.exitcode, 0)
+            worker.followers = [each for each in worker.followers if each[0].exitcode is None]
+            if worker.doomed and time.monotonic() > worker.doomed:
+                worker.process.kill()
+        return [living[one] for one in ready if one in living]
+
+    def _serve(self, worker: Worker) -> None:
+        """Handle one message of a worker, or its end."""
+        try:
+            event, shard, detail = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.open = False
+            return
+        if self._task and event not in ("sample", "inherited", "next"):
+            log.info("%s: %s %s %s", worker.name, event, "" if shard is None else f"shard {shard}", detail)
+        if event == "next":
+            self._feed(worker)
+        elif event in ("sample", "inherited"):
+            self._bar.set_postfix_str("", refresh=False)
+            self._bar.update()
+            self.made += event == "sample"
+        elif event == "calibrating":
+            self._bar.set_postfix_str(f"calibrating: {detail}")
+            self.made += 1
+        elif event == "failed":
+            self.made += 1
+            self.problems.append(f"sample {detail}")
+        elif event == "done":
+            worker.published += 1
+            worker.begun.discard(shard)
+        elif event == "incomplete":
+            worker.begun.discard(shard)
+            self.problems.append(
+                f"shard {shard} is not published, because samples failed: run the same command again to retry them"
+            )
+        elif event == "halted":
+            self._halt.ask(detail)
+        elif event == "error":
+            worker.explained = True
+            self._mishap(f"worker {worker.name}: {detail}: see {worker.log_path}")
+
+    def _feed(self, worker: Worker) -> None:
+        stops = bool(self._halt.why)
+        worker.shard = self._queue.popleft() if self._queue and not stops else None
+        try:
+            worker.pipe.send(worker.shard)
+        except OSError:  # it died while waiting; its end is the next message
+            if worker.shard is not None:
+                self._queue.appendleft(worker.shard)
+                worker.shard = None
+        if worker.shard is not None:
+            worker.begun.add(worker.shard)
+
+    def _bury(self, worker: Worker) -> None:
+        """Say how a worker ended, and have another one go on."""
+        self._workers.remove(worker)
+        code, shard = worker.process.exitcode, worker.shard
+        if not code:
+            return
+        unmade = sorted(each for each in worker.begun if not self._run.directory.is_done(each))
+        if not worker.explained or worker.lost:
+            crashed = worker.crashed if worker.lost else is_crash(code, oom_kills() - self._oom_kills)
+            self._oom_kills = oom_kills()
+            how = f"lost {worker.lost}" if worker.lost else ended(code)
+            words = f"{how}: see {worker.log_path}"
+            # What it was still writing down is not what it died of.
+            self._write_end(worker, worker.begun - {shard}, STOPPED, f"its process {words}")
+            if shard in unmade:
+                self._write_end(worker, {shard}, DIED, words, crashed=crashed)
+                self._deaths[shard] += 1
+            if not worker.explained:
+                where = f" on shard {shard}" if shard is not None else ""
+                self._mishap(f"worker {worker.name} {how}{where}: see {worker.log_path}")
+            again = worker.begun or worker.published  # it had loaded the model
+        else:
+            # The machine, its GPU or the disk failed it: others go on, and itself only if it had come to something.
+            again = worker.published
+        self._queue.extendleft(each for each in reversed(unmade) if each != shard)
+        if shard in unmade and self._deaths[shard] < 2 * self._run.options.max_attempts:
+            self._queue.append(shard)  # after those that nobody died of
+        if again and self._queue and not self._halt.why:
+            self._start(worker.devices)
+
+    def _stop_in_time(self) -> None:
+        """Pass a wish to stop on; cut off who has not stopped at the deadline."""
+        if self._halt.why and not self._told:
+            self._told = True
+            log.info("stopping after the samples in hand: %s", self._halt.why)
+            for worker in self._workers:
+                if worker.open:
+                    _tell(worker, self._halt.why)
+        if self._halt.overdue:
+            self._halt.ask(CUT_OFF)
+            for worker in self._workers:
+                worker.end()
+                self._write_end(worker, worker.begun, STOPPED, self._halt.why)
+                worker.open = False
+
+    def _write_end(self, worker: Worker, shards: Iterable[int], how: str, error: str, *, crashed: bool = False) -> None:
+        write_end(self._run.directory, shards, worker.process.pid, how, error, crashed=crashed)
+
+    def _mishap(self, words: str) -> None:
+        self.mishaps.append(words)
+        if self._task:
+            log.error(words)
 
 
-@dataclass(eq=False)
-class _Worker:
-    process: Any
-    pipe: Connection
-    devices: list[str]
-    log_path: str
-    followers: list[tuple[Any, str]]  # the processes of its other ranks, and their logs
-    meeting: Path
-    doomed: float | None = None  # when it must have ended
-    lost: str = ""  # the rank that it lost
-    shard: int | None = None
-    published: int = 0
-    explained: bool = False
-    open: bool = True
+def _tell(worker: Worker, why: str) -> None:
+    with suppress(OSError):  # it has ended
+        worker.pipe.send(why)
 
 
 def run_pool(run: Run, shards: list[int], devices: list[list[str]]) -> list[str]:
-    """Work ``shards`` on this machine and wait.
+    """Work ``shards`` on this machine for a command that waits at a terminal.
 
     Args:
         run: the run.
@@ -61,188 +229,22 @@ def run_pool(run: Run, shards: list[int], devices: list[list[str]]) -> list[str]
         devices: of each worker, one a rank.
 
     Returns:
-        One sentence for each thing that went wrong; empty when every shard was published whole.
+        One sentence for each thing that went wrong.
     """
-    queue = deque(shards)
-    problems: list[str] = []
-    total = sum(len(run.layout.shard_range(shard)) for shard in shards)
-    workers = [_start(run, own, number) for number, own in enumerate(devices[: len(shards)])]
+    pool = Pool(run, shards, devices, Halt())
+    with _terminated_as_interrupted():
+        pool.work()
+    return [*pool.mishaps, *pool.problems]
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        with tqdm(total=total, unit="sample", desc=run.directory.path.name, dynamic_ncols=True) as bar:
-            while any(worker.open for worker in workers):
-                for worker in _ready(workers):
-                    _serve(worker, queue, problems, bar)
-                    if not worker.open and worker.published and queue:
-                        # it died on one shard and had managed others: the rest still deserves a worker
-                        _end(worker)
-                        workers.append(_start(run, worker.devices, len(workers)))
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-        for worker in workers:
-            _end(worker)
-    if queue:
-        problems.append(f"{len(queue)} {'shards were' if len(queue) > 1 else 'shard was'} not started")
-    return problems
 
 
 def _interrupt(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
-
-
-def _ready(workers: list[_Worker]) -> list[_Worker]:
-    """Wait for word of some workers; ends those whose group lost a rank and does not end by itself."""
-    living = {worker.pipe: worker for worker in workers if worker.open}
-    sentinels = [process.sentinel for worker in living.values() for process, _ in worker.followers]
-    doomed = [worker for worker in living.values() if worker.doomed]
-    ready = wait([*living, *sentinels], timeout=1.0 if doomed else None)
-    for worker in living.values():
-        for process, log_path in worker.followers:
-            if process.exitcode and not worker.doomed:
-                worker.doomed = time.monotonic() + ENDS
-                worker.lost = f"{process.name}, which {_ended(process.exitcode)} ({log_path})"
-        worker.followers = [each for each in worker.followers if each[0].exitcode is None]
-    for worker in doomed:
-        if worker.doomed and time.monotonic() > worker.doomed:
-            worker.process.kill()
-    return [living[one] for one in ready if one in living]
-
-
-def _ended(code: int) -> str:
-    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-
-
-def _end(worker: _Worker) -> None:
-    """See to it that none of a worker's processes is left."""
-    processes = [worker.process, *(process for process, _ in worker.followers)]
-    if worker.open:
-        for process in processes:
-            process.terminate()
-    for process in processes:  # the followers leave by themselves when the first one has left
-        process.join(ENDS)
-        process.kill()
-        process.join()
-    worker.meeting.unlink(missing_ok=True)
-
-
-def _start(run: Run, devices: list[str], number: int) -> _Worker:
-    context = _context(devices)
-    ours, theirs = context.Pipe()
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-worker{number}"
-    logs = [str(run.directory.logs / f"{stem}{f'-rank{rank}' if rank else ''}.log") for rank in range(len(devices))]
-    meeting = run.directory.work / f"group-{stem}-{time.time_ns():x}.json"
-    members = [Member(rank, len(devices), rank, meeting) for rank in range(len(devices))]
-    leader = members[0] if len(devices) > 1 else None
-    process = context.Process(target=_worker_main, args=(run, devices[0], logs[0], theirs, leader), daemon=True)
-    followers = [
-        context.Process(target=_follower_main, args=(run, *one), daemon=True, name=f"rank {one[-1].rank}")
-        for one in zip(devices[1:], logs[1:], members[1:], strict=True)
-    ]
-    for each in (process, *followers):
-        each.start()
-    theirs.close()
-    return _Worker(process, ours, devices, logs[0], list(zip(followers, logs[1:], strict=True)), meeting)
-
-
-def _context(devices: list[str]) -> Any:
-    """Return how workers are started.
-
-    On GPUs from nothing, because CUDA does not survive a fork; on a CPU as forks of one process that has imported what
-    takes seconds. That process listens on a socket below the temporary directory, whose path must not be long.
-    """
-    if any(device.startswith("cuda") for device in devices) or len(tempfile.gettempdir()) > 60:
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
-
-
-def _serve(worker: _Worker, queue: deque[int], problems: list[str], bar: "tqdm[Any]") -> None:
-    """Handle one message of a worker, or its end."""
-    name = " + ".join(worker.devices)
-    try:
-        event, shard, detail = worker.pipe.recv()
-    except (EOFError, OSError):
-        worker.open = False
-        worker.process.join()
-        if worker.process.exitcode and not worker.explained:
-            where = f" on shard {worker.shard}" if worker.shard is not None else ""
-            ended = f"lost {worker.lost}" if worker.lost else _ended(worker.process.exitcode)
-            problems.append(f"worker {name} {ended}{where}: see {worker.log_path}")
-        return
-    if event == "next":
-        worker.shard = queue.popleft() if queue else None
-        try:
-            worker.pipe.send(worker.shard)
-        except OSError:  # it died while waiting; its end is the next message
-            if worker.shard is not None:
-                queue.appendleft(worker.shard)
-                worker.shard = None
-    elif event == "sample":
-        bar.set_postfix_str("", refresh=False)
-        bar.update()
-    elif event == "calibrating":
-        bar.set_postfix_str(f"calibrating: {detail}")
-    elif event == "failed":
-        problems.append(f"sample {detail}")
-    elif event == "done":
-        worker.published += 1
-    elif event == "incomplete":
-        problems.append(
-            f"shard {shard} is not published, because samples failed: run the same command again to retry them"
-        )
-    elif event == "error":
-        worker.explained = True
-        problems.append(f"worker {name}: {detail}: see {worker.log_path}")
-
-
-def _worker_main(run: Run, device: str, log_path: str, pipe: Connection, member: Member | None) -> None:
-    _begin(log_path)
-    sending = threading.Lock()  # the generator's thread and the writer's share the pipe
-
-    def report(event: str, shard: int | None, detail: str) -> None:
-        with sending:
-            pipe.send((event, shard, detail))
-
-    def shards() -> Iterator[int]:
-        while True:
-            report("next", None, "")
-            shard = pipe.recv()
-            if shard is None:
-                return
-            yield shard
-
-    try:
-        waited = generate_shards(
-            run,
-            shards(),
-            device=device,
-            log_path=log_path,
-            report=report,
-            member=member,
-            on_loss=lambda cause: report("error", None, cause),
-        )
-        log.info("the generating thread waited for encoding or writing %.2f %% of the time", 100 * waited)
-    except Exception as error:
-        log.exception("this worker cannot go on")
-        report("error", None, str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}")
-        sys.exit(1)
-
-
-def _follower_main(run: Run, device: str, log_path: str, member: Member) -> None:
-    _begin(log_path)
-    follow_leader(run, device=device, member=member)
-
-
-def _begin(log_path: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    redirect_output(log_path)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker is of no use to a command that was killed, and would keep its GPU until a sample is written."""
-    parent = multiprocessing.parent_process()
-    assert parent
-    wait([parent.sentinel])
-    os._exit(1)

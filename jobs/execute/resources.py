@@ -4,10 +4,11 @@ from typing import Any, Protocol
 
 from jobs.base.errors import BadInput
 from jobs.execute import queue
+from jobs.execute.halt import BEGAN, MINUTES
 from jobs.options.degrees import Degrees
 from jobs.run.run import Run
 
-REQUEUES = 20  # how often a task that ran into its time limit is queued again (each time it resumes)
+SIGNAL = 90  # seconds before the time limit at which Slurm sends a task SIGUSR2, of long limits
 
 
 class Launched(Protocol):
@@ -31,6 +32,7 @@ def check_resources(launcher: Launched, runs: list[Run]) -> None:
     settings = launcher.settings
     if "tasks_per_node" not in settings:
         return
+    _check_time(settings, launcher.given)
     degrees = runs[0].options.parallel
     nodes, size, on_slurm = settings["nodes"], degrees.size, "setup" in settings
     if nodes < 1:
@@ -50,6 +52,17 @@ def check_resources(launcher: Launched, runs: list[Run]) -> None:
         )
     if on_slurm and size > 1:
         _check_gpus(launcher, runs)
+
+
+def _check_time(settings: dict[str, Any], given: set[str]) -> None:
+    minutes, signal = settings["timeout_min"], settings["signal_delay_s"] if "signal_delay_s" in given else 0
+    if minutes < 1:
+        raise BadInput(f"hydra.launcher.timeout_min={minutes} must be at least 1: a task has to load the model first")
+    if signal >= 60 * minutes:
+        raise BadInput(
+            f"hydra.launcher.signal_delay_s={signal} is not below hydra.launcher.timeout_min={minutes}, "
+            f"which is {60 * minutes} seconds: leave it out"
+        )
 
 
 def _check_gpus(launcher: Launched, runs: list[Run]) -> None:
@@ -84,11 +97,20 @@ def submission(settings: dict[str, Any], given: set[str], degrees: Degrees, gpus
     ranks = degrees.size // settings["nodes"]
     wanted: dict[str, Any] = {"tasks_per_node": ranks}
     if "setup" in settings:  # Slurm's
-        wanted["max_num_timeout"] = REQUEUES
+        # A task looks at the clock itself; the signal is for one that did not hear of its limit.
+        wanted["signal_delay_s"] = min(SIGNAL, 60 * settings["timeout_min"] // 10)
         if gpus:
             wanted["gpus_per_node"] = gpus * ranks
     chosen = {**settings, **{name: value for name, value in wanted.items() if name not in given}, "name": job_name}
     if "setup" in settings:
         # one rank's end is the task's: the others are waiting for it
-        chosen["setup"] = [*(settings["setup"] or []), "export SLURM_KILL_BAD_EXIT=1"]
+        chosen["setup"] = [
+            f'export {MINUTES}={chosen["timeout_min"]} {BEGAN}="$(date +%s)"',
+            *(settings["setup"] or []),
+            "export SLURM_KILL_BAD_EXIT=1",
+            # srun of Slurm 22.05 to 23.02 does not take over what sbatch was asked for
+            '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
+        ]
+        # Clusters with JobRequeue=0 would end a task at preemption or at its time limit.
+        chosen["additional_parameters"] = {"requeue": True, **(settings["additional_parameters"] or {})}
     return {name: value for name, value in chosen.items() if name not in ("_target_", "submitit_folder")}

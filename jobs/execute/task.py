@@ -1,17 +1,23 @@
 """One task of a launched job: some shards of a run, worked wherever a launcher starts it."""
 
 import logging
-from dataclasses import dataclass, replace
-from typing import Any
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from jobs.base.errors import Unfinished
-from jobs.execute.inprocess import run_in_process
+from jobs.base.errors import Unfinished, first_line
+from jobs.execute.halt import CUT_OFF, LOOK, Halt, heeded_signals, task_end
+from jobs.execute.inprocess import Ranked
 from jobs.execute.logs import task_log
-from jobs.execute.pool import run_pool
+from jobs.execute.pool import Pool
+from jobs.execute.requeue import requeue
 from jobs.parallel.ranks import launched_member
-from jobs.run.devices import task_devices
+from jobs.run.devices import task_workers
 from jobs.run.open import check_task
 from jobs.run.run import Run
+from jobs.store.journal import STOPPED, write_end
 
 log = logging.getLogger(__name__)
 
@@ -24,17 +30,20 @@ class Task:
         run: the run.
         shards: which of its shards.
         number: of this task in its launch; shares out the GPUs of a machine among tasks that see all of them.
+        workers: that it has at once, each with a GPU, or with one for each of the ranks that share a sample.
     """
 
     run: Run
     shards: list[int]
     number: int
+    workers: int = 1
 
     def __call__(self) -> None:
         """Make the shards that are still unfinished.
 
         Raises:
             Unfinished: samples or shards are left over; so the job ends as failed.
+            SystemExit: it was stopped, and is in the queue again.
             Exception: the machine, the model or the disk failed.
         """
         run = self.run
@@ -46,19 +55,68 @@ class Task:
             check_task(run)
             run.checkpoint.check()
             member = launched_member(run.options.parallel, run.directory.work)
-            if member or run.options.parallel.size == 1:
-                problems = run_in_process(run, shards, member, number=self.number, log_path=log_path)
-            else:
-                problems = run_pool(run, shards, [task_devices(run.options, self.number)])
+            halt = Halt(task_end())
+            with heeded_signals(halt, leads=not (member and member.rank)):
+                if member:
+                    work: Ranked | Pool = Ranked(run, shards, member, log_path=log_path, halt=halt)
+                    if not member.rank:
+                        _cut_off_in_time(halt, lambda: self._end_cut_off(halt, work, shards, log_path))
+                else:
+                    work = Pool(run, shards, task_workers(run.options, self.number, self.workers), halt, log_path)
+                work.work()
         except Exception as error:
-            run.directory.record_task_failure(shards, f"{type(error).__name__}: {error}", log_path)
+            self._leave_word(shards, first_line(error), log_path)
             log.exception("this task left work behind")
             raise
-        if problems:
+        if halt.why and not (member and member.rank) and not run.directory.done_shards().issuperset(shards):
+            self._end_stopped(halt, work, shards, log_path)
+        left = [] if run.directory.done_shards().issuperset(shards) else work.mishaps
+        if problems := [*left, *work.problems]:
             raise Unfinished("; ".join(problems))
 
-    def checkpoint(self) -> Any:
-        """Return what Submitit queues again at a time limit: the same task, which finds what is done on the disk."""
-        from submitit.helpers import DelayedSubmission
+    def _end_stopped(self, halt: Halt, work: Ranked | Pool, shards: list[int], log_path: str) -> None:
+        """Have another turn, if this one came forward.
 
-        return DelayedSubmission(replace(self))
+        Raises:
+            Unfinished: there is no other turn.
+            SystemExit: there is one.
+        """
+        if halt.nearly_over and not work.made:
+            refusal = "nothing could be made within its time limit: raise hydra.launcher.timeout_min"
+        else:
+            refusal = requeue(halt.end)
+        if not refusal:
+            log.info("queued again, to go on where this stopped: %s", halt.why)
+            raise SystemExit(0)
+        reason = f"stopped ({halt.why}) and not queued again: {refusal}"
+        self._leave_word(shards, reason, log_path)
+        log.error("%s; the same command goes on", reason)
+        raise Unfinished("; ".join([reason, *work.problems]))
+
+    def _end_cut_off(self, halt: Halt, work: Ranked | Pool, shards: list[int], log_path: str) -> None:
+        write_end(self.run.directory, shards, os.getpid(), STOPPED, halt.why)
+        self._end_stopped(halt, work, shards, log_path)
+
+    def _leave_word(self, shards: list[int], reason: str, log_path: str) -> None:
+        try:
+            self.run.directory.record_task_failure(shards, reason, log_path)
+        except OSError as error:  # the disk is full, or gone
+            log.error("this task cannot even leave word of its end: %s", error)
+
+
+def _cut_off_in_time(halt: Halt, end: Callable[[], None]) -> None:
+    """Watch from a thread, since the main one may be in a long call when the deadline comes."""
+
+    def watch() -> None:
+        while not halt.overdue:
+            time.sleep(LOOK)
+        halt.ask(CUT_OFF)
+        code = 1
+        try:
+            end()
+        except SystemExit:
+            code = 0
+        finally:
+            os._exit(code)
+
+    threading.Thread(target=watch, name="deadline", daemon=True).start()

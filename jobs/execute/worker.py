@@ -6,12 +6,15 @@ import json
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobs import __version__
 from jobs.base.errors import BadInput
-from jobs.execute.batch import Results, generate_batch, reason_of
+from jobs.dataset.layout import Sample
+from jobs.execute.batch import Results, Suspicion, generate_batch, reason_of
 from jobs.execute.calibration import calibrated
+from jobs.execute.halt import Halt
 from jobs.model.environment import environment, versions
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline, Failure, Made
@@ -19,6 +22,7 @@ from jobs.model.provenance import provenance
 from jobs.parallel.ranks import Member
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
+from jobs.store.journal import LOST
 from jobs.store.writer import Report, Writer
 
 
@@ -29,10 +33,11 @@ def generate_shards(
     device: str,
     log_path: str,
     report: Report,
+    halt: Halt | None = None,
     member: Member | None = None,
     on_loss: Callable[[str], None] | None = None,
 ) -> float:
-    """Load the model once, then make and publish each shard.
+    """Load the model once, then make and publish each shard, until it is to stop.
 
     Args:
         run: the run.
@@ -40,6 +45,7 @@ def generate_shards(
         device: torch device.
         log_path: where this process logs, for ``jobs.status``.
         report: see ``jobs.store.writer.Writer``.
+        halt: says before each batch whether to stop; the attempt in hand is left in order then.
         member: this process's place, where it leads a group; None if it works alone.
         on_loss: called before the group's loss of a rank ends this process.
 
@@ -50,16 +56,19 @@ def generate_shards(
         Exception: the machine, the model or the disk failed; what was written so far is taken over next time.
     """
     current: list[Attempt] = []
+    halt = halt or Halt()
 
     def lost(cause: str) -> None:
         for attempt in current:
-            attempt.end("lost", cause)  # for jobs.status
+            attempt.end(LOST, cause)  # for jobs.status
         if on_loss:
             on_loss(cause)
 
     run = calibrated(run, device, report)
     with _group(run, member, device, lost) as group:
+        begun = time.perf_counter()
         pipeline = load(run, device, group)
+        loading = time.perf_counter() - begun
         common = common_of(run, pipeline, device)
         fingerprint = hashlib.sha256(json.dumps(common).encode()).hexdigest()[:16]
         name = f"{common['environment']['name']} x{group.size}" if group else common["environment"]["name"]
@@ -73,14 +82,26 @@ def generate_shards(
             in_flight=batch_size + 1 if run.makes_clips else 4 * batch_size + 4,
             report=report,
         )
+        pace = Pace()
         start = time.perf_counter()
         try:
             for shard in shards:
+                if halt.why:
+                    break
                 if not run.directory.is_done(shard):
+                    attempt = Attempt(
+                        run.directory,
+                        shard,
+                        fingerprint=fingerprint,
+                        device=name,
+                        log=log_path,
+                        ranks=group.size if group else 1,
+                        loading=loading,
+                    )
+                    loading = 0.0
                     # The writer may still be at the one before.
-                    current[:] = [attempt for attempt in current if attempt.open]
-                    current.append(Attempt(run.directory, shard, fingerprint=fingerprint, device=name, log=log_path))
-                    make_shard(pipeline, run, current[-1], writer)
+                    current[:] = [*(one for one in current if one.open), attempt]
+                    make_shard(pipeline, run, attempt, writer, halt, pace)
         finally:
             writer.close()
         return writer.waited / (time.perf_counter() - start)
@@ -103,7 +124,25 @@ def follow_leader(run: Run, *, device: str, member: Member, on_loss: Callable[[s
                 pipeline([run.layout.sample(index) for index in indices])
 
 
-def make_shard(pipeline: Any, run: Run, attempt: Attempt, writer: Writer) -> None:
+@dataclass
+class Pace:
+    """How long batches take, by what sets them apart."""
+
+    _seconds: dict[Any, float] = field(default_factory=dict)
+
+    def expected(self, batch: list[Sample]) -> float:
+        """Return about how many seconds a batch takes: as the last one like it, else as the slowest; 0 at first."""
+        slowest = max(self._seconds.values(), default=0.0)
+        return self._seconds.get((len(batch), batch[0].batch_settings), slowest)
+
+    def note(self, batch: list[Sample], seconds: float) -> None:
+        """Remember what a batch took."""
+        self._seconds[len(batch), batch[0].batch_settings] = seconds
+
+
+def make_shard(
+    pipeline: Any, run: Run, attempt: Attempt, writer: Writer, halt: Halt | None = None, pace: Pace | None = None
+) -> None:
     """Make the samples of a shard that nobody has made yet, and hand all to the writer in order.
 
     Args:
@@ -111,20 +150,32 @@ def make_shard(pipeline: Any, run: Run, attempt: Attempt, writer: Writer) -> Non
         run: the run.
         attempt: at that shard.
         writer: takes the samples.
+        halt: is asked before each batch.
+        pace: of this process's batches.
     """
+    halt, pace = halt or Halt(), pace or Pace()
+    options = run.options
+    suspicion = Suspicion(attempt.deaths, options.sample_attempts, options.max_attempts, attempt.trying)
     writer.start(attempt)
+    began = time.perf_counter()
     try:
         for batch in run.layout.batches(attempt.shard):
             inherited = {sample.index for sample in batch if attempt.inherits(sample.index)}
-            tried = {sample.index for sample in batch if attempt.strikes[sample.index] >= run.options.sample_attempts}
+            tried = {sample.index for sample in batch if attempt.strikes[sample.index] >= options.sample_attempts}
             results: Results = {}
             seconds = 0.0
             if any(sample.index not in inherited | tried for sample in batch):
                 if attempt.run.is_done(attempt.shard):
                     break  # another attempt was faster; finish() finds its done record
+                if why := halt.before(pace.expected(batch)):
+                    writer.leave(attempt, why)
+                    return
                 start = time.perf_counter()
-                results = generate_batch(pipeline, batch)
-                seconds = (time.perf_counter() - start) / len(batch)
+                results = generate_batch(pipeline, batch, suspicion)
+                taken = time.perf_counter() - start
+                pace.note(batch, taken)
+                attempt.spent["generating"] += taken
+                seconds = taken / len(batch)
             for sample in batch:
                 result = results.get(sample.index)
                 # A fresh image before an inherited one: that may have been made alone, after a passing failure.
@@ -134,9 +185,11 @@ def make_shard(pipeline: Any, run: Run, attempt: Attempt, writer: Writer) -> Non
                     writer.inherit(attempt, sample)
                 elif isinstance(result, Failure):
                     writer.fail(attempt, sample, result.reason, strike=result.strike, final=result.final)
+            attempt.spent["waiting"] = time.perf_counter() - began - attempt.spent["generating"]
     except BaseException as error:
         writer.abort(attempt, reason_of(error))
         raise
+    attempt.trying([])
     writer.finish(attempt)
 
 

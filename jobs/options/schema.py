@@ -183,6 +183,10 @@ class Options(SampleOptions):
         least=1, short=True,
     )  # fmt: skip
     sample_attempts: int = option(2, "attempts after which a failing sample is given up", least=1)
+    max_attempts: int = option(
+        5, "kills of processes in the same pipeline call, before its samples are tried alone, and then given up",
+        least=2,
+    )  # fmt: skip
     flagged: str = option(
         "fail", "samples that the pipeline's safety checker flags: fail, with that reason; or keep, marked in the json",
         choices=("fail", "keep"),

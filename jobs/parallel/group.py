@@ -21,8 +21,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from submitit.core.utils import UncompletedJobError
-
 from jobs.base.times import AGREE, BEAT, HANGS, LOST, MEET
 from jobs.parallel.ranks import Member
 from jobs.store.process import lives_here, process_identity
@@ -129,8 +127,6 @@ class Group:
         """
         try:
             yield
-        except UncompletedJobError:  # submitit's signal handler ends this task after its last time limit
-            raise
         except Exception as error:
             self._met(error)
             raise

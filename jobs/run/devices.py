@@ -29,18 +29,24 @@ def worker_devices(options: Options) -> list[list[str]]:
     return [devices[start : start + size] for start in range(0, options.ngpu, size)]
 
 
-def task_devices(options: Options, number: int) -> list[str]:
-    """Return the torch devices of the ranks of task ``number``: Slurm shows a task its own GPUs, other launchers all.
+def task_workers(options: Options, number: int, workers: int = 1) -> list[list[str]]:
+    """Return the torch devices of each of a task's workers: Slurm shows a task its own GPUs, other launchers all.
+
+    Args:
+        options: the run's.
+        number: of the task among those that share the machine's GPUs.
+        workers: of the task.
 
     Raises:
         BadInput: as ``worker_devices``.
     """
+    size = options.parallel.size
     gpus = _visible_gpus(options)
     if not gpus:
         check_cpu(options)
-        return ["cpu"] * options.parallel.size
-    first = number * options.parallel.size
-    return [f"cuda:{(first + rank) % gpus}" for rank in range(options.parallel.size)]
+        return [["cpu"] * size] * workers
+    ranks = [f"cuda:{(number * workers * size + rank) % gpus}" for rank in range(workers * size)]
+    return [ranks[start : start + size] for start in range(0, len(ranks), size)]
 
 
 def _visible_gpus(options: Options) -> int:

@@ -2,8 +2,12 @@
 
 An attempt writes two files that nobody else writes:
 
-    work/00003.<attempt>.tar     the samples so far, in order, without end of archive
-    work/00003.<attempt>.jsonl   the journal (jobs.store.journal): who is at work, then one line for each sample
+    work/00003.<attempt>.tar     the samples that it made, in order, without end of archive
+    work/00003.<attempt>.jsonl   the journal (jobs.store.journal): who is at work, what it tries, then each sample
+
+What earlier attempts made stays where it is until the shard is complete. Then everything is copied once, in order,
+into one more attempt (``joined``), which is published: however often a shard was interrupted, no sample is written
+more than twice.
 """
 
 import contextlib
@@ -19,7 +23,7 @@ from typing import Any
 
 from jobs import __version__
 from jobs.dataset.shards import shard_name
-from jobs.store.journal import copies_of, journals
+from jobs.store.journal import JOINED, copies_of, deaths_of, journals
 from jobs.store.process import process_identity, slurm_job
 from jobs.store.rundir import RunDir
 
@@ -29,7 +33,18 @@ FINAL = 1 << 30  # more strikes than anybody may ask for
 class Attempt:
     """The writing side. Samples must be appended in the shard's order; ``jobs.store.publish`` finishes it."""
 
-    def __init__(self, run: RunDir, shard: int, *, fingerprint: str, device: str, log: str):
+    def __init__(
+        self,
+        run: RunDir,
+        shard: int,
+        *,
+        fingerprint: str,
+        device: str,
+        log: str,
+        ranks: int = 1,
+        loading: float = 0.0,
+        joins: str = "",
+    ):
         """Open new files and find what earlier attempts left.
 
         Args:
@@ -37,9 +52,13 @@ class Attempt:
                 versions); only attempts with the same one are taken over.
             device: where samples are generated, for the sidecar.
             log: path of the log file of this process, for ``jobs.status``.
+            ranks: processes, hence devices, that make each of its samples.
+            loading: seconds that this process took to load the model, of its first attempt; 0 of others.
+            joins: name of the attempt whose samples, and those that it inherits, are copied into this one.
         """
         self.run, self.shard, self.fingerprint = run, shard, fingerprint
         self.name = f"{time.time_ns():x}-{socket.gethostname()}-{os.getpid()}"
+        self.log_path, self.ranks = log, ranks
         self.origin = {
             "attempt": self.name,
             "host": socket.gethostname(),
@@ -49,9 +68,16 @@ class Attempt:
         earlier = list(journals(run, shard))
         self.earlier_failures = [row for journal in earlier for row in journal.failed]
         self.strikes = strikes_of(self.earlier_failures)
-        self._copies = copies_of(earlier, fingerprint, run.tar(shard))
+        self.deaths = deaths_of(earlier)
+        # The newest copy first, and before all that of the attempt to be joined: when a batch is made again because one
+        # of its samples failed, the others come out of another call than they did before.
+        newest = [*reversed([one for one in earlier if one.header["attempt"] != joins])]
+        own = [one for one in earlier if one.header["attempt"] == joins]
+        self._copies = copies_of([*own, *newest], fingerprint, run.tar(shard))
         self.rows: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
+        self.inherited: set[int] = set()
+        self.spent = {"generating": 0.0, "waiting": 0.0}  # seconds of the generating thread, kept up by the worker
         self.size = 0
         self.digest = hashlib.sha256()  # of every byte written: what the disk must give back
         stem = run.work / f"{shard_name(shard)}.{self.name}"
@@ -67,7 +93,23 @@ class Attempt:
                 "fingerprint": fingerprint,
                 "log": log,
                 "started": time.time(),
+                "ranks": ranks,
+                "loading": loading,
+                "joins": joins,
             }
+        )
+
+    def joined(self) -> "Attempt":
+        """End this attempt and return one into which its samples, and those that it inherits, can be copied."""
+        self.end(JOINED)
+        return Attempt(
+            self.run,
+            self.shard,
+            fingerprint=self.fingerprint,
+            device=self.origin["device"],
+            log=self.log_path,
+            ranks=self.ranks,
+            joins=self.name,
         )
 
     def _write_row(self, row: dict[str, Any]) -> None:
@@ -103,6 +145,10 @@ class Attempt:
         return None
 
     def inherit(self, index: int) -> None:
+        """Leave sample ``index`` to the attempt that made it; it is copied when the shard is complete."""
+        self.inherited.add(index)
+
+    def copy(self, index: int) -> None:
         """Append sample ``index`` from an earlier attempt, with that attempt's provenance.
 
         Raises:
@@ -112,6 +158,11 @@ class Attempt:
         if data is None:
             raise OSError(f"sample {index} of shard {self.shard} vanished from an earlier attempt's partial")
         self._append(data, self._copies[index][0][1])
+
+    def trying(self, indices: list[int]) -> None:
+        """Write down what is about to be made: should the process die of it, the next attempt knows of what."""
+        with contextlib.suppress(ValueError):  # ended meanwhile, by the writer; its next call says why
+            self._write_row({"trying": indices, "at": time.time()})
 
     def append(
         self,
@@ -171,7 +222,7 @@ class Attempt:
         """Close the files; the journal's last line says how it ended. Harmless when already ended; never raises."""
         if not self._log.closed:
             with contextlib.suppress(OSError):  # a full disk is a common reason to end
-                self._write_row({"ended": how, "error": error, "at": time.time()})
+                self._write_row({"ended": how, "error": error, "at": time.time(), "spent": self.spent})
             for file in (self._log, self._tar):  # closing can find the disk full too
                 with contextlib.suppress(OSError):
                     file.close()

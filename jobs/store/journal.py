@@ -5,21 +5,26 @@ instant, with no fsync on the way: a later attempt copies whatever still has the
 again. The journal's modification time is the attempt's heartbeat.
 """
 
+import contextlib
 import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jobs.base.times import SILENT
 from jobs.dataset.shards import shard_name
-from jobs.store.process import lives_here
+from jobs.store.process import HOST, lives_here
 from jobs.store.rundir import RunDir
 
 REOPENED = "reopened"
+JOINED = "joined"  # its samples went on into another attempt
+STOPPED = "stopped"  # in order, between batches or cut off: nobody is to blame
+DIED = "died"  # its process was killed by a signal
+LOST = "lost"  # it lost a rank of its group
 Copy = tuple[Path, dict[str, Any]]  # a file, and the journal row that says where in it a sample is
 
 
@@ -31,6 +36,7 @@ class Journal:
     header: dict[str, Any]
     samples: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    trying: list[int] = field(default_factory=list)  # the samples that it tried last
     ended: dict[str, Any] | None = None
 
     @property
@@ -60,11 +66,20 @@ class Journal:
         for row in rows[1:]:
             if "ended" in row:
                 journal.ended = row
+            elif "trying" in row:
+                journal.trying = row["trying"]
             elif "failed" in row:
                 journal.failed.append(row)
             else:
                 journal.samples.append(row)
+            if row.get("sample", row.get("failed")) in journal.trying:
+                journal.trying = []  # the call came back
         return journal
+
+    @property
+    def died(self) -> bool:
+        """Whether its process ended without a word of its own."""
+        return self.ended["ended"] in (DIED, LOST) if self.ended else not self.alive()
 
     def alive(self) -> bool:
         """Return whether the attempt's process still works on it.
@@ -93,6 +108,53 @@ def journals(run: RunDir, shard: int | None = None) -> Iterator[Journal]:
         journal = Journal.read(run.work / name)
         if journal:
             yield journal
+
+
+@dataclass(frozen=True)
+class Death:
+    """The end of a process in the middle of a call.
+
+    Attributes:
+        trying: the samples that it was making; none, if it came to no call.
+        crashed: whether it was of its own doing (a segmentation fault, lack of memory), as far as anybody saw.
+        words: how it ended.
+    """
+
+    trying: tuple[int, ...]
+    crashed: bool
+    words: str
+
+
+def deaths_of(earlier: list[Journal]) -> list[Death]:
+    """Return the deaths of a shard's attempts, oldest first."""
+    return [
+        Death(
+            tuple(journal.trying),
+            bool(journal.ended and journal.ended.get("crashed")),
+            journal.ended["error"] if journal.ended else "its process ended without a message",
+        )
+        for journal in earlier
+        if journal.died and (journal.trying or not journal.samples)
+    ]
+
+
+def write_end(run: RunDir, shards: Iterable[int], pid: int, how: str, error: str, *, crashed: bool = False) -> None:
+    """Say in the journals of a process that is gone how it ended, which it could not say itself.
+
+    Args:
+        run: the run.
+        shards: those that it was at.
+        pid: of that process, on this machine.
+        how: ``DIED`` or ``STOPPED``.
+        error: the same in words.
+        crashed: see ``Death``.
+    """
+    row = {"ended": how, "error": error, "at": time.time(), "crashed": crashed}
+    for journal in (journal for shard in shards for journal in journals(run, shard)):
+        process = journal.header["process"] or {}
+        if process.get("pid") == pid and process.get("host") == HOST and (not journal.ended or journal.died):
+            with contextlib.suppress(OSError), open(journal.path, "ab") as file:
+                file.write(json.dumps(row).encode() + b"\n")
 
 
 def copies_of(earlier: list[Journal], fingerprint: str, tar: Path) -> defaultdict[int, list[Copy]]:

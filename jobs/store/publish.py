@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from jobs.base.errors import first_line
 from jobs.dataset.layout import Layout
 from jobs.dataset.shards import shard_name
 from jobs.store.atomic import replace, write_bytes, write_json
@@ -34,18 +35,32 @@ def finish(attempt: Attempt, layout: Layout, sample_attempts: int) -> str:
     """
     if attempt.run.is_done(attempt.shard):
         return _yield_to_publisher(attempt)
-    made = {row["sample"] for row in attempt.rows}
+    made = attempt.inherited.union(row["sample"] for row in attempt.rows)
     strikes = attempt.strikes + strikes_of(attempt.failures)
     missing = [index for index in layout.shard_range(attempt.shard) if index not in made]
     retry = [index for index in missing if strikes[index] < sample_attempts]
     if retry or not made:
         attempt.end("failed", f"{len(missing)} samples failed")
         return INCOMPLETE
+    if attempt.inherited:
+        attempt = _joined(attempt, sorted(made))
     attempt.write_tar(end_of_archive(attempt.size))
     attempt.sync()
     sha256 = attempt.digest.hexdigest()
     verify(attempt.partial, [name for row in attempt.rows for name in row["names"]], sha256)
     return _publish(attempt, layout, missing, sha256)
+
+
+def _joined(attempt: Attempt, made: list[int]) -> Attempt:
+    """Copy all samples of a shard, the inherited ones too, into one attempt in order."""
+    whole = attempt.joined()
+    try:
+        for index in made:
+            whole.copy(index)
+    except BaseException as error:
+        whole.end("error", first_line(error))
+        raise
+    return whole
 
 
 def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: str) -> str:

@@ -22,6 +22,7 @@ from jobs.dataset.parameters import parameters_text
 from jobs.dataset.record import sample_json, sample_members
 from jobs.media.image import MediaFormat
 from jobs.store.attempt import Attempt
+from jobs.store.journal import STOPPED
 from jobs.store.publish import DONE, finish
 from jobs.store.tar import sample_bytes
 
@@ -40,8 +41,8 @@ class Writer:
         common: json fields all samples share.
         sample_attempts: see ``jobs.store.publish.finish``.
         in_flight: samples that may wait here before the generator has to.
-        report: called from the writer thread as ``report(event, shard, detail)`` with event "sample", "failed",
-            "done" or "incomplete".
+        report: called from the writer thread as ``report(event, shard, detail)`` with event "sample", "inherited",
+            "failed", "done" or "incomplete".
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Writer:
         self._open.add(attempt)
 
     def inherit(self, attempt: Attempt, sample: Sample) -> None:
-        """Copy a sample that an earlier attempt made."""
+        """Take over a sample that an earlier attempt made."""
         self._put(self._inherit, attempt, sample)
 
     def add(self, attempt: Attempt, sample: Sample, media: np.ndarray, how: dict[str, Any], seconds: float) -> None:
@@ -100,6 +101,10 @@ class Writer:
     def abort(self, attempt: Attempt, error: str) -> None:
         """End an attempt that cannot go on, after everything before this is written; never raises."""
         self._enqueue((self._abort, (attempt, error)))
+
+    def leave(self, attempt: Attempt, why: str) -> None:
+        """End an attempt in mid-shard, once everything before this is written."""
+        self._put(self._leave, attempt, why)
 
     def close(self) -> None:
         """Wait until everything is on the disk.
@@ -150,9 +155,13 @@ class Writer:
         attempt.end("error", error)
         self._open.discard(attempt)
 
+    def _leave(self, attempt: Attempt, why: str) -> None:
+        attempt.end(STOPPED, why)
+        self._open.discard(attempt)
+
     def _inherit(self, attempt: Attempt, sample: Sample) -> None:
         attempt.inherit(sample.index)
-        self._report("sample", attempt.shard, sample.key)
+        self._report("inherited", attempt.shard, sample.key)
 
     def _encode(
         self, sample: Sample, media: np.ndarray, shard: int, how: dict[str, Any]
