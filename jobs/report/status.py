@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.dataset.shards import shard_name
-from jobs.store.journal import Journal, journals
+from jobs.store.journal import STOPPED, Journal, journals
 from jobs.store.rundir import RunDir
 
 WINDOW = 600.0  # seconds over which the present speed is measured
@@ -21,6 +22,7 @@ class Status:
         samples_failed: given up.
         samples_flagged: kept, though a safety checker flagged them.
         reasons: why samples were given up -> how many.
+        stopped: shards among those left whose last attempt was stopped, by a time limit or a signal -> why.
         calibrating: samples made of the run's own calibration, and of how many; None where it is not in the making.
         failures: one dict a failure: shard, sample ("" for a whole shard), reason, log.
     """
@@ -38,6 +40,7 @@ class Status:
     samples_per_second: float = 0.0
     eta_seconds: float | None = None
     failures: list[dict[str, Any]] = field(default_factory=list)
+    stopped: dict[int, str] = field(default_factory=dict)
     calibrating: tuple[int, int] | None = None
 
 
@@ -45,7 +48,7 @@ def read_status(run: RunDir) -> Status:
     """Count shards and samples, and collect failures with their reasons and logs.
 
     A shard counts as running when a living attempt is at it, as failed when the last attempt at it ended or vanished
-    without publishing, as left when nobody began it.
+    without publishing, as left when nobody began it, or who did was stopped and may have another turn.
 
     Raises:
         BadInput: ``run`` is not a run's directory.
@@ -78,6 +81,8 @@ def read_status(run: RunDir) -> Status:
         finished += [(at, 1) for at in made.values()]
         if any(journal.alive() for journal in tries):
             status.running += 1
+        elif tries[-1].ended and tries[-1].ended["ended"] == STOPPED:
+            status.stopped[tries[-1].header["shard"]] = tries[-1].ended["error"]
         else:
             status.failed += 1
             status.failures += _why(tries[-1])
@@ -151,6 +156,9 @@ def render(name: str, status: Status, most: int = 20) -> str:
     if status.samples_per_second:
         eta = "" if status.eta_seconds is None else f"   about {duration(status.eta_seconds)} to go"
         lines.append(f"  speed    {status.samples_per_second:.2f} samples/s{eta}")
+    if status.stopped:
+        reasons = Counter(status.stopped.values())
+        lines.append(f"  stopped  {len(status.stopped):,} of those left go on where they are: {_counted(reasons)}")
     for failure in status.failures[:most]:
         what = f"shard {shard_name(failure['shard'])}" + (f" sample {failure['sample']}" if failure["sample"] else "")
         lines.append(f"  failed   {what}: {failure['reason']} [{failure['log']}]")
@@ -159,7 +167,7 @@ def render(name: str, status: Status, most: int = 20) -> str:
     return "\n".join(lines)
 
 
-def _counted(reasons: dict[str, int], most: int = 5) -> str:
+def _counted(reasons: Mapping[str, int], most: int = 5) -> str:
     """Return reasons with their counts, the commonest first."""
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
     more = [f"{len(ordered) - most} other reasons"] if len(ordered) > most else []

@@ -58,6 +58,14 @@ def test_a_run_in_the_making_has_speed_and_eta(run) -> None:
     assert "shard 00002: 2 samples failed [logs/2.log]" in text and "to go" in text
 
 
+def test_a_stopped_shard_is_left_and_not_failed(run) -> None:
+    begin(run, 1, 2).end("stopped", "its time limit is near")
+    status = read_status(run.directory)
+    assert (status.running, status.failed, status.left) == (0, 0, 5)
+    assert status.stopped == {1: "its time limit is near"}
+    assert "1 of those left go on where they are: 1 its time limit is near" in render("run", status)
+
+
 def test_a_killed_process_is_told_from_a_living_one(run) -> None:
     code = (
         "import time\n"

@@ -18,6 +18,7 @@ from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
 from tests.support import PROJECT, command, generate, tar_hashes, write_prompts
 from tools.slurm import Cluster
+from tools.slurm.processes import matching
 
 SHARDS, SIZE, BAD = 6, 3, 10
 SETTINGS = ("num_inference_steps=20", f"shard_size={SIZE}", "batch_size=2", "algo.w=0.5", "exp_name=run")
@@ -55,11 +56,19 @@ def kill_a_task_in_mid_shard(run: RunDir, fanned_out: subprocess.Popen) -> str:
                 pid = journal.header["process"]["pid"]
                 os.kill(pid, signal.SIGSTOP)  # so that it cannot get done between the look and the kill
                 if not run.is_done(journal.header["shard"]):
-                    os.kill(pid, signal.SIGKILL)
-                    return journal.header["slurm_job"]
+                    return kill_all_of(journal.header["slurm_job"])
                 os.kill(pid, signal.SIGCONT)
         time.sleep(0.01)
     raise AssertionError("no task was caught in mid-shard")
+
+
+def kill_all_of(job: str) -> str:
+    """SIGKILL the processes of an array task, the one that would start other workers first; returns its id."""
+    array, _, number = job.partition("_")
+    wanted = {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": number, "SUBMITIT_EXECUTOR": "slurm"}
+    for process in sorted(matching(lambda seen: wanted.items() <= seen.environment.items()), key=lambda one: one.pid):
+        process.signal(signal.SIGKILL)
+    return job
 
 
 def states(jobs: set[str]) -> dict[str, str]:
