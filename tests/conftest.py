@@ -12,10 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
+from tests import warm
 from tests.isolation import Session, enter
 
 # Here and not in a hook: conftest files further down import torch before the first hook is called.
 SESSION = enter()
+warm.begin()
 
 # Folders below this one, and files, whose tests start many processes or share one Slurm: those of a group run one after
 # another. The groups run beside each other, since much of their time is waiting.
@@ -93,6 +95,7 @@ def pytest_unconfigure() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for child in multiprocessing.active_children():  # an xdist worker would wait for its own until it is killed
         child.kill()
+    warm.end()
     SESSION.end()
 
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from jobs.options.compose import compose_options
 from jobs.run.open import create, open_run
 from jobs.run.run import Run
+from tests import warm
 
 PROJECT = Path(__file__).resolve().parents[1]
 HOW = {"flagged": False}  # what the writer needs to know of how a sample was made
@@ -51,14 +52,8 @@ def command(*arguments: str, module: str = "jobs.generate") -> list[str]:
 
 
 def generate(*arguments: str, timeout: float = 240, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m jobs.generate`` for real and wait."""
-    return subprocess.run(
-        command(*arguments),
-        env={**os.environ, **more},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    """Run ``python -m jobs.generate`` and wait."""
+    return warm.run(command(*arguments), env={**os.environ, **more}, timeout=timeout)
 
 
 def tar_hashes(run: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What classes of diffusers take, read from their source: importing a pipeline takes seconds, and nothing runs here."""
 
 import ast
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
@@ -81,15 +82,25 @@ def _parameters(arguments: ast.arguments, module: ast.Module) -> Mapping[str, An
 
 @cache
 def _find(name: str) -> tuple[ast.ClassDef, ast.Module] | None:
+    file = _files().get(name)
+    if file is None:
+        return None
+    module = ast.parse(_read(file))
+    return next(node for node in module.body if isinstance(node, ast.ClassDef) and node.name == name), module
+
+
+@cache
+def _files() -> Mapping[str, Path]:
+    """Return where the classes that have ancestors are defined: the first place of a name counts."""
+    found: dict[str, Path] = {}
     for folder in ("schedulers", "pipelines", "models"):
         for file in sorted((_root() / folder).rglob("*.py")):
-            if f"\nclass {name}(" in (text := _read(file)):
-                module = ast.parse(text)
-                nodes = (node for node in module.body if isinstance(node, ast.ClassDef) and node.name == name)
-                return next(nodes), module
-    return None
+            for name in re.findall(r"^class (\w+)\(", _read(file), re.MULTILINE):
+                found.setdefault(name, file)
+    return found
 
 
+@cache
 def _root() -> Path:
     spec = find_spec("diffusers")
     assert spec and spec.origin

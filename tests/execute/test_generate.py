@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 
 from jobs import __version__
 from jobs.store.rundir import RunDir
+from tests import warm
 from tests.support import SMALL, command, generate, tar_hashes, write_prompts
 
 
@@ -25,9 +26,13 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A finished run (two repeats of six prompts, two workers) and what its command printed."""
+    """A finished run (two repeats of six prompts, two workers) and what its command printed.
+
+    An interpreter of its own, as users start it; the commands of the tests are forks (``tests.warm``).
+    """
     folder = tmp_path_factory.mktemp("out")
-    result = generate(f"prompt_file={prompts}", f"output_base_path={folder}", "samples_per_prompt=2", "ngpu=2", *SMALL)
+    words = (f"prompt_file={prompts}", f"output_base_path={folder}", "samples_per_prompt=2", "ngpu=2", *SMALL)
+    result = subprocess.run(command(*words), capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     return folder / "demo-shapes", result
 
@@ -98,12 +103,12 @@ def test_the_same_command_again_does_nothing(made, prompts) -> None:
 
 def test_status_from_the_files(made) -> None:
     run, _ = made
-    result = subprocess.run(command(str(run), module="jobs.status"), capture_output=True, text=True)
+    result = warm.run(command(str(run), module="jobs.status"))
     assert result.returncode == 0
     assert "12 of 12 samples, 4 of 4 shards done" in result.stdout
-    as_json = subprocess.run(command(str(run), "--json", module="jobs.status"), capture_output=True, text=True)
+    as_json = warm.run(command(str(run), "--json", module="jobs.status"))
     assert json.loads(as_json.stdout)["samples_per_second"] > 0
-    missing = subprocess.run(command(str(run / "no"), module="jobs.status"), capture_output=True, text=True)
+    missing = warm.run(command(str(run / "no"), module="jobs.status"))
     assert missing.returncode == 2 and missing.stderr.startswith("error: ")
 
 

@@ -13,6 +13,7 @@ import pytest
 from jobs.run.run import Run
 from jobs.store import atomic
 from jobs.store.publish import clear_leftovers
+from tests import warm
 from tests.support import SMALL, command, new_run, tar_hashes, write_prompts
 
 KILLS = 40
@@ -145,8 +146,8 @@ def test_a_killed_command_resumes_with_the_same_command(prompts, reference, tmp_
             time.sleep(0.05)
         os.killpg(victim.pid, signal.SIGKILL)
         victim.wait()
-    again = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=200)
+    again = warm.run(command(*arguments), timeout=200)
     assert again.returncode == 0, again.stderr
     assert tar_hashes(tmp_path / "run") == reference
-    once_more = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=100)
+    once_more = warm.run(command(*arguments), timeout=100)
     assert once_more.returncode == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import warm
 from tests.support import command, generate, media_hashes
 
 KILLS = int(os.environ.get("RANK_KILLS", "2"))  # 20 and more by hand
@@ -23,27 +24,18 @@ RUN = (
 
 
 def ranks_of(parent: int) -> list[psutil.Process]:
-    """The run's worker processes, rank 0 first; without Python's own helper processes."""
+    """The run's worker processes, rank 0 first: only its fork server has children."""
     try:
-        helpers = [
-            child for child in psutil.Process(parent).children() if "forkserver" in " ".join(_command_line(child))
-        ]
+        helpers = psutil.Process(parent).children()
         return [worker for helper in helpers for worker in sorted(helper.children(), key=lambda one: one.pid)]
     except psutil.NoSuchProcess:
-        return []
-
-
-def _command_line(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
         return []
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     with open(folder / "output", "ab") as output:
         words = command(*RUN, f"output_base_path={folder}", *arguments)
-        return subprocess.Popen(words, stdout=output, stderr=output, env={**os.environ, **PATIENCE})
+        return warm.Popen(words, stdout=output, stderr=output, env={**os.environ, **PATIENCE})
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +171,7 @@ def test_an_error_that_one_rank_meets_ends_the_group(tmp_path: Path):
     failed = generate(*arguments, timeout=ENDS, **environment, **PATIENCE)
     assert failed.returncode == 1
     assert failed.stdout.count("rank 1: OutOfMemoryError: no memory left") == 2, failed.stdout  # a problem, a failure
-    status = subprocess.run(
-        command(str(tmp_path / "run"), module="jobs.status"), capture_output=True, text=True, timeout=60
-    )
+    status = warm.run(command(str(tmp_path / "run"), module="jobs.status"), timeout=60)
     assert "rank 1: OutOfMemoryError: no memory left" in status.stdout, status.stdout
 
 

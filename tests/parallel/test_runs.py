@@ -1,6 +1,5 @@
 """Whole runs of tiny pipelines of the real classes by two ranks, started by the command itself and by torchrun."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from jobs.media.video import read_clip
+from tests import warm
 from tests.support import generate, media_hashes
 from tests.tiny_pipelines import WIDTH, save
 
@@ -81,10 +81,5 @@ def test_torchrun_with_other_degrees_is_refused_once(alone: tuple[str, Path]) ->
 
 
 def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *TORCHRUN, "-m", "jobs.generate", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    """Torchrun itself is a fork; it starts an interpreter for each rank."""
+    return warm.run([sys.executable, *TORCHRUN, "-m", "jobs.generate", *words], timeout=200)
