@@ -1,7 +1,7 @@
 """Fetch what a model needs from the hub: ``python -m jobs.download model=flux``. Again = go on.
 
-Takes the same ``model=...``, ``model.path=...`` and ``model.revision=...`` as jobs.generate. Everything goes into the
-hub's cache (HF_HOME), from which jobs.generate loads without asking the network.
+Takes the same ``model=...``, ``model.path=...``, ``model.revision=...`` and ``model.variant=...`` as jobs.generate.
+Everything goes into the hub's cache (HF_HOME), from which jobs.generate loads without asking the network.
 """
 
 import sys
@@ -14,12 +14,13 @@ from jobs.run.resolve import read_options
 UNREACHABLE = "the hub cannot be reached for {}: run this where there is a network, with the same HF_HOME"
 
 
-def download(path: str, revision: str | None) -> Checkpoint:
+def download(path: str, revision: str | None, variant: str | None = None) -> Checkpoint:
     """Fetch a pipeline that is not on the disk yet; of one that is, only what has changed.
 
     Args:
         path: hub id of a diffusers pipeline; a local directory is only checked.
         revision: branch, tag or commit; None: the default branch.
+        variant: of the weights, such as "fp16"; None: the plain ones.
 
     Raises:
         BadInput: the hub refuses, or cannot be reached.
@@ -34,7 +35,7 @@ def download(path: str, revision: str | None) -> Checkpoint:
         RevisionNotFoundError,
     )
 
-    checkpoint = find_checkpoint(path, revision)
+    checkpoint = find_checkpoint(path, revision, variant)
     if checkpoint.local:
         checkpoint.check()
         return checkpoint
@@ -42,7 +43,7 @@ def download(path: str, revision: str | None) -> Checkpoint:
     try:
         hf_hub_download(path, "model_index.json", revision=revision)
         commit = find_checkpoint(path, revision).revision
-        _fetch_parts(path, commit)
+        _fetch_parts(path, commit, variant)
     except GatedRepoError:
         raise BadInput(
             f"{path} has a licence to accept: do so at {page}, then log in with 'hf auth login' or set HF_TOKEN"
@@ -68,18 +69,18 @@ def download(path: str, revision: str | None) -> Checkpoint:
         raise BadInput(
             f"{path} could not be stored ({error.strerror}): mend that and run the same command again, which continues"
         ) from None
-    checkpoint = find_checkpoint(path, revision)
+    checkpoint = find_checkpoint(path, revision, variant)
     checkpoint.check()
     return checkpoint
 
 
-def _fetch_parts(path: str, commit: str | None) -> None:
+def _fetch_parts(path: str, commit: str | None, variant: str | None) -> None:
     """All parts, each in the one file format that is loaded."""
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
 
     logging.set_verbosity_error()
-    DiffusionPipeline.download(path, revision=commit)
+    DiffusionPipeline.download(path, revision=commit, variant=variant)
 
 
 def _first_line(error: Exception) -> str:
@@ -93,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         refuse("say which model: python -m jobs.download model=flux")
     try:
         model = read_options(compose_options(arguments)).model
-        checkpoint = download(model.path, model.revision)
+        checkpoint = download(model.path, model.revision, model.variant)
     except BadInput as error:
         refuse(str(error))
     print(f"{checkpoint.path} is complete: revision {checkpoint.revision} in {checkpoint.folder}")

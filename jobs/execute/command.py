@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from jobs.base.errors import BadInput, refuse
+from jobs.execute.container import check_container
 from jobs.execute.halt import Halt
 from jobs.execute.inprocess import Ranked
 from jobs.execute.logs import start_logging, task_log
@@ -39,11 +40,12 @@ def run_command(cfg: DictConfig) -> None:
 def _run(cfg: DictConfig) -> NoReturn:
     _refuse_idle_launcher()
     run = open_run(cfg)
+    check_container([run], {}, set())
     member = launched_member(run.options.parallel, run.directory.work)
     if member and member.rank:
         _follow(run, member)
-    warn(run)
     if run.options.dry_run:
+        warn(run)
         print(describe(run))
         sys.exit(0)
     shards = run.unfinished()
@@ -51,6 +53,7 @@ def _run(cfg: DictConfig) -> NoReturn:
     if shards:
         devices = [] if member else worker_devices(run.options)
         run.checkpoint.check()  # last of the checks: mending it takes longest
+        warn(run)
         create(run)
         shards = _others_last(run, shards)
         if member:

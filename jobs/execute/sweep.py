@@ -12,9 +12,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from jobs.base.errors import BadInput
-from jobs.execute.choose import make_launcher
-from jobs.execute.launch import Launcher
-from jobs.execute.launches import InQueue, Launch
+from jobs.execute.container import check_container
+from jobs.execute.launch import Launcher, make_launcher
+from jobs.execute.launches import Launch, launches_of
 from jobs.execute.plan import Unmade, plan_tasks
 from jobs.execute.resources import check_resources
 from jobs.options.texts import quoted, unquoted
@@ -46,36 +46,33 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
     launcher.require()
     runs = [open_run(cfg) for cfg in _combinations(context, config, arguments)]
     check_resources(launcher, runs)
-    for run in runs:
-        warn(run)
+    check_container(runs, launcher.settings, launcher.given)
     if any(run.options.dry_run for run in runs):
+        for run in runs:
+            warn(run)
         print("\n".join(map(describe, runs)))
         sys.exit(0)
     for run in runs:
         _check_devices(run, launcher)
         run.checkpoint.check()
+    unmade = _find_unmade(runs, launcher)
+    tasks = plan_tasks(unmade, launcher)
     if len({run.directory.path for run in runs}) < len(runs):
         raise BadInput(
             "two combinations of this sweep would share a directory: start one command for each, with its own exp_name"
         )
-    launcher.check(runs)
     for run in runs:
+        warn(run)
         create(run)
-    with launcher.alone(runs):
-        queued = launcher.queued(runs)
-        unmade = find_unmade(runs, queued)
-        tasks = plan_tasks(unmade, launcher)
-        if queued.tasks:
-            print(
-                f"{len(queued.tasks)} tasks of an earlier command are still in the queue: waiting for them too",
-                flush=True,
-            )
-        launch = Launch.begin(runs, tasks) if tasks else None
-        if launch:
-            shards = sum(len(task.shards) for task in tasks)
-            print(f"launching {len(tasks)} tasks for {shards} shards; logs: {launch.folder}", flush=True)
-        problems_of = launcher.start(unmade, tasks, launch)
-    sys.exit(conclude([(one.run, one.asked) for one in unmade], problems_of()))
+    earlier = {job for one in unmade for job in one.queued}
+    if earlier:
+        print(f"{len(earlier)} tasks of an earlier command are still in the queue: waiting for them too", flush=True)
+    launch = Launch.begin(runs, tasks) if tasks else None
+    if launch:
+        shards = sum(len(task.shards) for task in tasks)
+        print(f"launching {len(tasks)} tasks for {shards} shards; logs: {launch.folder}", flush=True)
+    problems = launcher.run(runs, tasks, launch, earlier) if launch or earlier else []
+    sys.exit(conclude([(one.run, one.asked) for one in unmade], problems))
 
 
 def _combinations(context: HydraContext, config: DictConfig, arguments: list[str]) -> list[DictConfig]:
@@ -125,17 +122,17 @@ def _check_devices(run: Run, launcher: Launcher) -> None:
         check_cpu(run.options)
 
 
-def find_unmade(runs: list[Run], queue: InQueue) -> list[Unmade]:
-    """Return what is unfinished of each run, and what of that is nobody's by now."""
+def _find_unmade(runs: list[Run], launcher: Launcher) -> list[Unmade]:
+    names = launcher.queued_jobs()
     found = []
     for run in runs:
-        own = str(run.directory.path.absolute())
-        busy = {shard for task in queue.tasks if task.run == own for shard in task.shards}
+        asked = run.unfinished()
+        queued = {job: shards for launch in launches_of(run) for job, shards in launch.queued(run, names or {}).items()}
+        busy = {shard for shards in queued.values() for shard in shards}
         for journal in journals(run.directory):
             job = journal.header["slurm_job"]
             # The queue knows at once that a task was killed on another node; the heartbeat's age only later.
-            if journal.alive() and (not job or queue.jobs is None or job in queue.jobs):
+            if journal.alive() and (not job or names is None or job in names):
                 busy.add(journal.header["shard"])
-        asked = run.unfinished()
-        found.append(Unmade(run, asked, [shard for shard in asked if shard not in busy]))
+        found.append(Unmade(run, asked, [shard for shard in asked if shard not in busy], set(queued)))
     return found

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
+from jobs.model.loras import Lora
 
 EMBEDDED = "embedded:"
 HASHED_WHOLE = 64 << 20  # bytes of weights up to which a local model is identified by its contents
 WEIGHT_FILES = ("model", "pytorch_model", "diffusion_pytorch_model")  # as loaded where no variant is asked for
 NO_PATH = "model.path {} is neither a directory nor a hub id: a hub id looks like black-forest-labs/FLUX.1-dev"
 COMMIT = re.compile(r"[0-9a-f]{40}")
+_VARIANT = re.compile(r"^(?:model|pytorch_model|diffusion_pytorch_model)(?:\.([a-z]\w*))(?:-\d+-of-\d+)?\.\w+$")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Checkpoint:
         folder: the directory to load from; None while there is none.
         local: whether the user gave a directory or an embedded model, not a hub id.
         asked: the revision as the user gave it.
+        variant: which of several files of the same weights is loaded, such as "fp16"; None: the plain ones.
+        loras: that are loaded with it.
     """
 
     path: str
@@ -35,12 +39,15 @@ class Checkpoint:
     folder: Path | None
     local: bool
     asked: str | None = None
+    variant: str | None = None
+    loras: tuple[Lora, ...] = ()
 
     @property
     def download_command(self) -> str:
         """The command that fetches just this from the hub."""
         pinned = f" model.revision={self.revision or self.asked}" if self.revision or self.asked else ""
-        return f"python -m jobs.download model.path={self.path}{pinned}"
+        variant = f" model.variant={self.variant}" if self.variant else ""
+        return f"python -m jobs.download model.path={self.path}{pinned}{variant}"
 
     def check(self) -> None:
         """Make sure that everything is on the disk.
@@ -50,18 +57,23 @@ class Checkpoint:
         """
         if self.folder is None:
             raise BadInput(f"model.path {self.path} is not downloaded: run {self.download_command} first")
-        missing = missing_part(self.folder)
+        missing = missing_part(self.folder, self.variant)
         if missing:
+            others = [one for one in (None, *sorted(variants_in(self.folder))) if one != self.variant]
+            whole = [one or "null" for one in others if missing_part(self.folder, one) is None]
             mend = "give a whole pipeline's directory" if self.local else f"run {self.download_command} again"
+            if whole:
+                mend += f", or use model.variant={' or '.join(whole)}, which is there"
             raise BadInput(f"model.path {self.path} lacks {missing}: {mend}")
 
 
-def find_checkpoint(path: str, revision: str | None) -> Checkpoint:
+def find_checkpoint(path: str, revision: str | None, variant: str | None = None) -> Checkpoint:
     """Look up a checkpoint without touching the network.
 
     Args:
         path: a diffusers pipeline's directory, ``embedded:NAME`` or a hub id.
         revision: branch, tag or commit on the hub; None: its default branch.
+        variant: see ``Checkpoint``.
 
     Raises:
         BadInput: a local path that holds no pipeline, or one with a revision.
@@ -72,10 +84,10 @@ def find_checkpoint(path: str, revision: str | None) -> Checkpoint:
             raise BadInput(
                 f"model.revision={revision} is for hub ids, and model.path {path} is a directory: leave it out"
             )
-        return Checkpoint(path, _digest(folder), folder, local=True)
+        return Checkpoint(path, _digest(folder), folder, local=True, variant=variant)
     folder = _cached_snapshot(path, revision)
     commit = folder.name if folder else revision if revision and COMMIT.fullmatch(revision) else None
-    return Checkpoint(path, commit, folder, False, revision)
+    return Checkpoint(path, commit, folder, False, revision, variant)
 
 
 def _local_folder(path: str) -> Path | None:
@@ -115,31 +127,53 @@ def _cached_snapshot(path: str, revision: str | None) -> Path | None:
     return folder if (folder / "model_index.json").is_file() else None
 
 
-def missing_part(folder: Path) -> str | None:
-    """Name a file or part that a pipeline's directory should hold and does not; None when it is whole."""
+def missing_part(folder: Path, variant: str | None = None) -> str | None:
+    """Name a file or part that a pipeline's directory should hold and does not; None when it is whole.
+
+    Args:
+        folder: the pipeline's directory.
+        variant: whose weights are loaded. As in diffusers, a part that has none of the variant gives its plain ones,
+            but some part must have it.
+    """
     try:
         index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
     except (OSError, ValueError):
         return "a readable model_index.json"
-    for name, value in index.items():
-        if name.startswith("_") or not isinstance(value, list) or value[0] is None:
-            continue
+    parts = [name for name, value in index.items() if not name.startswith("_") and isinstance(value, list) and value[0]]
+    for name in parts:
         if not (folder / name).is_dir():
             return f"the folder {name}"
-        shards = list((folder / name).glob("*.index.json"))
-        # A repository may list shards in several variants; one complete set of weights is enough.
-        lists = [sorted(set(json.loads(shard.read_text())["weight_map"].values())) for shard in shards]
-        absent = [[file for file in files if not (folder / name / file).is_file()] for files in lists]
-        if lists and all(absent):
-            return f"{name}/{absent[0][0]}"
-        # Networks have a config.json; tokenizers, schedulers and processors have files of other names.
-        if not lists and (folder / name / "config.json").is_file() and not _has_weights(folder / name):
-            return f"the weights in {name}"
+        missing = _missing_weights(folder / name, variant)
+        if missing and variant:
+            missing = _missing_weights(folder / name, None) and missing
+        if missing:
+            return missing
+    if variant and variant not in variants_in(folder):
+        return f"weights of the variant {variant}"
     return None
 
 
-def _has_weights(folder: Path) -> bool:
-    return any((folder / f"{stem}{suffix}").is_file() for stem in WEIGHT_FILES for suffix in (".safetensors", ".bin"))
+def variants_in(folder: Path) -> set[str]:
+    """Return the variants of which a pipeline's directory holds weights, such as "fp16"."""
+    found = (_VARIANT.search(file.name) for file in folder.glob("*/*") if file.suffix in (".safetensors", ".bin"))
+    return {match[1] for match in found if match}
+
+
+def _missing_weights(part: Path, variant: str | None) -> str | None:
+    """Name what is missing of one variant of a part's weights; None when they are there, or it needs none."""
+    shards = list(part.glob(f"*.index.{variant}.json" if variant else "*.index.json"))
+    # A repository may list shards in several formats; one complete set of weights is enough.
+    lists = [sorted(set(json.loads(shard.read_text())["weight_map"].values())) for shard in shards]
+    absent = [[file for file in files if not (part / file).is_file()] for files in lists]
+    if lists:
+        return f"{part.name}/{absent[0][0]}" if all(absent) else None
+    # Networks have a config.json; tokenizers, schedulers and processors have files of other names.
+    if not (part / "config.json").is_file():
+        return None
+    endings = [f".{variant}{suffix}" if variant else suffix for suffix in (".safetensors", ".bin")]
+    if any((part / f"{stem}{ending}").is_file() for stem in WEIGHT_FILES for ending in endings):
+        return None
+    return f"the weights in {part.name}"
 
 
 def _digest(folder: Path) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 from jobs.base.errors import BadInput
 from jobs.model.checkpoint import Checkpoint
 from jobs.model.forecast import Forecast
+from jobs.model.kernels import compile_denoiser, set_attention
+from jobs.model.loras import attach_loras
 from jobs.model.pipeline import BatchPipeline
 from jobs.model.tokens import TokenCounter
 from jobs.options.degrees import Degrees
@@ -42,15 +44,18 @@ def load_pipeline(
     if model.scheduler or model.scheduler_args:
         scheduler = getattr(diffusers, model.scheduler) if model.scheduler else type(pipeline.scheduler)
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model.scheduler_args)
+    attach_loras(pipeline, checkpoint.loras, model.fuse_loras)
     pipeline.set_progress_bar_config(disable=True)
     if model.vae_tiling:
         pipeline.vae.enable_slicing()
         pipeline.vae.enable_tiling()
     _place(pipeline, model.offload, device)
     branches = _share(pipeline, degrees, group) if group and degrees else None
-    if model.compile:
-        for denoiser in _denoisers(pipeline):
-            _compile(denoiser)
+    for denoiser in denoisers_of(pipeline):
+        if model.attention:
+            set_attention(denoiser, model.attention)
+        if model.compile != "none":
+            compile_denoiser(denoiser, model.compile)
     attached = _attach(pipeline, forecast) if forecast else None
     counter = TokenCounter.read(model, checkpoint.folder) if checkpoint.folder else None
     return BatchPipeline(pipeline, model, forecast, attached, counter, keep_flagged, group, branches)
@@ -71,8 +76,11 @@ def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint) -> Any:
 
     dtype = getattr(torch, model.dtype)
     dtypes = {"default": dtype, "vae": getattr(torch, model.vae_dtype)} if model.vae_dtype else dtype
+    variant = {"variant": checkpoint.variant} if checkpoint.variant else {}
     try:
-        return diffusers.DiffusionPipeline.from_pretrained(checkpoint.folder, dtype=dtypes, local_files_only=True)
+        return diffusers.DiffusionPipeline.from_pretrained(
+            checkpoint.folder, dtype=dtypes, local_files_only=True, **variant
+        )
     except OSError as error:
         reason = str(error).strip().split("\n")[0]
         raise BadInput(f"model.path {model.path} could not be loaded: {reason}") from error
@@ -85,7 +93,7 @@ def _share(pipeline: Any, degrees: Degrees, group: Any) -> Any:
     from jobs.parallel.guidance import Branches
 
     mesh = make_mesh(degrees, group.device)
-    denoisers = _denoisers(pipeline)
+    denoisers = denoisers_of(pipeline)
     if degrees.sequence > 1:
         for denoiser in denoisers:
             share_denoiser(denoiser, degrees, mesh, group.device)
@@ -110,25 +118,7 @@ def _place(pipeline: Any, offload: str, device: str) -> None:
         )
 
 
-def _compile(denoiser: Any) -> None:
-    """Compile each kind of block, anew for each shape.
-
-    Kernels for changing shapes would make a sample's bytes depend on which shapes the process had met before.
-    """
-    import torch
-
-    torch._dynamo.config.recompile_limit = 1000  # beyond it, calls would run uncompiled without a word
-    if denoiser._repeated_blocks:
-        denoiser.compile_repeated_blocks(dynamic=False)
-    else:  # a class that does not say which blocks repeat, such as SD3's
-        from spectrum.denoisers import spec_of
-
-        for stack in spec_of(denoiser).stacks:
-            for block in getattr(denoiser, stack):
-                block.compile(dynamic=False)
-
-
-def _denoisers(pipeline: Any) -> list[Any]:
+def denoisers_of(pipeline: Any) -> list[Any]:
     parts = (getattr(pipeline, name, None) for name in ("transformer", "transformer_2", "unet"))
     return [part for part in parts if part is not None]
 

@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from jobs.options.container import Container
 from jobs.options.degrees import Degrees
 from jobs.options.fields import choice_of, option
 
@@ -53,6 +54,9 @@ class ModelOptions(SampleOptions):
     name: str = option(MISSING, "what the model is called in the run's directory and in every sample's json")
     path: str = option(MISSING, "a hub id, a diffusers pipeline's directory, or embedded:NAME", short=True)
     revision: str | None = option(None, "branch, tag or commit on the hub; null: its default branch")
+    variant: str | None = option(None, "which files of the weights are loaded: fp16, bf16, ...; null: the plain ones")
+    loras: Any = option(None, "LoRAs: [{path: style.safetensors, scale: 0.8}, ...]")
+    fuse_loras: bool = option(False, "add LoRAs into the weights: as fast as without, and not quite the same bits")
     dtype: str = option("bfloat16", "dtype of the weights and the arithmetic", choices=DTYPES, short=True)
     vae_dtype: str | None = option(None, "another dtype for the autoencoder alone (clips)", choices=DTYPES)
     vae_tiling: bool = option(False, "decode in tiles and one sample at a time: less memory, faint seams")
@@ -70,7 +74,15 @@ class ModelOptions(SampleOptions):
         "none", "keep weights in main memory (least memory, slowest: sequential)",
         choices=("none", "model", "group", "sequential"),
     )  # fmt: skip
-    compile: bool = option(False, "torch.compile the repeated blocks: the first batch takes minutes longer")
+    attention: str | None = option(
+        None, "attention backend of diffusers: flash, flash_hub, sage, native, ...; null: native, or "
+        "DIFFUSERS_ATTN_BACKEND"
+    )  # fmt: skip
+    compile: str = option(
+        "none", "torch.compile: the repeated blocks; or the whole denoiser, also with max-autotune (CUDA graphs), for "
+        "algo.target=output or algo=nocache; the first batch takes minutes longer",
+        choices=("none", "blocks", "whole", "max-autotune"),
+    )  # fmt: skip
     feature: FeatureOptions = field(default_factory=FeatureOptions)
 
 
@@ -175,14 +187,14 @@ class Options(SampleOptions):
 
     ngpu: int = option(None, "GPUs (on a CPU: processes) of this machine", least=1, short=True)
     parallel: Degrees = field(default_factory=Degrees)
+    container: Container = field(default_factory=Container)
     device: str = option("auto", "where to compute", choices=("auto", "cuda", "cpu"))
     cpu_threads: int = option(1, "threads of one worker on a CPU; another number changes last bits", least=1)
     shards: Any = option(None, "work only on these shards, like [0-3,7]")
     shards_per_task: int | None = option(
-        None, "with -m: shards of one cluster task; null: 1",
+        None, "with -m: shards of one cluster task; null: 1, or as many as fit the cluster's array limit",
         least=1, short=True,
     )  # fmt: skip
-    wait: bool = option(True, "with -m on a cluster: wait for the tasks; false: return once they are submitted")
     sample_attempts: int = option(2, "attempts after which a failing sample is given up", least=1)
     max_attempts: int = option(
         5, "kills of processes in the same pipeline call, before its samples are tried alone, and then given up",

@@ -6,13 +6,18 @@ the attention backend in use, which is set by ``DIFFUSERS_ATTN_BACKEND`` and tol
 """
 
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput, ParallelConfig
-from diffusers.models.attention_dispatch import _AttentionBackendRegistry, _check_attention_backend_requirements
+from diffusers.models.attention_dispatch import (
+    AttentionBackendName,
+    _AttentionBackendRegistry,
+    _check_attention_backend_requirements,
+)
 
 __all__ = [
     "ContextParallelInput",
     "ContextParallelOutput",
     "ParallelConfig",
     "attention_backend",
+    "attention_backends",
     "require_attention_backend",
 ]
 
@@ -22,6 +27,15 @@ def attention_backend() -> str:
     return str(_AttentionBackendRegistry._active_backend.value)
 
 
-def require_attention_backend() -> None:
-    """Raise a RuntimeError that says why, where that backend cannot be used here."""
-    _check_attention_backend_requirements(_AttentionBackendRegistry._active_backend)
+def attention_backends() -> list[str]:
+    """Return the names of the attention backends that diffusers knows."""
+    return [name.value for name in AttentionBackendName]
+
+
+def require_attention_backend(name: str | None = None) -> None:
+    """Raise a RuntimeError that says why, where a backend cannot be used here.
+
+    Args:
+        name: of the backend; None: the one that this process uses.
+    """
+    _check_attention_backend_requirements(AttentionBackendName(name or attention_backend()))

@@ -14,7 +14,7 @@ from jobs.options.schema import SCHEDULE, Options
 # Of a model's options; its defaults for samples stand at the root, and the rest decides no byte.
 _MODEL = (
     *("name", "path", "dtype", "vae_dtype", "vae_tiling", "scheduler", "scheduler_args"),
-    *("guidance_argument", "negative_prompts", "compile", "call"),
+    *("guidance_argument", "negative_prompts", "variant", "fuse_loras", "attention", "compile", "call"),
 )
 
 
@@ -30,7 +30,7 @@ def identity_of(
     count = len(layout.table)
     return {
         "prompts": {"count": count, "sha256": layout.table.digest(count)},
-        "model": {**model, "revision": checkpoint.revision},
+        "model": {**model, "loras": [one.described() for one in checkpoint.loras], "revision": checkpoint.revision},
         "algo": algo,
         **schedule,
         **vars(layout.defaults),

@@ -17,7 +17,9 @@ from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
 from jobs.model.choose_forecast import resolve_forecast
 from jobs.model.environment import check_attention_backend
+from jobs.model.loras import read_loras
 from jobs.model.preflight import check_pipeline
+from jobs.options.container import Container
 from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
 from jobs.options.fields import check_group
@@ -44,7 +46,8 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
     options = read_options(cfg)
     directory = RunDir(_run_path(options))
     record = directory.read() if pin and directory.exists() else {}
-    checkpoint = find_checkpoint(options.model.path, options.model.revision)
+    model = options.model
+    checkpoint = replace(find_checkpoint(model.path, model.revision, model.variant), loras=read_loras(model.loras))
     if record and not checkpoint.local:
         checkpoint = _pinned(options, checkpoint, record)
     check_attention_backend()
@@ -90,6 +93,7 @@ def read_options(cfg: DictConfig) -> Options:
     values["model"] = ModelOptions(**model)
     values["algo"] = AlgoOptions(**check_group(values["algo"], AlgoOptions, "algo.", known))
     values["parallel"] = Degrees(**check_group(values["parallel"], Degrees, "parallel.", known))
+    values["container"] = Container(**check_group(values["container"], Container, "container.", known))
     check_model(values["model"])
     options = _with_defaults(Options(**values))
     _check_together(options)
@@ -149,7 +153,10 @@ def _pinned(options: Options, checkpoint: Checkpoint, record: dict[str, Any]) ->
     """Go on with the commit a run began with, although the branch it was asked for by may mean another one by now."""
     recorded = record["identity"]["model"]
     same = options.model.path == recorded.get("path") and options.model.revision == record.get("revision_asked")
-    return find_checkpoint(options.model.path, recorded["revision"]) if same else checkpoint
+    if not same:
+        return checkpoint
+    pinned = find_checkpoint(options.model.path, recorded["revision"])
+    return replace(pinned, variant=checkpoint.variant, loras=checkpoint.loras)
 
 
 def _pinned_source(options: Options, record: dict[str, Any]) -> PromptSource:

@@ -161,9 +161,9 @@ def test_compiled_blocks_compute_and_are_met_at_each_shape(tmp_path: Path, monke
         save(name, weights)
         folder = tmp_path / f"{name}-run"
         folder.mkdir()
-        run = begin((name, weights), folder, "model.compile=true")
+        run = begin((name, weights), folder, "model.compile=blocks")
         compiled = load(run)
-        plain = load(run, compile=False)
+        plain = load(run, compile="none")
         for batch in run.layout.batches(0):  # of two samples, and of one
             assert np.array_equal(pictures(compiled, batch), pictures(plain, batch))
 
@@ -171,7 +171,7 @@ def test_compiled_blocks_compute_and_are_met_at_each_shape(tmp_path: Path, monke
 def test_settings_reach_the_pipeline(tmp_path: Path):
     weights = tmp_path / "wan"
     save("wan14b", weights)
-    run = begin(("wan14b", weights), tmp_path, "model.dtype=bfloat16", "model.compile=true")
+    run = begin(("wan14b", weights), tmp_path, "model.dtype=bfloat16", "model.compile=blocks")
     pipeline = load(run).pipeline
     assert (pipeline.transformer.dtype, pipeline.vae.dtype) == (torch.bfloat16, torch.float32)
     assert pipeline.vae.use_tiling and pipeline.vae.use_slicing

@@ -11,21 +11,38 @@ from torch import Generator, Tensor, nn
 from tests.threads import one_thread  # noqa: F401
 from tools.training import checkpoint, denoisers, loop
 from tools.training.__main__ import main
+from tools.training.domain import IMAGE
 from tools.training.image import denoiser as image
+from tools.training.text import tokenize
+from tools.training.unet import denoiser as unet
+from tools.training.unet import lessons, noise, reading
 from tools.training.video import denoiser as video
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype:UserWarning")  # bfloat16 through norms in float32, as meant
-@pytest.mark.parametrize(("prefix", "module"), [("", image), ("video-", video)])
+@pytest.mark.parametrize(
+    ("prefix", "module", "parts"),
+    [
+        ("", image, ["autoencoder", "denoiser"]),
+        ("video-", video, ["autoencoder", "denoiser"]),
+        ("unet-", unet, ["denoiser"]),
+    ],
+)
 def test_every_command_in_turn(
-    prefix: str, module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prefix: str,
+    module,
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     small = replace(module.TASK.autoencoder, scale_samples=(4,), test_samples=4)
     monkeypatch.setattr(module, "TASK", replace(module.TASK, autoencoder=small, pool_size=8))
     monkeypatch.setattr(denoisers, "BATCH", 4)
+    monkeypatch.setattr(lessons, "LESSONS", 4)
     work, target = tmp_path / "work", tmp_path / "pipeline"
     given = ["--work", str(work), "--target", str(target), "--threads", "1"]
-    for part in ("autoencoder", "denoiser"):
+    for part in parts:
         # The first step is always begun, and takes longer than that.
         assert main([f"{prefix}{part}", *given, "--minutes", "1e-9"]) == 0
         state = checkpoint.load(work / f"{part}.pt")
@@ -36,6 +53,37 @@ def test_every_command_in_turn(
     scored = json.loads(capsys.readouterr().out)
     assert scored["n"] == 2
     assert all(0 <= scored[kind]["all"] <= scored[kind]["background"] <= 1 for kind in ("seen", "never_seen"))
+
+
+def test_the_unet_begins_as_the_identity_and_its_parts_read_as_the_image_model() -> None:
+    """At the highest level the noise is nearly all of the input, and the model returns nearly its input."""
+    captions = ["a red circle left of a blue square on a white background", ""]
+    ids = [tokenize(one, captions) for one in unet.TASK.tokenizers()]
+    source = reading.image_pipeline()
+    with torch.no_grad():
+        tokens, sentence = reading.read(*ids)
+        state = tokens[..., : source.text_encoder_2.config.d_model] * reading.STATE_SIZE
+        read = source.text_encoder_2(ids[0])[0]
+        assert (source.text_encoder_2.encoder.final_layer_norm(state) - read).abs().max() < 1e-3
+        assert (sentence - source.text_encoder(ids[1]).pooler_output).abs().max() < 1e-5
+        noisy = torch.randn(2, 4, 16, 16, generator=Generator().manual_seed(0))
+        assert (unet.Denoiser()(noisy, torch.tensor([999, 999]), *ids) - noisy).square().mean().sqrt() < 0.5
+
+
+def test_the_image_model_teaches_the_noise_that_is_there() -> None:
+    """Line and arc between latents and noise meet: what it takes for the noise is nearly that, at every level."""
+    generator = Generator().manual_seed(0)
+    scenes = unet.TASK.autoencoder.domain.sample_scenes(4, generator)
+    ids = [tokenize(one, [IMAGE.caption(scene) for scene in scenes]) for one in unet.TASK.tokenizers()]
+    with torch.no_grad():
+        latents = unet.encode(reading.image_pipeline().vae, IMAGE.draw(scenes, generator))
+    assert lessons.unpack(image.pack(latents)).equal(latents)
+    for timestep, error in ((950, 0.1), (500, 0.2), (150, 0.3)):
+        noise_there = torch.randn(latents.shape, generator=generator)
+        signal = noise.signals()[timestep]
+        noisy = signal * latents + (1 - signal.square()).sqrt() * noise_there
+        taught = lessons.taught_noise(noisy, torch.full((4,), timestep), ids)
+        assert (taught - noise_there).square().mean().sqrt() < error
 
 
 class Clock:

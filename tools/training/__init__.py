@@ -1,10 +1,13 @@
-"""Training of the embedded models: a FluxPipeline and a WanPipeline that draw coloured shapes from a sentence.
+"""Training of the embedded models: a FluxPipeline, a WanPipeline and a StableDiffusionXLPipeline.
+
+They draw coloured shapes from a sentence.
 
 python -m tools.training autoencoder         # pixels <-> latents
 python -m tools.training denoiser            # transformer and text encoders
 python -m tools.training export              # write the pipeline's directory
 python -m tools.training score               # accuracy of the exported pipeline, measured on its pictures
 
-and the same with ``video-`` before each of them for the video model. ``image`` and ``video`` hold what differs between
-the two; everything else is shared.
+and the same with ``video-`` before each of them for the video model, and with ``unet-`` for the UNet model, whose
+autoencoder and text encoders are the image model's. ``image``, ``video`` and ``unet`` hold what differs between them;
+everything else is shared.
 """

@@ -1,4 +1,4 @@
-"""Train the embedded models: ``python -m tools.training COMMAND``, each command also with ``video-`` before it.
+"""Train the embedded models: ``python -m tools.training COMMAND``, each command also with ``video-`` or ``unet-``.
 
 A training can be stopped and repeated: it goes on from its last checkpoint in ``--work``.
 """
@@ -12,6 +12,7 @@ import torch
 from jobs.model import demo
 
 COMMANDS = ["autoencoder", "denoiser", "export", "score"]
+MODELS = {"": "image", "video-": "video", "unet-": "unet"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,8 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=COMMANDS + [f"video-{command}" for command in COMMANDS])
-    parser.add_argument("--work", type=Path, help="checkpoints, curves (default: outputs/train-demo[-video])")
+    parser.add_argument("command", choices=choices())
+    parser.add_argument("--work", type=Path, help="checkpoints, curves (default: outputs/train-demo[-MODEL])")
     parser.add_argument("--minutes", type=float, help="time budget of a training, over all its runs")
     parser.add_argument("--freeze-encoder", action="store_true", help="train the autoencoder's decoder alone")
     parser.add_argument("--target", type=Path, help="the pipeline's directory (default: the embedded model's own)")
@@ -30,21 +31,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    run(options, options.command.removeprefix("video-"), options.command.startswith("video-"))
+    prefix = next(prefix for prefix in reversed(MODELS) if options.command.startswith(prefix))
+    run(options, options.command.removeprefix(prefix), MODELS[prefix])
     return 0
 
 
-def run(options: argparse.Namespace, command: str, video: bool) -> None:
-    """Run a command of one of the two models."""
-    work = options.work or Path("outputs/train-demo-video" if video else "outputs/train-demo")
-    target = options.target or demo.HERE / ("video" if video else "image")
+def choices() -> list[str]:
+    """Return all commands. The UNet model has the image model's autoencoder."""
+    names = [prefix + command for prefix in MODELS for command in COMMANDS]
+    return [name for name in names if name != "unet-autoencoder"]
+
+
+def run(options: argparse.Namespace, command: str, name: str) -> None:
+    """Run a command of one of the models."""
+    work = options.work or Path("outputs/train-demo" if name == "image" else f"outputs/train-demo-{name}")
+    target = options.target or demo.HERE / name
     # Slow to import; --help and mistakes do without.
     from tools.training import autoencoders, denoisers, score
     from tools.training.export import export
     from tools.training.image.denoiser import TASK as IMAGE
+    from tools.training.unet.denoiser import TASK as UNET
     from tools.training.video.denoiser import TASK as VIDEO
 
-    task = VIDEO if video else IMAGE
+    task = {"image": IMAGE, "video": VIDEO, "unet": UNET}[name]
     if command == "autoencoder":
         autoencoders.train(task.autoencoder, work, options.minutes or 20, options.freeze_encoder)
     elif command == "denoiser":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from tools.training import autoencoders, checkpoint, denoisers
+from tools.training import checkpoint, denoisers
 from tools.training.denoisers import DenoiserTask
 
 
@@ -24,7 +24,7 @@ def export(task: DenoiserTask, work: Path, target: Path) -> int:
     if state := checkpoint.load(work / denoisers.FILE):
         denoiser.load_state_dict(state["average"])
         step = state["step"]
-    pipeline = task.new_pipeline(autoencoders.load(task.autoencoder, work), denoiser)
+    pipeline = task.new_pipeline(task.load_autoencoder(task.autoencoder, work), denoiser)
     pipeline.to(torch.float16)
     fresh = target.with_name(target.name + ".partial")
     shutil.rmtree(fresh, ignore_errors=True)

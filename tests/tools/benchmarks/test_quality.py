@@ -8,8 +8,9 @@ import pytest
 
 from spectrum import CalibratedRule, Calibration
 from tools.benchmarks.quality import __main__ as command
-from tools.benchmarks.quality import agreement, cases, foretold, metrics, report, sampling
+from tools.benchmarks.quality import agreement, cases, foretold, metrics, published, recorded, report, sampling
 from tools.benchmarks.quality.calibrated import calibrated_cases
+from tools.benchmarks.quality.peers import search
 
 
 def test_psnr_and_ssim_of_known_differences():
@@ -32,7 +33,11 @@ def test_every_evaluation_count_has_a_schedule(steps: int, counts: tuple[int, ..
 
 
 def test_every_case_has_a_key_of_its_own():
-    keys = [case.key for steps in cases.EVALUATIONS for case in cases.all_cases(steps)]
+    keys = [
+        case.key
+        for steps in cases.EVALUATIONS
+        for case in [*cases.all_cases(steps), *published.published_cases("demo", steps, Path("."))]
+    ]
     assert len(set(keys)) == len(keys) > 100
 
 
@@ -43,13 +48,17 @@ def test_a_tiny_run_measures_what_is_missing_and_shows_it(
     monkeypatch.setattr(cases, "EVALUATIONS", {8: (6,)})
     monkeypatch.setattr(cases, "THRESHOLDS", (0.5,))
     monkeypatch.setattr(cases, "SHARES", (0.5,))
+    monkeypatch.setattr(recorded, "COUNT", 2)
+    monkeypatch.setattr(published, "SCORED", 1)
+    monkeypatch.setattr(search, "TRIALS", 2)
     arguments = ["--models", "demo", "--steps", "8", "--prompts", "2", "--threads", "1", "--out", str(tmp_path)]
     assert command.main([*arguments, "--methods", "linear"]) == 0
     assert command.main(arguments) == 0
     assert capsys.readouterr().err.count("linear") == 1, "measured again"
     rows = json.loads((tmp_path / "quality.json").read_text())["models"]["demo"]["rows"]
     measured = {row["method"]: row for row in rows.values() if "method" in row}
-    assert measured.keys() == {case.method for case in cases.all_cases(8)}
+    every = [*cases.all_cases(8), *published.published_cases("demo", 8, tmp_path)]
+    assert measured.keys() == {case.method for case in every}
     for method, row in measured.items():
         exact = method not in ("TaylorSeer", "TaylorSeer lite", "FirstBlockCache")
         assert row["evaluations"] == 6 if exact else 1 <= row["evaluations"] < 8, method
@@ -150,7 +159,7 @@ def test_a_tiny_agreement_compares_schedules(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "quality-agreement.md").read_text() == page
 
 
-@pytest.mark.parametrize("name", sampling.BATCH)
+@pytest.mark.parametrize("name", sampling.MODELS)
 def test_choices_are_made_on_other_sentences_and_other_noise(name: str):
     one = sampling.subject(name, 64)
     other = sampling.others(one, 16)
@@ -158,7 +167,7 @@ def test_choices_are_made_on_other_sentences_and_other_noise(name: str):
     assert other.seed != one.seed
 
 
-@pytest.mark.parametrize("name", sampling.BATCH)
+@pytest.mark.parametrize("name", sampling.MODELS)
 def test_embedded_models_have_calibrated_cases(name: str):
     assert [case.method for case in calibrated_cases(name, 28)] == ["calibrated", "searched"] * 5
     assert calibrated_cases(name, 30) == []

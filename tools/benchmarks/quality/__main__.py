@@ -22,7 +22,8 @@ from tools.benchmarks.common.machine import describe
 from tools.benchmarks.quality import cases, metrics, report
 from tools.benchmarks.quality.calibrated import calibrated_cases
 from tools.benchmarks.quality.cases import Case, all_cases
-from tools.benchmarks.quality.sampling import BATCH, Subject, sample, subject
+from tools.benchmarks.quality.published import NoSuchPlan, published_cases
+from tools.benchmarks.quality.sampling import MODELS, Subject, sample, subject
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     models, steps = options.models.split(","), options.steps.split(",")
-    refuse_unknown(parser, "model", models, BATCH)
+    refuse_unknown(parser, "model", models, MODELS)
     refuse_unknown(parser, "case with --steps", steps, [str(count) for count in cases.EVALUATIONS])
     path = options.out / "quality.json"
     if options.render:
@@ -55,8 +56,10 @@ def _complete(
         rows = _rows(results, name, options.prompts)
         one: Subject | None = None
         for count in steps:
-            every = [*calibrated_cases(name, count), *all_cases(count)]
-            wanted = [case for case in every if case.key not in rows and (options.methods or "") in case.method]
+            every = [*calibrated_cases(name, count), *published_cases(name, count, options.out), *all_cases(count)]
+            wanted = [case for case in every if case.key not in rows]
+            if options.methods:
+                wanted = [case for case in wanted if any(part in case.method for part in options.methods.split(","))]
             if options.settings:
                 wanted = [case for case in wanted if case.setting in options.settings.split(",")]
             if wanted:
@@ -79,7 +82,11 @@ def _measure(one: Subject, steps: int, wanted: list[Case], rows: dict[str, Any],
         if time.monotonic() > deadline:
             print("the time is up; the same command goes on", file=sys.stderr)
             break
-        made, evaluations = sample(one, case, case.taken)
+        try:
+            made, evaluations = sample(one, case, case.taken)
+        except NoSuchPlan as reason:
+            print(f"{one.name} {case.key}: {reason}", file=sys.stderr)
+            continue
         rows[case.key] = _row(one, case, evaluations, made, reference)
         save()
         print(f"{one.name} {case.key}: {rows[case.key]['psnr']} dB at {evaluations:g} evaluations", file=sys.stderr)
@@ -106,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = new_parser(report.COMMAND, __doc__)
     parser.add_argument("--models", default="demo,demo-video", help="default: %(default)s")
     parser.add_argument("--steps", default="50,28", help="of the references; default: %(default)s")
-    parser.add_argument("--methods", help="only methods whose name contains this")
+    parser.add_argument("--methods", help="only methods whose name contains one of these")
     parser.add_argument("--settings", help="only these settings, such as 10,14: numbers of evaluations")
     parser.add_argument("--prompts", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--time-limit", type=float, default=float("inf"), help="seconds after which it stops")

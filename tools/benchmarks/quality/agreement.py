@@ -24,7 +24,7 @@ from tools.benchmarks.quality.calibrated import rule_of
 from tools.benchmarks.quality.cases import Case, attached
 from tools.benchmarks.quality.figures import draw_agreement
 from tools.benchmarks.quality.foretold import CHOSEN, COSTS, correlations, error_products, schedules
-from tools.benchmarks.quality.sampling import BATCH, Subject, others, sample, subject
+from tools.benchmarks.quality.sampling import MODELS, Subject, others, sample, subject
 
 COMMAND = "python -m tools.benchmarks.quality.agreement"
 COUNTS = {50: (8, 10, 14), 28: (6, 8, 11)}  # evaluations, of how many steps
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", default="demo,demo-video", help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     options = parser.parse_args(arguments)
-    refuse_unknown(parser, "model", options.models.split(","), BATCH)
+    refuse_unknown(parser, "model", options.models.split(","), MODELS)
     path = options.out / "quality-agreement.json"
     results: Results
     if options.render:
@@ -57,7 +57,7 @@ def _complete(results: Results, options: argparse.Namespace, path: Path) -> None
     """Measure the schedules whose rows are missing; rows of schedules that are no longer compared are dropped."""
     torch.set_num_threads(options.threads)
     for name in options.models.split(","):
-        rule, one = rule_of(name), others(subject(name, 4 * BATCH[name]), PROMPTS)
+        rule, one = rule_of(name), others(subject(name, 4 * MODELS[name].batch), PROMPTS)
         for steps, counts in COUNTS.items():
             wanted = schedules(rule, steps, counts)
             rows = [row for row in results.get(f"{name} {steps}", []) if tuple(row["evaluated"]) in wanted]

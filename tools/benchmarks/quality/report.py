@@ -9,7 +9,10 @@ from jobs.store.atomic import write_bytes
 from tools.benchmarks.common.table import table
 from tools.benchmarks.quality.figures import Curves, draw_curves
 from tools.benchmarks.quality.metrics import interval
+from tools.benchmarks.quality.peers.catalog import PEERS
+from tools.benchmarks.quality.published import MIXED, OUTPUTS
 
+OURS = ("searched", OUTPUTS)
 COMMAND = "python -m tools.benchmarks.quality"
 Row = dict[str, Any]
 
@@ -23,7 +26,10 @@ def write(results: dict[str, Any], out: Path) -> None:
         "window 2, m 4, lam 0.1; `H=n` scales the time axis to the number of steps, `H=50` is as published; the "
         "window grows so that the evaluations come out. `calibrated` is the embedded models' own calibration on that "
         "schedule, `searched` the same with the schedule that it prefers, which is what these models do by default "
-        "([how it was chosen](../calibration.md)). "
+        "([how it was chosen](../calibration.md)); `searched, outputs` forecasts what the denoiser returns, on the "
+        f"schedule of the features. `{MIXED}` has MeanCache's forecasts on that schedule. L2P, DPCache, MeanCache, "
+        "Golden-Path, BudCache and the threshold method are [our re-implementations](#the-published-methods-as-they-"
+        "are-here), `fewer steps` samples plainly in fewer steps, with the model's own sampler or another. "
         f"Made by `{COMMAND}` with torch {results['machine']['libraries']['torch']}.",
     ]
     for name, entry in results["models"].items():
@@ -33,9 +39,10 @@ def write(results: dict[str, Any], out: Path) -> None:
                 reference = entry["rows"][f"{steps} reference"]["accuracy"]
                 figure = f"quality-{name}-{steps}.png"
                 parts += [f"## {name}, {steps} steps, {entry['prompts']} prompts"]
-                parts += [f"![PSNR over evaluations]({figure})", *_psnr(rows), _verdict(rows)]
+                parts += [f"![PSNR over evaluations]({figure})", *_psnr(rows), _against_peers(rows), _verdict(rows)]
                 parts += _details(rows, reference)
                 draw_curves(name, steps, _curves(steps, rows), out / figure)
+    parts += ["## The published methods, as they are here", _peers()]
     write_bytes(out / "quality.md", "\n\n".join(filter(None, parts)).encode() + b"\n")
 
 
@@ -51,7 +58,7 @@ def best_parity(rows: list[Row], evaluations: float) -> Row | None:
 
 
 def _counts(rows: list[Row]) -> list[float]:
-    return sorted({row["evaluations"] for row in rows if row["method"] == "linear"})
+    return sorted({row["evaluations"] for row in rows if row["method"] in ("linear", "searched")})
 
 
 def _at(rows: list[Row], method: str) -> dict[float, Row]:
@@ -93,6 +100,31 @@ def _verdict(rows: list[Row]) -> str:
     )
 
 
+def _against_peers(rows: list[Row]) -> str:
+    """Return the paired difference of ours to the published method, or number of steps, with the highest mean."""
+    lines = []
+    for count in _counts(rows):
+        there = [row for row in rows if row["evaluations"] == count]
+        best = max((row for row in there if _is_peer(row["method"])), key=lambda row: row["psnr"], default=None)
+        for row in there if best else []:
+            if best and row["method"] in OURS:
+                gain = _gain(row, best)
+                share = f"{100 * (gain > 0).mean():.0f} %"
+                found = f"{best['method']}, {best['psnr']:.1f}"
+                lines.append((f"{count:g}", found, row["method"], f"{gain.mean():+.1f} ± {interval(gain):.1f}", share))
+    header = ("evaluations", "best of the others, dB", "ours", "gain, dB", "better for")
+    return table(header, lines) if lines else ""
+
+
+def _is_peer(method: str) -> bool:
+    return method not in (*OURS, "calibrated", MIXED) and not method.startswith(("Chebyshev", "linear"))
+
+
+def _peers() -> str:
+    """Say how each peer works here, and what is left out."""
+    return "\n".join(f"- **{name}** ({peer.source}): {peer.differs}" for name, peer in PEERS.items())
+
+
 def _gain(row: Row, best: Row) -> np.ndarray:
     """Return the difference in PSNR for each prompt, dB."""
     return np.array(row["psnr_each"]) - np.array(best["psnr_each"])
@@ -107,9 +139,10 @@ def _details(rows: list[Row], reference: float) -> list[str]:
     lines = []
     for count in _counts(rows):
         best = best_parity(rows, count)
-        assert best
+        if best is None:
+            continue
         default = published(rows[0]["steps"])
-        kept = ("calibrated", "searched", "hold", "linear", "fewer", "TaylorSeer", "FirstBlock", default)
+        kept = ("calibrated", "searched", "hold", "linear", "fewer", "TaylorSeer", "FirstBlock", default, MIXED, *PEERS)
         for row in rows:
             if row["evaluations"] == count and (row is best or row["method"].startswith(kept)):
                 gain = _gain(row, best)

@@ -17,13 +17,37 @@ from jobs.options.compose import compose_options
 from jobs.options.schema import SampleOptions
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
-from tools.benchmarks.common.denoisers import last_query
+from tools.benchmarks.common.denoisers import denoiser_of, last_query
 from tools.benchmarks.quality.cases import Case
 from tools.training import score
 from tools.training.domain import IMAGE, VIDEO, Domain
 
-BATCH = {"demo": 16, "demo-video": 8}
-DOMAINS = {"demo": IMAGE, "demo-video": VIDEO}
+
+@dataclass(frozen=True)
+class Model:
+    """An embedded model, as it is measured.
+
+    Attributes:
+        options: That choose it.
+        domain: What it draws.
+        batch: Samples made together.
+        calibrated_on: A file that begins with the sentences of its calibration.
+        sampler: Its scheduler's class.
+    """
+
+    options: tuple[str, ...]
+    domain: Domain
+    batch: int
+    calibrated_on: str
+    sampler: str
+
+
+MODELS = {
+    "demo": Model(
+        ("model=demo",), IMAGE, 16, "docs/benchmarks/calibration-demo.txt", "FlowMatchEulerDiscreteScheduler"
+    ),
+    "demo-video": Model(("model=demo-video",), VIDEO, 8, "prompts/shapes-video.txt", "UniPCMultistepScheduler"),
+}
 SEED = 1  # of the noise
 OTHER_SEED = 4242  # of the sentences and the noise that choices are made on
 
@@ -49,7 +73,7 @@ class Subject:
     @property
     def domain(self) -> Domain:
         """What the model draws."""
-        return DOMAINS[self.name]
+        return MODELS[self.name].domain
 
     def captions(self) -> list[str]:
         """Return the sentences."""
@@ -64,14 +88,14 @@ def subject(name: str, count: int) -> Subject:
     """Load an embedded model; half of its ``count`` sentences are of combinations that it was never trained on."""
     run = plain_run(name)
     halves = ((count - count // 2, False), (count // 2, True))
-    scenes = torch.cat([score.scored_scenes(DOMAINS[name], half, held_out) for half, held_out in halves])
+    scenes = torch.cat([score.scored_scenes(MODELS[name].domain, half, held_out) for half, held_out in halves])
     pipeline = load_pipeline(run.options.model, None, run.checkpoint, device="cpu")
     return Subject(name, pipeline, scenes, run.layout.defaults)
 
 
 def plain_run(name: str) -> Run:
     """Return a run of the model with its defaults and without acceleration; nothing is on the disk."""
-    return resolve(compose_options([f"model={name}", "algo=nocache", "device=cpu"]))
+    return resolve(compose_options([*MODELS[name].options, "algo=nocache", "device=cpu"]))
 
 
 def others(subject: Subject, count: int) -> Subject:
@@ -94,7 +118,7 @@ def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray,
     """
     captions = subject.captions()
     table = PromptTable(PromptSource("captions"), captions, Places(("captions",), (0,), range(len(captions))))
-    size = BATCH[subject.name]
+    size = MODELS[subject.name].batch
     layout = Layout(table, replace(subject.settings, num_inference_steps=steps), subject.seed, 1, size, size)
     pipe = subject.pipeline.pipeline
     runs = 0
@@ -105,14 +129,15 @@ def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray,
 
     made = []
     with ExitStack() as stack:
-        stack.callback(last_query(pipe.transformer).register_forward_pre_hook(count).remove)
-        if case:
+        if case:  # which may sample itself, to choose its steps
             stack.enter_context(case.switch(pipe))
+        stack.callback(last_query(denoiser_of(pipe)).register_forward_pre_hook(count).remove)
         for shard in range(layout.num_shards):
             results = subject.pipeline(layout.batches(shard)[0])
             for result in results:
                 if isinstance(result, Failure):
                     raise RuntimeError(f"a sample of the benchmark failed: {result.reason}")
                 made.append(result.media)
-    branches = 2 if subject.settings.guidance_scale > 1 else 1
+    stacked = hasattr(pipe, "unet")  # both branches of guidance in one call
+    branches = 2 if subject.settings.guidance_scale > 1 and not stacked else 1
     return np.stack(made), runs / layout.num_shards / branches

@@ -1,0 +1,133 @@
+"""Tasks inside a container: what stands before their Python, and what srun is told.
+
+The run's directory, the checkpoint, the prompts and whatever else a task reads are mounted where they are outside, so
+that every path means the same on both sides.
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jobs.base.errors import BadInput
+from jobs.options.container import Container
+from jobs.run.run import Run
+
+
+def check_container(runs: list[Run], settings: dict[str, Any], given: set[str]) -> None:
+    """Refuse a container that tasks cannot be started in.
+
+    Args:
+        runs: of this command.
+        settings: the launcher's.
+        given: names of those that the command line sets.
+
+    Raises:
+        BadInput: names the option.
+    """
+    container = runs[0].options.container
+    if any(run.options.container != container for run in runs):
+        raise BadInput("container cannot be swept, because all tasks of an array start alike: give one value")
+    if container.image is None:
+        return
+    if "setup" not in settings:
+        raise BadInput("container.image needs -m hydra/launcher=submitit_slurm: add it, or leave container out")
+    if "python" in given:
+        raise BadInput("hydra.launcher.python and container.image name two Pythons: use container.python instead")
+    if _is_path(container.image) and not Path(container.image).expanduser().exists():
+        raise BadInput(f"container.image {container.image} does not exist: build it, or correct the path")
+    asked = container.mounts
+    if not (asked is None or (isinstance(asked, list) and all(isinstance(path, str) for path in asked))):
+        raise BadInput(f"container.mounts must be a list like [/scratch, /home/me/models:/models], not {asked!r}")
+    for run in runs:
+        mounts(run)
+
+
+def start_inside(settings: dict[str, Any], runs: list[Run]) -> dict[str, Any]:
+    """Return the launcher's settings with the container of the runs in them; unchanged where they have none.
+
+    Args:
+        settings: the launcher's.
+        runs: of this command, checked.
+    """
+    container = runs[0].options.container
+    if container.image is None:
+        return settings
+    bound = _outermost(path for run in runs for path in mounts(run))
+    caches = [f"export HF_HUB_CACHE={shlex.quote(os.path.realpath(_hub_cache()))}"]
+    here = os.getcwd()
+    started: dict[str, Any] = {"setup": [*(settings["setup"] or []), *caches]}
+    if runtime_of(container) == "pyxis":
+        started["srun_args"] = [
+            *(settings.get("srun_args") or []),
+            f"--container-image={container.image}",
+            f"--container-mounts={','.join(path if ':' in path else f'{path}:{path}' for path in bound)}",
+            f"--container-workdir={here}",
+        ]
+        started["python"] = shlex.quote(container.python)
+    else:
+        gpus = ["--nv"] if any(run.options.model.gpus for run in runs) else []
+        image = os.path.abspath(Path(container.image).expanduser())
+        words = ["apptainer", "exec", *gpus, "--bind", ",".join(bound), "--pwd", here, image, container.python]
+        started["python"] = shlex.join(words)
+    return settings | started
+
+
+def runtime_of(container: Container) -> str:
+    """Return what starts a container: ``pyxis`` or ``apptainer``."""
+    if container.runtime != "auto":
+        return container.runtime
+    image = str(container.image)
+    local = image.endswith(".sif") or Path(image).expanduser().is_dir()
+    return "apptainer" if local else "pyxis"
+
+
+def mounts(run: Run) -> list[str]:
+    """Return the paths that a task of a run needs, as both runtimes take them: ``PATH`` or ``PATH:INSIDE[:ro]``.
+
+    Raises:
+        BadInput: a path that cannot be written in such a list.
+    """
+    options = run.options
+    needed = [Path.cwd(), run.directory.path.parent]  # beside the run lie the logs of a sweep
+    folder = run.checkpoint.folder
+    if folder is not None:
+        needed.append(folder if run.checkpoint.local else _hub_cache())
+    if options.prompt_file.startswith("hf://"):
+        needed.append(_hub_cache())
+    else:
+        needed.append(_without_wildcards(Path(options.prompt_file).expanduser()))
+    if options.algo.calibration is not None:
+        needed.append(Path(options.algo.calibration).expanduser())
+    found = [os.path.realpath(path) for path in needed] + [os.path.abspath(path) for path in needed]
+    for path in found:
+        if re.search(r"[,:]", path):
+            raise BadInput(f"{path} has a comma or a colon, which lists of mounts cannot hold: rename it")
+    return _outermost([*found, *(options.container.mounts or [])])
+
+
+def _is_path(image: str) -> bool:
+    return image.startswith((".", "/", "~")) or image.endswith((".sif", ".sqsh"))
+
+
+def _hub_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE).expanduser()
+
+
+def _without_wildcards(path: Path) -> Path:
+    while re.search(r"[*?\[]", str(path)) and not path.exists():
+        path = path.parent
+    return path
+
+
+def _outermost(paths: Iterable[str]) -> list[str]:
+    """Leave out what lies below another one, and what is there twice."""
+    kept: list[str] = []
+    for path in sorted(set(paths)):
+        if not any(path.startswith(f"{other.rstrip('/')}/") for other in kept if ":" not in other):
+            kept.append(path)
+    return kept

@@ -1,0 +1,94 @@
+"""LoRAs: files that change a model's weights a little, each with a scale."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jobs.base.errors import BadInput, first_line
+
+FORM = "[{path: style.safetensors, scale: 0.8}]"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """One LoRA.
+
+    Attributes:
+        path: its .safetensors file.
+        scale: how much of it is added; 1: as it was trained.
+        sha256: hex digest of the file.
+    """
+
+    path: Path
+    scale: float
+    sha256: str
+
+    def described(self) -> dict[str, Any]:
+        """Return what decides bytes, wherever the file lies."""
+        return {"sha256": self.sha256, "scale": self.scale}
+
+
+def read_loras(asked: Any) -> tuple[Lora, ...]:
+    """Return the LoRAs of ``model.loras``, with their digests.
+
+    Args:
+        asked: a list of mappings with ``path`` and perhaps ``scale``; None: none.
+
+    Raises:
+        BadInput: it is written otherwise, a file is missing, or what loads LoRAs is not installed.
+    """
+    if asked is None or asked == []:
+        return ()
+    if not isinstance(asked, list) or not all(
+        isinstance(one, dict) and {"path"} <= one.keys() <= {"path", "scale"} for one in asked
+    ):
+        raise BadInput(f"model.loras must be a list like {FORM}, not {asked!r}")
+    if find_spec("peft") is None:
+        raise BadInput("model.loras needs peft, which is not installed: pip install 'peft>=0.17'")
+    return tuple(_read(one) for one in asked)
+
+
+def _read(asked: dict[str, Any]) -> Lora:
+    path, scale = Path(str(asked["path"])).expanduser(), asked.get("scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)):
+        raise BadInput(f"model.loras: the scale of {path} must be a number, not {scale!r}")
+    if path.suffix != ".safetensors" or not path.is_file():
+        raise BadInput(
+            f"model.loras: {path} is not a .safetensors file that is there: give the path of one "
+            "(hf download OWNER/NAME fetches it from the hub)"
+        )
+    with path.open("rb") as file:
+        return Lora(path.absolute(), float(scale), hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def attach_loras(pipeline: Any, loras: tuple[Lora, ...], fuse: bool) -> None:
+    """Load LoRAs into a pipeline.
+
+    Args:
+        pipeline: a diffusers pipeline, not compiled and not placed yet.
+        loras: in this order.
+        fuse: add them into the weights: as fast as without, and not quite the same bits.
+
+    Raises:
+        BadInput: a file is for another model.
+    """
+    if not loras:
+        return
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise BadInput(f"model.loras: {type(pipeline).__name__} does not support LoRAs: leave it out")
+    names = [f"lora{number}" for number in range(len(loras))]
+    for name, lora in zip(names, loras, strict=True):
+        try:
+            pipeline.load_lora_weights(lora.path.parent, weight_name=lora.path.name, adapter_name=name)
+            fits = any(name in adapters for adapters in pipeline.get_list_adapters().values())
+            reason = "it changes no layer of it"
+        except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
+            fits, reason = False, first_line(error)
+        if not fits:
+            raise BadInput(f"model.loras: {lora.path} does not fit the model ({reason}): use one made for it")
+    pipeline.set_adapters(names, [lora.scale for lora in loras])
+    if fuse:
+        pipeline.fuse_lora(adapter_names=names)
+        pipeline.unload_lora_weights()

@@ -1,0 +1,110 @@
+"""What tasks in a container are started with, and which containers are refused."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.base.errors import BadInput
+from jobs.execute.container import check_container, mounts, runtime_of, start_inside
+from jobs.options.container import Container
+from tests.support import resolved, write_prompts
+
+SLURM = {"setup": ["module load x"], "srun_args": ["--mpi=none"], "python": None}
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with prompts, an image and a place for runs, none inside another."""
+    for name in ("here", "lists", "runs"):
+        (tmp_path / name).mkdir()
+    write_prompts(tmp_path / "lists" / "prompts.txt", 4)
+    (tmp_path / "image.sif").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path
+
+
+def options(files: Path, *more: str) -> tuple[str, ...]:
+    where = (f"prompt_file={files}/lists/prompts.txt", f"output_base_path={files}/runs")
+    return (*where, "exp_name=one", "model.gpus=1", *more)
+
+
+def test_apptainer_stands_before_python(files: Path) -> None:
+    run = resolved(*options(files, f"container.image={files}/image.sif", "container.mounts=[/scratch:/scratch:ro]"))
+    started = start_inside(SLURM, [run])
+    model = run.checkpoint.folder
+    bound = ",".join(
+        sorted([f"{files}/here", f"{files}/lists/prompts.txt", f"{files}/runs", f"{model}", "/scratch:/scratch:ro"])
+    )
+    assert started["python"] == f"apptainer exec --nv --bind {bound} --pwd {files}/here {files}/image.sif python3"
+    assert started["srun_args"] == ["--mpi=none"]
+    assert started["setup"] == ["module load x", f"export HF_HUB_CACHE={files}/hub"]
+
+
+def test_pyxis_is_told_by_srun(files: Path) -> None:
+    image = "container.image=registry.example/team/jobs:1"
+    run = resolved(*options(files, image, "container.python=/opt/venv/bin/python", "prompt_file=prompts/shapes.txt"))
+    started = start_inside(SLURM, [run])
+    assert started["python"] == "/opt/venv/bin/python"
+    first, second, third, fourth = started["srun_args"]
+    assert (first, second) == ("--mpi=none", "--container-image=registry.example/team/jobs:1")
+    listed = third.removeprefix("--container-mounts=").split(",")
+    assert f"{files}/runs:{files}/runs" in listed
+    assert fourth == f"--container-workdir={files}/here"
+
+
+def test_without_an_image_nothing_changes(files: Path) -> None:
+    assert start_inside(SLURM, [resolved(*options(files))]) == SLURM
+
+
+def test_what_lies_inside_another_mount_is_not_mounted_again(files: Path) -> None:
+    run = resolved(*options(files, "container.image=x/y", f"container.mounts=[{files}]"))
+    assert str(files) in mounts(run)
+    assert not any(path.startswith(f"{files}/") for path in mounts(run))
+
+
+def test_a_glob_of_prompts_is_mounted_as_its_folder(files: Path) -> None:
+    run = resolved(*options(files, "container.image=x/y", f"prompt_file={files}/lists/*.txt"))
+    assert f"{files}/lists" in mounts(run)
+
+
+@pytest.mark.parametrize(
+    ("image", "runtime", "chosen"),
+    [
+        ("a.sif", "auto", "apptainer"),
+        ("/usr", "auto", "apptainer"),
+        ("a.sqsh", "auto", "pyxis"),
+        ("docker://a/b", "auto", "pyxis"),
+        ("docker://a/b", "apptainer", "apptainer"),
+    ],
+)
+def test_the_image_tells_the_runtime(image: str, runtime: str, chosen: str) -> None:
+    assert runtime_of(Container(image=image, runtime=runtime)) == chosen
+
+
+@pytest.mark.parametrize(
+    ("option", "settings", "given", "words"),
+    [
+        ("container.image=x/y", {}, set(), "needs -m hydra/launcher=submitit_slurm"),
+        ("container.image=/no/such.sif", SLURM, set(), "does not exist"),
+        ("container.image=x/y", SLURM, {"python"}, "use container.python instead"),
+        ("container.mounts={a: b}", SLURM, set(), "container.mounts must be a list"),
+        ("container.mounts=[3]", SLURM, set(), "container.mounts must be a list"),
+    ],
+)
+def test_what_cannot_start_is_refused(files: Path, option: str, settings: dict, given: set, words: str) -> None:
+    run = resolved(*options(files, "container.image=x/y", option))
+    with pytest.raises(BadInput, match=words):
+        check_container([run], settings, given)
+
+
+def test_a_path_that_a_list_of_mounts_cannot_hold_is_refused(files: Path) -> None:
+    run = resolved(*options(files, "container.image=x/y", f"output_base_path='{files}/a,b'"))
+    with pytest.raises(BadInput, match="comma or a colon"):
+        check_container([run], SLURM, set())
+
+
+def test_a_sweep_over_images_is_refused(files: Path) -> None:
+    runs = [resolved(*options(files, f"container.image={image}")) for image in ("x/y", "x/z")]
+    with pytest.raises(BadInput, match="cannot be swept"):
+        check_container(runs, SLURM, set())

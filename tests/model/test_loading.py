@@ -1,0 +1,157 @@
+"""Models as people have them: variants of weights, LoRAs, attention backends and ways to compile."""
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FluxPipeline
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+
+from jobs.base.errors import BadInput
+from jobs.model.checkpoint import find_checkpoint
+from jobs.model.load import load_pipeline
+from jobs.model.provenance import provenance
+from jobs.run.run import Run
+from tests.support import resolved, write_prompts
+from tests.tiny_pipelines import WIDTH, save
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flux")
+    save("flux", folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def style(flux: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA of the tiny FLUX, random and strong."""
+    folder = tmp_path_factory.mktemp("style")
+    pipeline = FluxPipeline.from_pretrained(flux)
+    torch.manual_seed(1)
+    pipeline.transformer.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    FluxPipeline.save_lora_weights(folder, transformer_lora_layers=get_peft_model_state_dict(pipeline.transformer))
+    return folder / "pytorch_lora_weights.safetensors"
+
+
+def begin(weights: Path, *overrides: str, steps: int = 3) -> Run:
+    prompts = write_prompts(weights.parent / "prompts.txt", 1)
+    sizes = ("height=32", "width=32", f"num_inference_steps={steps}")
+    model = ("model=flux", f"model.path={weights}", "model.dtype=float32", f"model.feature.channels={WIDTH}")
+    return resolved(*model, f"prompt_file={prompts}", *sizes, "algo=nocache", *overrides)
+
+
+def picture(run: Run) -> np.ndarray:
+    pipeline = load_pipeline(run.options.model, run.forecast, run.checkpoint, device="cpu")
+    (made,) = pipeline([run.layout.sample(0)])
+    return made.media
+
+
+def test_a_lora_changes_pictures_by_its_scale(flux: Path, style: Path) -> None:
+    runs = {scale: begin(flux, f"model.loras=[{{path: {style}, scale: {scale}}}]") for scale in (0, 0.5, 1)}
+    plain, none, half, whole = (picture(run) for run in (begin(flux), *runs.values()))
+    assert np.array_equal(plain, none)
+    assert not np.array_equal(plain, half) and not np.array_equal(half, whole)
+    assert len({json.dumps(run.identity) for run in (begin(flux), *runs.values())}) == 4
+    pipeline = load_pipeline(runs[1].options.model, None, runs[1].checkpoint, device="cpu").pipeline
+    (said,) = json.loads(provenance(runs[1].options.model, runs[1].checkpoint, pipeline)["loras"])
+    assert said["file"] == style.name and said["scale"] == 1 and len(said["sha256"]) == 64
+
+
+def test_a_fused_lora_leaves_no_layer_behind(flux: Path, style: Path) -> None:
+    asked = f"model.loras=[{{path: {style}}}]"
+    run = begin(flux, asked, "model.fuse_loras=true")
+    pipeline = load_pipeline(run.options.model, None, run.checkpoint, device="cpu").pipeline
+    assert not any("lora" in name for name, _ in pipeline.transformer.named_parameters())
+    assert np.abs(picture(run).astype(int) - picture(begin(flux, asked))).max() <= 2
+    assert run.identity != begin(flux, asked).identity
+
+
+def test_a_lora_of_another_model_is_refused(flux: Path, style: Path, tmp_path: Path) -> None:
+    save("sdxl", tmp_path / "sdxl")
+    run = begin(tmp_path / "sdxl", "model=sdxl", f"model.loras=[{{path: {style}}}]")
+    with pytest.raises(BadInput, match="does not fit the model"):
+        picture(run)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("model.loras=style.safetensors", "must be a list like"),
+        ("model.loras=[style.safetensors]", "must be a list like"),
+        ("model.loras=[{file: a}]", "must be a list like"),
+        ("model.loras=[{path: /no/such.safetensors}]", "is not a .safetensors file that is there"),
+        ("model.loras=[{path: STYLE, scale: strong}]", "the scale of .* must be a number"),
+        ("model.attention=fast", "model.attention=fast is not known: choose one of .*native"),
+        ("model.attention=sage", "model.attention=sage cannot be used here"),
+        ("model.compile=true", "model.compile must be one of none, blocks, whole, max-autotune"),
+        ("model.variant=fp16", "lacks weights of the variant fp16: .*use model.variant=null, which is there"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_before(flux: Path, style: Path, option: str, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        begin(flux, option.replace("STYLE", str(style))).checkpoint.check()
+
+
+def test_a_backend_that_a_denoiser_would_not_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save("sdxl", tmp_path / "sdxl")
+    monkeypatch.setattr("jobs.parallel.diffusers_private.require_attention_backend", lambda name: None)
+    with pytest.raises(BadInput, match="has no effect on UNet2DConditionModel"):
+        begin(tmp_path / "sdxl", "model=sdxl", "model.attention=flash")
+
+
+def test_a_backend_is_used_and_recorded(flux: Path) -> None:
+    run = begin(flux, "model.attention=_native_math")
+    pipeline = load_pipeline(run.options.model, None, run.checkpoint, device="cpu").pipeline
+    used = {block.attn.processor._attention_backend.value for block in pipeline.transformer.transformer_blocks}
+    assert used == {"_native_math"}
+    assert run.identity["model"]["attention"] == "_native_math"
+    from jobs.parallel.diffusers_private import attention_backend
+
+    assert attention_backend() == "_native_math"
+    pipeline.transformer.reset_attention_backend()
+
+
+def test_the_whole_denoiser_compiles_where_nothing_reaches_into_it(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes = []
+
+    def compiled(module, **settings):
+        modes.append(settings["mode"])
+        return plain(module, backend="eager", dynamic=settings["dynamic"])
+
+    plain = functools.partial(torch.nn.Module.compile)
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    output = ("algo=spectrum", "algo.target=output", "warmup_steps=2")
+    wanted = picture(begin(flux, *output, steps=6))
+    assert np.array_equal(picture(begin(flux, *output, "model.compile=whole", steps=6)), wanted)
+    picture(begin(flux, "model.compile=max-autotune"))
+    assert modes == [None, "max-autotune"]
+    with pytest.raises(BadInput, match=r"algo.target=output or algo=nocache, or model.compile=blocks"):
+        begin(flux, "algo=spectrum", "model.compile=whole")
+
+
+def as_variant(folder: Path, variant: str, parts: tuple[str, ...]) -> None:
+    """Rename weights of some parts as a repository names them that has several variants."""
+    for file in (file for part in parts for file in (folder / part).glob("*.safetensors")):
+        file.rename(file.with_name(f"{file.stem}.{variant}.safetensors"))
+
+
+@pytest.mark.parametrize("parts", [("transformer", "text_encoder", "text_encoder_2", "vae"), ("transformer",)])
+def test_a_variant_is_loaded_where_it_is(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    save("flux", tmp_path / "flux")
+    wanted = picture(begin(tmp_path / "flux"))
+    as_variant(tmp_path / "flux", "fp16", parts)
+    run = begin(tmp_path / "flux", "model.variant=fp16")
+    run.checkpoint.check()
+    assert np.array_equal(picture(run), wanted)
+    with pytest.raises(BadInput, match=r"lacks the weights in \w+: .*use model.variant=fp16, which is there"):
+        begin(tmp_path / "flux").checkpoint.check()
+
+
+def test_a_download_names_the_variant(flux: Path) -> None:
+    checkpoint = find_checkpoint("lab/none", None, "fp16")
+    assert checkpoint.download_command == "python -m jobs.download model.path=lab/none model.variant=fp16"
