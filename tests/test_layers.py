@@ -9,7 +9,7 @@ import pytest
 from tests.support import PROJECT
 
 # From the lowest room to the door.
-ROOMS = ("base", "options", "dataset", "media", "store", "parallel", "model", "run", "report", "execute")
+ROOMS = ("base", "options", "dataset", "media", "store", "parallel", "model", "run", "report", "export", "execute")
 AT_THE_DOOR = {"__init__.py", "calibrate.py", "download.py", "generate.py", "py.typed", "regenerate.py", "status.py"}
 LONGEST = 300  # lines of a module
 

@@ -1,7 +1,8 @@
-"""Write the option tables of README.md and docs/options.md from the schema: ``python -m tools.write_options``."""
+"""Write the option tables of README.md and docs from the schemas: ``python -m tools.write_options``."""
 
 from pathlib import Path
 
+from jobs.options.export import export_table
 from jobs.options.table import long_table, short_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -10,7 +11,11 @@ BEFORE, AFTER = "<!-- options -->\n\n", "\n\n<!-- /options -->"
 
 def main() -> None:
     """Replace what stands between the marks."""
-    for page, table in (("README.md", short_table()), ("docs/options.md", long_table())):
+    for page, table in (
+        ("README.md", short_table()),
+        ("docs/options.md", long_table()),
+        ("docs/export.md", export_table()),
+    ):
         path = ROOT / page
         text = path.read_text()
         path.write_text(text.partition(BEFORE)[0] + BEFORE + table + AFTER + text.partition(AFTER)[2])

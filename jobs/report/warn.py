@@ -5,6 +5,7 @@ import sys
 from itertools import chain
 
 from jobs.model.checkpoint import EMBEDDED
+from jobs.model.licences import checkpoint_licence, output_terms
 from jobs.report.foreign_syntax import foreign_syntax
 from jobs.report.long_prompts import long_prompts
 from jobs.run.calibration import choose_samples
@@ -24,7 +25,7 @@ def warn(run: Run) -> None:
         if note:
             print(f"note: {note}", file=sys.stderr)
     about_prompts = (*table.doubts, long_prompts(run), foreign_syntax(table), unknown_words(run))
-    for warning in (*about_prompts, unused_calibration(run), foreign_calibration(run)):
+    for warning in (*about_prompts, licence_of_outputs(run), unused_calibration(run), foreign_calibration(run)):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 
@@ -45,6 +46,14 @@ def calibrates(run: Run) -> str | None:
         more = "" if forecast.automatic else " (algo.calibration=auto makes it)"
         return f"forecasts are as published, because {forecast.misfit}{more}"
     return None
+
+
+def licence_of_outputs(run: Run) -> str | None:
+    """Return what the model's licence says of training on its outputs; None where nothing is known to restrict it."""
+    terms = output_terms(run.options.model.path, checkpoint_licence(run.checkpoint))
+    if terms is None:
+        return None
+    return f"model {run.options.model.name} is under the {terms.licence}, which says that {terms.says}: {terms.link}"
 
 
 def foreign_calibration(run: Run) -> str | None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jobs import __version__
 from jobs.base.errors import BadInput
 from jobs.model import calibration_cache
 from jobs.model.calibration_file import read_calibration
+from jobs.model.licences import checkpoint_licence
 from jobs.run.calibration import calibration_key, with_calibration
 from jobs.run.identity import changes, differences, grows
 from jobs.run.resolve import resolve
@@ -87,6 +89,7 @@ def _record(run: Run) -> dict[str, Any]:
         "name": run.name,
         "id": run.id,
         "identity": run.identity,
+        "licence": asdict(licence) if (licence := checkpoint_licence(run.checkpoint)) else None,
         "revision_asked": run.options.model.revision,
         "prompts_asked": {"location": source.location, "split": source.split, "commit": source.commit},
         "samples": run.layout.num_samples,

@@ -11,6 +11,7 @@ from omegaconf import MISSING, ValidationError
 
 from jobs.dataset.prompts import SETTINGS
 from jobs.options.explain import option_names
+from jobs.options.export import export_table
 from jobs.options.fields import limits_of
 from jobs.options.places import CONF
 from jobs.options.schema import ModelOptions, Options, SampleOptions
@@ -136,7 +137,10 @@ def test_help_names_every_option():
     assert [name for name in option_names() if f"  {name}=" not in text and name not in LEFT_TO_THE_ROOT] == []
 
 
-@pytest.mark.parametrize(("page", "table"), [("README.md", short_table()), ("docs/options.md", long_table())])
+@pytest.mark.parametrize(
+    ("page", "table"),
+    [("README.md", short_table()), ("docs/options.md", long_table()), ("docs/export.md", export_table())],
+)
 def test_the_tables_of_the_documentation_are_the_schemas(page: str, table: str):
     """Written by python -m tools.write_options."""
     assert table in (PROJECT / page).read_text()

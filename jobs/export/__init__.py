@@ -1,0 +1,1 @@
+"""What a run's shards become for others: a folder that holds only what is public."""

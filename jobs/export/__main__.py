@@ -1,0 +1,37 @@
+"""Make a data set for others of one run or several: ``python -m jobs.export RUN [RUN ...] DEST [option=value ...]``.
+
+DEST is a new folder that holds only what is public. It is there once it is whole; until then there is DEST.partial,
+and the same command goes on with it. Exit code 0: it is there. 2: it cannot be made, and one sentence says why.
+"""
+
+import signal
+import sys
+from pathlib import Path
+
+from jobs.base.errors import BadInput, refuse
+from jobs.export.export import export
+from jobs.options.export import export_help, parse_export
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the export, and print what was done."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if {"--help", "-h"} & {*words}:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of "--help | head"
+        print(f"{__doc__}\n\nOptions:\n{export_help()}")
+        return 0
+    try:
+        paths, options = parse_export(words)
+        if len(paths) < 2:
+            raise BadInput("name at least one run and then the destination, like: outputs/demo-shapes my-dataset")
+        export([Path(path) for path in paths[:-1]], Path(paths[-1]), options, lambda line: print(line, flush=True))
+    except BadInput as error:
+        refuse(str(error))
+    except KeyboardInterrupt:
+        print("interrupted: run the same command again to continue", file=sys.stderr)
+        sys.exit(130)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

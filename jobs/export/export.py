@@ -1,0 +1,184 @@
+"""From runs to a folder for others, step by step. Each step finds what an interrupted command left and goes on."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.base.errors import BadInput
+from jobs.export.formats import FORMATS, Format, remove, sync
+from jobs.export.index import STAMP, index_shard
+from jobs.export.indexes import energon_is_installed
+from jobs.export.licence import find_licence
+from jobs.export.plan import Piece
+from jobs.export.scan import stamp_of
+from jobs.export.source import SourceRun, open_runs
+from jobs.export.stats import Stats
+from jobs.export.surroundings import METADATA, write_surroundings
+from jobs.export.table import write_metadata
+from jobs.export.view import View
+from jobs.export.work import Work, check_destination
+from jobs.options.export import ExportOptions
+from jobs.store.atomic import replace as move
+
+_AT_ONCE = 2  # shards or files; what takes time is hashing, which needs a core each
+Say = Callable[[str], None]
+
+
+def export(paths: list[Path], dest: Path, options: ExportOptions, say: Say) -> None:
+    """Make the export, go on with it, or find that it is there.
+
+    Args:
+        paths: the runs.
+        dest: a folder that does not exist, or is this very export.
+        options: how.
+        say: is given lines for a person.
+
+    Raises:
+        BadInput: whatever a user can mend.
+    """
+    _check_paths(paths, dest)
+    work = Work(dest)
+    runs = _pinned(open_runs(paths, partial=options.partial), work.pinned() if options.partial else [])
+    options = _resolved(options, runs)
+    described = _described(options, runs)
+    if check_destination(dest, described):
+        work.clear()
+        say(f"{dest} is this export already, whole: nothing was left to do")
+        return
+    with work.held():
+        if check_destination(dest, described):  # another command has just made it
+            return
+        work.begin(described, runs)
+        _make(work, runs, options, described, say)
+
+
+def _make(work: Work, runs: list[SourceRun], options: ExportOptions, described: dict[str, Any], say: Say) -> None:
+    form: Format = FORMATS[options.format](options)
+    _index(work, runs, say)
+    view = View(work, runs, options.shares, form)
+    _check_space(work, view)
+    records = _write_pieces(work, view, form, say)
+    stats = _table(work, view)
+    write_surroundings(work, view, runs, options, described, records, stats)
+    work.finish()
+    say(f"{work.dest}: {stats.samples} samples, {stats.given_up} given up")
+
+
+def _check_paths(paths: list[Path], dest: Path) -> None:
+    if dest.is_dir() and (dest / "run.json").exists():
+        raise BadInput(f"{dest} is a run: name the runs first and a new folder for the export last")
+    for path in paths:
+        if dest.resolve().is_relative_to(path.resolve()):
+            raise BadInput(f"{dest} lies within the run {path}: choose a destination elsewhere")
+
+
+def _pinned(runs: list[SourceRun], pins: list[dict[str, Any]]) -> list[SourceRun]:
+    """Go on with the shards that were done when an export of unfinished runs began, though there may be more by now."""
+    then = {pin["id"]: {*pin["shards"]} for pin in pins}
+    if {run.run_id for run in runs} != {*then}:
+        return runs
+    return [
+        replace(run, shards={shard: sha for shard, sha in run.shards.items() if shard in then[run.run_id]})
+        for run in runs
+    ]
+
+
+def _resolved(options: ExportOptions, runs: list[SourceRun]) -> ExportOptions:
+    """Fill in what was left to the program; the licence is looked for elsewhere."""
+    energon = options.energon
+    if options.format != "webdataset":
+        if energon:
+            raise BadInput(f"energon=true is for format=webdataset, not {options.format}: leave it out")
+        energon = False
+    elif energon is None:
+        energon = energon_is_installed()
+    name = options.name or " + ".join(dict.fromkeys(run.name for run in runs))
+    return replace(options, energon=energon, name=name)
+
+
+def _described(options: ExportOptions, runs: list[SourceRun]) -> dict[str, Any]:
+    """Return what decides the export's bytes, in json types."""
+    own = {name: value for name, value in asdict(options).items() if name != "partial"}
+    return {**own, "license": asdict(find_licence(options, runs)), "runs": [run.described() for run in runs]}
+
+
+def _index(work: Work, runs: list[SourceRun], say: Say) -> None:
+    """Read and check every shard that was not read yet."""
+    owners = [(run, shard) for run in runs for shard in run.shards]
+
+    def read(number: int) -> None:
+        run, shard = owners[number]
+        if work.index(number).exists():
+            stamp = (work.read_schema(number).metadata or {}).get(STAMP)
+            if stamp == stamp_of(run.directory.tar(shard)).encode():
+                return
+        work.save_index(number, index_shard(run, shard))
+
+    _each(read, range(len(owners)))
+    say(f"read {len(owners)} shards")
+
+
+def _write_pieces(work: Work, view: View, form: Format, say: Say) -> dict[str, dict[str, Any]]:
+    """Write, read back and move into place every file that is not there yet; return the records by path."""
+
+    def write(piece: Piece) -> tuple[str, dict[str, Any]]:
+        name = view.path(piece)
+        record = work.piece(name)
+        if record is None:
+            view.check_unchanged(piece)
+            new, target = work.new / name.replace("/", "."), work.out / name
+            remove(new)
+            record = {**form.write(view, piece, new), "samples": piece.samples}
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                shutil.rmtree(target)
+            move(new, target)
+            work.save_piece(name, record)
+        return name, record
+
+    return dict(_each(write, view.pieces))
+
+
+def _each(do: Callable[[Any], Any], things: Any) -> list[Any]:
+    """Do something with each, some at once; the first failure ends it."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            return list(pool.map(do, things))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _check_space(work: Work, view: View) -> None:
+    left = [piece for piece in view.pieces if piece.whole is None and not work.piece(view.path(piece))]
+    needed, free = sum(piece.size for piece in left), shutil.disk_usage(work.path).free
+    if needed > free:
+        raise BadInput(
+            f"{work.dest.parent} has {free / 1e9:.1f} GB free and the export needs {needed / 1e9:.1f} GB more: "
+            "free some and run the same command again, or choose another destination"
+        )
+
+
+def _table(work: Work, view: View) -> Stats:
+    """Write metadata.parquet, and count on the way."""
+    stats = Stats()
+
+    def tables() -> Iterator[pa.Table]:
+        for number in range(len(view.tars)):
+            rows = view.rows(number)
+            stats.add(rows, view.hashes(number))
+            yield rows
+
+    new = work.new / METADATA
+    written = write_metadata(new, view.schema, tables())
+    sync(new)
+    if pq.ParquetFile(new).metadata.num_rows != written:
+        raise OSError(f"{new} was read back without all of its rows")
+    move(new, work.out / METADATA)
+    return stats

@@ -1,0 +1,210 @@
+"""What an export's pieces are written as."""
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.base.errors import BadInput
+from jobs.export.plan import Piece, piece_path
+from jobs.export.tars import hash_file, link, write_tar
+from jobs.export.view import Shape, View
+from jobs.options.export import SPLITS, ExportOptions
+
+MB = 1_000_000
+FILES = 5_000  # pictures in a folder
+# Of a row group that the hub's viewer shows: rows of images and of clips as `datasets` writes them, and bytes.
+_ROWS = {"mp4": 10}
+_IMAGE_ROWS = 100
+_GROUP_BYTES = 100 * MB
+_ALL = 1 << 62  # bytes: more than there are
+
+
+class Format(Shape, Protocol):
+    """How a piece becomes a file, or a folder."""
+
+    def write(self, view: View, piece: Piece, new: Path) -> dict[str, Any]:
+        """Write a piece to a path that does not exist, read it back, and return its record."""
+
+
+class Webdataset:
+    """Tars: links to whole shards where that can be, else new ones."""
+
+    by_sample, most = False, None
+
+    def __init__(self, options: ExportOptions):
+        self.target = int(options.shard_mb * MB) or None
+
+    def path(self, split: int, number: int, total: int) -> str:
+        """See ``Shape``."""
+        return piece_path(split, number, total, ".tar")
+
+    def write(self, view: View, piece: Piece, new: Path) -> dict[str, Any]:
+        """See ``Format``."""
+        whole = piece.whole
+        if whole is None or view.prefixes[whole] or not link(view.tars[whole], new):
+            return write_tar(new, piece, view.tars, view.prefixes)
+        return {"bytes": new.stat().st_size, "sha256": view.sha256[whole]}
+
+
+class Parquet:
+    """Parquet files with the images or clips in them, in row groups that the hub's viewer can show."""
+
+    by_sample, most = False, None
+
+    def __init__(self, options: ExportOptions):
+        self.target = int(options.shard_mb * MB) or None
+
+    def path(self, split: int, number: int, total: int) -> str:
+        """See ``Shape``."""
+        return piece_path(split, number, total, ".parquet")
+
+    def write(self, view: View, piece: Piece, new: Path) -> dict[str, Any]:
+        """See ``Format``."""
+        column = "video" if view.extension == "mp4" else "image"
+        media = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        own = [field for field in view.schema if field.name != "file"]
+        features = {column: {"_type": column.capitalize()}, **{one.name: _feature(one.type) for one in own}}
+        about = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
+        schema = pa.schema([pa.field(column, media), *own], about)
+        with pq.ParquetWriter(new, schema, compression="zstd", write_page_index=True) as writer:
+            for rows in _groups(view, piece):
+                table = pa.Table.from_pylist([row for row, _ in rows], schema=pa.schema(own))
+                names = [f"{row['key']}.{view.extension}" for row, _ in rows]
+                cells = [{"bytes": data, "path": name} for (_, data), name in zip(rows, names, strict=True)]
+                writer.write_table(table.add_column(0, pa.field(column, media), [cells]).cast(schema))
+        sync(new)
+        if pq.ParquetFile(new).metadata.num_rows != piece.samples:
+            raise OSError(f"{new} was read back without all of its rows")
+        return {"bytes": new.stat().st_size, "sha256": hash_file(new)}
+
+
+class ImageFolder:
+    """A file for each image or clip; ``metadata.jsonl`` comes at the end."""
+
+    by_sample, most = True, FILES
+
+    def __init__(self, options: ExportOptions):
+        del options
+        self.target = _ALL  # folders are filled by number of files
+
+    def path(self, split: int, number: int, total: int) -> str:
+        """See ``Shape``."""
+        return piece_path(split, number, total, "")
+
+    def write(self, view: View, piece: Piece, new: Path) -> dict[str, Any]:
+        """See ``Format``."""
+        new.mkdir()
+        files = {}
+        for row, data in samples_of(view, piece):
+            path = new / f"{row['key']}.{view.extension}"
+            path.write_bytes(data)
+            sync(path)
+            if hash_file(path) != row["sha256"]:
+                raise OSError(f"{path} was read back with other bytes than the sample had")
+            files[path.name] = {"bytes": len(data), "sha256": row["sha256"]}
+        return {"bytes": sum(one["bytes"] for one in files.values()), "files": files}
+
+
+class Mds:
+    """MosaicML Streaming's shards, written by its own library: a folder for each split."""
+
+    by_sample, most = False, None
+
+    def __init__(self, options: ExportOptions):
+        try:
+            import streaming  # noqa: F401
+        except ImportError as error:
+            raise BadInput(
+                f"format=mds needs MosaicML Streaming, which is not installed here ({error}): "
+                "pip install mosaicml-streaming, in an environment of its own if need be"
+            ) from None
+        self.target = _ALL  # the library cuts the shards of a split itself
+        self._limit = int(options.shard_mb * MB) or None
+
+    def path(self, split: int, number: int, total: int) -> str:
+        """See ``Shape``."""
+        return SPLITS[split]
+
+    def write(self, view: View, piece: Piece, new: Path) -> dict[str, Any]:
+        """See ``Format``."""
+        import streaming
+
+        kinds = {"prompt": "str", "key": "str", "info": "str", view.extension: "bytes"}
+        with streaming.MDSWriter(columns=kinds, out=str(new), size_limit=self._limit, hashes=["sha1"]) as writer:
+            for row, data in samples_of(view, piece):
+                info = json.dumps({name: value for name, value in row.items() if name != "file"}, ensure_ascii=False)
+                writer.write({"prompt": row["prompt"], "key": row["key"], "info": info, view.extension: data})
+        shards = json.loads((new / "index.json").read_text())["shards"]
+        if sum(shard["samples"] for shard in shards) != piece.samples:
+            raise OSError(f"{new} was read back without all of its samples")
+        files = {}
+        for path in sorted(new.iterdir()):
+            sync(path)
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": hash_file(path)}
+        return {"bytes": sum(one["bytes"] for one in files.values()), "files": files}
+
+
+FORMATS: dict[str, Any] = {"webdataset": Webdataset, "parquet": Parquet, "imagefolder": ImageFolder, "mds": Mds}
+
+
+def samples_of(view: View, piece: Piece) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield row and image or clip of each sample of a piece, one at a time."""
+    for extent in piece.extents:
+        rows, starts, sizes = view.samples(extent.source)
+        with open(view.tars[extent.source], "rb") as file:
+            for place in range(extent.first, extent.first + extent.samples):
+                file.seek(int(starts[place]))
+                yield rows.slice(place, 1).to_pylist()[0], file.read(int(sizes[place]))
+
+
+def sync(path: Path) -> None:
+    """Make what was written to a file durable."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def jsonl_lines(rows: pa.Table, split: str) -> bytes:
+    """Return the lines of ``metadata.jsonl`` about the rows of a split, with ``file_name`` within its folder."""
+    sink = io.StringIO()
+    for row in rows.filter(pa.compute.equal(rows["split"], split)).to_pylist():
+        _, _, name = row.pop("file").partition("/")
+        json.dump({"file_name": name, "text": row["prompt"], **row}, sink, ensure_ascii=False)
+        sink.write("\n")
+    return sink.getvalue().encode()
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder that an interrupted command left."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _groups(view: View, piece: Piece) -> Iterator[list[tuple[dict[str, Any], bytes]]]:
+    held: list[tuple[dict[str, Any], bytes]] = []
+    size = 0
+    for row, data in samples_of(view, piece):
+        if held and (len(held) >= _ROWS.get(view.extension, _IMAGE_ROWS) or size + len(data) > _GROUP_BYTES):
+            yield held
+            held, size = [], 0
+        held.append((row, data))
+        size += len(data)
+    yield held
+
+
+def _feature(kind: pa.DataType) -> Any:
+    """Return a column's type in the words of `datasets`."""
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    if pa.types.is_struct(kind):
+        return {kind.field(place).name: _feature(kind.field(place).type) for place in range(kind.num_fields)}
+    names = {pa.float64(): "float64", pa.bool_(): "bool", pa.int64(): "int64"}
+    return {"dtype": names.get(kind, "string"), "_type": "Value"}

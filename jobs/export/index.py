@@ -1,0 +1,123 @@
+"""What a shard says of its samples, as a table: the json of each, its sidecar's verdict, and where in the tar it is."""
+
+import io
+import json
+import re
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from jobs.base.errors import BadInput
+from jobs.export.scan import Scan, scan, stamp_of
+from jobs.export.source import SourceRun
+from jobs.store.sidecar import FAILED
+
+PLACE = ("start", "end", "media_start")  # bytes in the source's tar, which no reader of the export needs
+STAMP = b"stamp"
+# Lists, whose type an empty one does not tell.
+_LISTS = {
+    "algo.evaluated": pa.list_(pa.int64()),
+    "encoders": pa.list_(pa.struct([("encoder", pa.string()), ("tokens", pa.int64()), ("limit", pa.int64())])),
+}
+# What else the sidecar has are times and machines, which are nobody's business.
+_OF_SIDECAR = (
+    *("key", "prompt", "negative_prompt", "id", "sample_index", "prompt_index", "repeat", "seed", "height", "width"),
+    *("num_frames", "num_inference_steps", "guidance_scale", "status", "reason"),
+)
+_PATH = re.compile(r"(?<![\w.:/])~?(?:/[\w.@+-]+)+/([\w.@+-]+)")
+
+
+def index_shard(run: SourceRun, shard: int) -> pa.Table:
+    """Read a shard, and check on the way that its bytes are those that were published.
+
+    Returns:
+        A row for each sample, given-up ones too, in the shard's order. Nested fields are flattened: ``algo.name`` is
+        ``algo_name``. Beside them ``bytes`` and ``sha256`` of the image or clip, ``status`` and ``reason``, and for
+        this program ``start``, ``end`` (of the sample) and ``media_start``; of given-up samples most is null.
+
+    Raises:
+        BadInput: the shard is not what its run recorded.
+    """
+    directory = run.directory
+    stamp = stamp_of(directory.tar(shard))
+    found = scan(directory.tar(shard), run.shards[shard])
+    rows = _sidecar(run, shard)
+    failed = pa.compute.equal(rows["status"], FAILED)
+    kept = rows.filter(pa.compute.invert(failed))
+    if kept["key"].to_pylist() != found.keys:
+        raise BadInput(f"{directory.sidecar(shard)} tells of other samples than {directory.tar(shard)} has: restore it")
+    table = _kept(found, kept)
+    given_up = rows.filter(failed).drop_columns(["sha256"])
+    if given_up.num_rows:
+        given_up = given_up.set_column(
+            given_up.column_names.index("reason"),
+            "reason",
+            [[without_paths(one) for one in given_up["reason"].to_pylist()]],
+        )
+        owner = {"run": run.name, "run_id": run.run_id, "shard": shard}
+        for name, value in owner.items():
+            given_up = given_up.append_column(name, [[value] * given_up.num_rows])
+        table = pa.concat_tables([table, given_up], promote_options="default").sort_by("sample_index")
+    return table.replace_schema_metadata({STAMP: stamp.encode()})
+
+
+def without_paths(text: str) -> str:
+    """Return a reason without the folders it may name, which are private: of a path its last part is left."""
+    return _PATH.sub(r"\1", text)
+
+
+def schema_of(value: dict[str, Any], prefix: str = "") -> list[pa.Field]:
+    """Return the types of a sample's json, from one of them."""
+    return [pa.field(name, _type(one, f"{prefix}{name}")) for name, one in value.items()]
+
+
+def _type(value: Any, name: str) -> pa.DataType:
+    if isinstance(value, dict):
+        return pa.struct(schema_of(value, f"{name}."))
+    if isinstance(value, list):
+        return _LISTS.get(name) or pa.list_(_type(value[0], name) if value else pa.string())
+    return {bool: pa.bool_(), int: pa.int64(), float: pa.float64()}.get(type(value), pa.string())
+
+
+def _kept(found: Scan, rows: pa.Table) -> pa.Table:
+    table = flatten(_read(found.infos)) if found.infos else pa.table({})
+    places = {
+        "bytes": pa.array(found.media_sizes, pa.int64()),
+        "sha256": rows["sha256"],
+        "status": rows["status"],
+        "reason": rows["reason"],
+        "start": pa.array(found.starts, pa.int64()),
+        "end": pa.array(found.ends, pa.int64()),
+        "media_start": pa.array(found.media_starts, pa.int64()),
+    }
+    for name, column in places.items():
+        table = table.append_column(name, column)
+    return table
+
+
+def _read(infos: list[bytes]) -> pa.Table:
+    """Return the samples' json as columns."""
+    lines = b"\n".join(infos)
+    schema = pa.schema(schema_of(json.loads(infos[0])))
+    return pyarrow.json.read_json(
+        io.BytesIO(lines),
+        read_options=pyarrow.json.ReadOptions(block_size=len(lines) + 1, use_threads=False),
+        parse_options=pyarrow.json.ParseOptions(explicit_schema=schema),
+    )
+
+
+def flatten(table: pa.Table) -> pa.Table:
+    """Return a table without structs: their fields are columns, with ``_`` between the names."""
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table.rename_columns([name.replace(".", "_") for name in table.column_names])
+
+
+def _sidecar(run: SourceRun, shard: int) -> pa.Table:
+    path = run.directory.sidecar(shard)
+    try:
+        return pq.read_table(path, columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
+    except (OSError, pa.ArrowException):
+        raise BadInput(f"{path} is missing or torn: restore it, or delete the shard's done record and tar") from None

@@ -1,0 +1,138 @@
+"""One reading of a shard: its bytes are those of its done record, and where in it each sample is."""
+
+import hashlib
+import os
+import tarfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from jobs.base.errors import BadInput
+from jobs.store.tar import BLOCK, CHUNK
+
+
+@dataclass
+class Scan:
+    """Where the samples of a tar are, a row each.
+
+    Attributes:
+        keys: their keys.
+        starts: byte at which a sample's first header begins.
+        ends: byte behind its last member's padding.
+        media_starts: byte at which its image or clip begins.
+        media_sizes: bytes of it.
+        extensions: the kind of it, such as "png".
+        infos: its json.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    starts: "array[int]" = field(default_factory=lambda: array("q"))
+    ends: "array[int]" = field(default_factory=lambda: array("q"))
+    media_starts: "array[int]" = field(default_factory=lambda: array("q"))
+    media_sizes: "array[int]" = field(default_factory=lambda: array("q"))
+    extensions: list[str] = field(default_factory=list)
+    infos: list[bytes] = field(default_factory=list)
+
+
+class Member(NamedTuple):
+    """A member of a tar: its name, the byte at which its data begins, their number, and themselves if small."""
+
+    name: str
+    start: int
+    size: int
+    data: bytes
+
+
+def scan(path: Path, sha256: str) -> Scan:
+    """Read a tar from its first byte to its last.
+
+    Args:
+        sha256: hex digest that its done record has.
+
+    Raises:
+        BadInput: it is gone, or has other bytes.
+    """
+    found, digest = Scan(), hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=CHUNK) as file:
+            size = 0
+            for member in _members(file, digest):
+                key, _, extension = member.name.partition(".")
+                size = member.start + member.size + -member.size % BLOCK
+                if not found.keys or key != found.keys[-1]:
+                    found.keys.append(key)
+                    found.starts.append(member.start - BLOCK)
+                    found.ends.append(size)
+                found.ends[-1] = size
+                if extension == "json":
+                    found.infos.append(member.data)
+                elif extension != "txt":
+                    found.extensions.append(extension)
+                    found.media_starts.append(member.start)
+                    found.media_sizes.append(member.size)
+    except FileNotFoundError:
+        raise BadInput(f"{path} is missing although its run says it is done: put it back") from None
+    except tarfile.TarError:
+        raise BadInput(_differs(path)) from None
+    whole = len(found.keys) == len(found.infos) == len(found.extensions)
+    if digest.hexdigest() != sha256 or not whole:
+        raise BadInput(_differs(path))
+    return found
+
+
+def stamp_of(path: Path) -> str:
+    """Return what a file on this disk is known again by: other stamp, other file."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        raise BadInput(f"{path} is missing although its run says it is done: put it back") from None
+    return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ino}"
+
+
+def _members(file: BinaryIO, digest: "hashlib._Hash") -> Iterator[Member]:
+    """Yield the members, with the data of what is not an image or clip; every byte of the file is hashed."""
+    offset = 0
+    while len(header := file.read(BLOCK)) == BLOCK and any(header):
+        digest.update(header)
+        name, size = parse_header(header)
+        offset += BLOCK
+        padded = size + -size % BLOCK
+        if name.endswith((".json", ".txt")):
+            data = file.read(padded)
+            digest.update(data)
+            yield Member(name, offset, size, data[:size])
+        else:
+            left = padded
+            while left and (data := file.read(min(left, CHUNK))):
+                digest.update(data)
+                left -= len(data)
+            yield Member(name, offset, size, b"")
+        offset += padded
+    digest.update(header)
+    while data := file.read(CHUNK):
+        digest.update(data)
+
+
+def parse_header(header: bytes) -> tuple[str, int]:
+    """Return a member's name and size. Plain headers, which nearly all are, are read here in a tenth of the time.
+
+    Raises:
+        tarfile.TarError: it is no header.
+    """
+    if header[124] & 0x80 or header[345]:  # a size beyond 8 GB, or a name beyond 100 bytes
+        info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+        return info.name, info.size
+    try:
+        return header[:100].rstrip(b"\0").decode(), int(header[124:135], 8)
+    except ValueError as error:
+        raise tarfile.ReadError(str(error)) from None
+
+
+def _differs(path: Path) -> str:
+    record = path.parent.parent / "done" / f"{path.stem}.json"
+    return (
+        f"{path} has other bytes than its run recorded: restore it, or delete {record} and the tar "
+        "and finish the run to make the shard again"
+    )

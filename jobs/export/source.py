@@ -1,0 +1,136 @@
+"""The runs of an export: which shards of them are done, whether they go together, and how their keys are told apart."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jobs.base.errors import BadInput
+from jobs.run.identity import differences
+from jobs.store.rundir import RunDir
+
+VIDEO = "mp4"
+_MERGED = "runs that are exported together must"
+
+
+@dataclass(frozen=True)
+class SourceRun:
+    """A run that is exported.
+
+    Attributes:
+        directory: where it lies.
+        record: its run.json.
+        shards: the shards of it that are exported -> sha256 of the tar, as the done record says.
+        prefix: what is put before each key.
+    """
+
+    directory: RunDir
+    record: dict[str, Any]
+    shards: dict[int, str]
+    prefix: str = ""
+
+    @property
+    def name(self) -> str:
+        """The run's name, as the json of its samples has it."""
+        return str(self.record["name"])
+
+    @property
+    def run_id(self) -> str:
+        """What tells it from other runs of that name."""
+        return str(self.record["id"])
+
+    @property
+    def extension(self) -> str:
+        """The kind of its images or clips."""
+        return str(self.record["identity"].get("image_format", VIDEO))
+
+    def described(self) -> dict[str, Any]:
+        """Return what decides the bytes that come of it, in json types."""
+        digest = hashlib.sha256("".join(f"{shard}:{sha}\n" for shard, sha in self.shards.items()).encode()).hexdigest()
+        return {"name": self.name, "id": self.run_id, "shards": len(self.shards), "sha256": digest}
+
+
+def open_runs(paths: Sequence[Path], *, partial: bool) -> list[SourceRun]:
+    """Read what the runs recorded of themselves; they come back in an order of their own, by name and id.
+
+    Raises:
+        BadInput: a path is no run, a run is not finished, or they cannot be merged.
+    """
+    runs = sorted((_open(path, partial) for path in paths), key=lambda run: (run.name, run.run_id))
+    _check_alike(runs)
+    prefixes = key_prefixes([(run.name, run.run_id, run.record["identity"].get("key_prefix")) for run in runs])
+    return [
+        SourceRun(run.directory, run.record, run.shards, prefix) for run, prefix in zip(runs, prefixes, strict=True)
+    ]
+
+
+def key_prefixes(runs: Sequence[tuple[str, str, str | None]]) -> list[str]:
+    """Return what to put before the keys of each of several runs: nothing where no two of them could have a key alike.
+
+    Args:
+        runs: name, id and key_prefix of each.
+    """
+    own = [prefix or "" for _, _, prefix in runs]
+    pairs = [(one, other) for place, one in enumerate(own) for other in own[:place] + own[place + 1 :]]
+    if not any(re.fullmatch(r"\d*", one.removeprefix(other)) for one, other in pairs if one.startswith(other)):
+        return [""] * len(runs)
+    names = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "run" for name, _, _ in runs]
+    again = Counter(names)
+    return [
+        f"{name}-" if again[name] == 1 else f"{name}-{run_id[:8]}-"
+        for name, (_, run_id, _) in zip(names, runs, strict=True)
+    ]
+
+
+def _open(path: Path, partial: bool) -> SourceRun:
+    directory = RunDir(path)
+    record = directory.read()
+    left = directory.unfinished(record["shards"])
+    done = [shard for shard in range(record["shards"]) if shard not in {*left}]
+    if not done:
+        raise BadInput(f"{path} has no finished shard yet: there is nothing to export")
+    if left and not partial:
+        samples = sum(directory.shard_samples(shard) for shard in left)
+        raise BadInput(
+            f"{path} is not finished: {len(left)} of {record['shards']} shards ({samples} of {record['samples']} "
+            "samples) are missing: finish it with the command that began it, or add partial=true to export the rest"
+        )
+    return SourceRun(directory, record, {shard: _sha256(directory, shard) for shard in done})
+
+
+def _sha256(directory: RunDir, shard: int) -> str:
+    path = directory.done_record(shard)
+    try:
+        return str(json.loads(path.read_text())["sha256"])
+    except (ValueError, KeyError):
+        raise BadInput(f"{path} is not a whole done record: delete it and finish the run to make it again") from None
+    except FileNotFoundError:
+        raise BadInput(f"{path} went away meanwhile, since the run has more prompts: finish the run first") from None
+
+
+def _check_alike(runs: Sequence[SourceRun]) -> None:
+    first = runs[0]
+    for earlier, run in pairwise(runs):
+        if (run.name, run.run_id) == (earlier.name, earlier.run_id):
+            where = f"{earlier.directory.path} and {run.directory.path}"
+            raise BadInput(f"{where} are one run, or the same with more prompts: name one of them")
+    for run in runs[1:]:
+        if run.extension != first.extension:
+            raise BadInput(
+                f"{first.directory.path} has {first.extension} and {run.directory.path} has {run.extension} files: "
+                f"{_MERGED} be of one kind, so export them apart"
+            )
+
+
+def export_differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return how two exports differ, as ``name was A, is B``."""
+    before, after = ({**one, "runs": {run["name"] + " " + run["id"]: run for run in one["runs"]}} for one in (old, new))
+    gone, come = before["runs"].keys() - after["runs"].keys(), after["runs"].keys() - before["runs"].keys()
+    said = [f"run {name.split()[0]} is not among its runs" for name in sorted(come)]
+    said += [f"run {name.split()[0]} is among its runs" for name in sorted(gone)]
+    return said or differences(before, after)

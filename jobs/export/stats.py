@@ -1,0 +1,99 @@
+"""What an export consists of, counted while its table is written."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.options.export import SPLITS
+from jobs.store.sidecar import FAILED, FLAGGED
+
+_COUNTED = {  # in stats.json -> columns of the table
+    "sizes": ("width", "height", "num_frames"),
+    "models": ("model", "checkpoint", "revision", "pipeline", "scheduler", "dtype"),
+    "acceleration": ("algo_name", "algo_target", "algo_weights", "algo_schedule"),
+    "steps": ("evaluated_steps", "num_inference_steps"),
+    "devices": ("environment_device", "environment_name"),
+}
+SHOWN = 5  # prompts in the card
+
+
+class Stats:
+    """Counts over the rows of ``jobs.export.table``."""
+
+    def __init__(self) -> None:
+        self.splits = {split: Counter[str]() for split in SPLITS}
+        self.reasons = Counter[str]()
+        self.counted = {name: Counter[tuple[Any, ...]]() for name in _COUNTED}
+        self.prompts: list[tuple[str, str]] = []
+        self._hashes: list[np.ndarray] = []
+
+    def add(self, table: pa.Table, hashes: "np.ndarray") -> None:
+        """Count a shard's rows.
+
+        Args:
+            hashes: of the prompts of its rows, uint64.
+        """
+        status, split = table["status"], table["split"]
+        for name in pa.compute.unique(split).to_pylist():
+            here = table.filter(pa.compute.equal(split, name))
+            counts = self.splits[name]
+            counts["given_up"] += _count(here["status"], FAILED)
+            counts["flagged"] += _count(here["status"], FLAGGED)
+            counts["samples"] += here.num_rows - _count(here["status"], FAILED)
+            counts["media_bytes"] += pa.compute.sum(here["bytes"]).as_py() or 0
+        failed = table.filter(pa.compute.equal(status, FAILED))
+        self.reasons.update(failed["reason"].to_pylist())
+        kept = table.filter(pa.compute.not_equal(status, FAILED))
+        for name, columns in _COUNTED.items():
+            groups = kept.group_by([one for one in columns if one in kept.column_names]).aggregate([([], "count_all")])
+            for row in groups.to_pylist():
+                self.counted[name][tuple(row.get(one) for one in columns)] += row["count_all"]
+        if len(self.prompts) < SHOWN:
+            pairs = zip(kept["key"].to_pylist(), kept["prompt"].to_pylist(), strict=True)
+            self.prompts += list(pairs)[: SHOWN - len(self.prompts)]
+        self._hashes.append(np.unique(hashes))
+
+    @property
+    def samples(self) -> int:
+        """How many samples the files hold."""
+        return sum(counts["samples"] for counts in self.splits.values())
+
+    @property
+    def given_up(self) -> int:
+        """How many were given up."""
+        return sum(counts["given_up"] for counts in self.splits.values())
+
+    @property
+    def flagged(self) -> int:
+        """How many were kept although the safety checker flagged them."""
+        return sum(counts["flagged"] for counts in self.splits.values())
+
+    def as_json(self, described: dict[str, Any], files: dict[str, dict[str, int]]) -> dict[str, Any]:
+        """Return stats.json.
+
+        Args:
+            described: what the export is.
+            files: of each split that has some, "files" and their "bytes".
+        """
+        return {
+            "export": described,
+            "samples": self.samples,
+            "given_up": self.given_up,
+            "flagged": self.flagged,
+            "prompts": len(np.unique(np.concatenate(self._hashes))) if self._hashes else 0,
+            "splits": {split: {**dict(self.splits[split]), **files[split]} for split in SPLITS if split in files},
+            "reasons": dict(sorted(self.reasons.items())),
+            **{
+                name: [
+                    {**dict(zip(_COUNTED[name], values, strict=True)), "samples": count}
+                    for values, count in sorted(counter.items(), key=lambda one: repr(one[0]))
+                ]
+                for name, counter in self.counted.items()
+            },
+        }
+
+
+def _count(column: pa.ChunkedArray, value: str) -> int:
+    return int(pa.compute.sum(pa.compute.equal(column, value)).as_py() or 0)

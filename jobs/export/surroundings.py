@@ -1,0 +1,82 @@
+"""What an export has beside its data: indexes, counts, the card, checksums. Small, and written anew each time."""
+
+import json
+from typing import Any
+
+from jobs.export.card import CardFacts, card
+from jobs.export.formats import jsonl_lines, sync
+from jobs.export.indexes import SUMS, checksums, prepare_energon, tar_indexes, write_checked
+from jobs.export.licence import find_licence, terms_of
+from jobs.export.source import SourceRun
+from jobs.export.stats import Stats
+from jobs.export.tars import hash_file
+from jobs.export.view import View
+from jobs.export.work import STATS, Work
+from jobs.options.export import ExportOptions
+from jobs.store.atomic import replace as move
+
+METADATA, CARD, LINES = "metadata.parquet", "README.md", "metadata.jsonl"
+
+
+def write_surroundings(
+    work: Work,
+    view: View,
+    runs: list[SourceRun],
+    options: ExportOptions,
+    described: dict[str, Any],
+    records: dict[str, dict[str, Any]],
+    stats: Stats,
+) -> None:
+    """Write all that is not data.
+
+    Args:
+        described: what the export is.
+        records: path -> what ``jobs.export.formats`` says of it.
+        stats: of the table.
+    """
+    splits: dict[str, dict[str, int]] = {}
+    for name, record in records.items():
+        totals = splits.setdefault(name.partition("/")[0], {"files": 0, "bytes": 0})
+        totals["files"] += len(record.get("files", [None]))
+        totals["bytes"] += record["bytes"]
+    known = {name: record["sha256"] for name, record in records.items() if "sha256" in record}
+    for name, record in records.items():
+        known |= {f"{name}/{file}": one["sha256"] for file, one in record.get("files", {}).items()}
+    if options.format == "imagefolder":
+        known |= _write_lines(work, view, [*splits])
+    small: dict[str, bytes] = {}
+    if options.format == "webdataset":
+        small |= tar_indexes(records, str(options.name))
+    counts = stats.as_json(described, splits)
+    small[STATS] = (json.dumps(counts, indent=2, ensure_ascii=False) + "\n").encode()
+    facts = CardFacts(
+        str(options.name),
+        options.format,
+        view.extension,
+        find_licence(options, runs),
+        terms_of(runs),
+        stats.prompts,
+        {split: sorted(name for name in records if name.partition("/")[0] == split) for split in splits},
+        bool(options.energon),
+    )
+    small[CARD] = card(facts, counts).encode()
+    for name, data in small.items():
+        write_checked(work.out / name, data)
+    if options.energon:
+        prepare_energon(work.out, [*splits], view.extension, json.dumps(described, sort_keys=True))
+    write_checked(work.out / SUMS, checksums(work.out, known).encode())
+
+
+def _write_lines(work: Work, view: View, splits: list[str]) -> dict[str, str]:
+    """Write metadata.jsonl into the folder of each split; return their hashes by path."""
+    hashes = {}
+    for split in splits:
+        new = work.new / LINES
+        with open(new, "wb") as file:
+            for number in range(len(view.tars)):
+                rows, _, _ = view.samples(number)
+                file.write(jsonl_lines(rows, split))
+        sync(new)
+        move(new, work.out / split / LINES)
+        hashes[f"{split}/{LINES}"] = hash_file(work.out / split / LINES)
+    return hashes

@@ -1,0 +1,96 @@
+"""The export's tars: whole shards as links, others as stretches of them, under new keys where runs would collide."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jobs.base.errors import BadInput
+from jobs.export.plan import Extent, Piece
+from jobs.export.scan import parse_header
+from jobs.store.tar import BLOCK, CHUNK, end_of_archive, sample_bytes
+
+
+def write_tar(target: Path, piece: Piece, tars: list[Path], prefixes: list[str]) -> dict[str, Any]:
+    """Write a tar, or copy a whole one; it is durable and was read back when this returns.
+
+    Args:
+        target: a path that does not exist.
+        piece: what goes into it.
+        tars: the sources' tars.
+        prefixes: what is put before the keys of each source.
+
+    Returns:
+        Its "bytes" and "sha256".
+    """
+    digest, size = hashlib.sha256(), 0
+    with open(target, "wb", buffering=0) as file:
+        for data in _contents(piece, tars, prefixes):
+            digest.update(data)
+            file.write(data)
+            size += len(data)
+        end = end_of_archive(size)
+        digest.update(end)
+        file.write(end)
+        os.fsync(file.fileno())
+    sha256 = digest.hexdigest()
+    if hash_file(target) != sha256:
+        raise OSError(f"{target} was read back with other bytes than were written")
+    return {"bytes": size + len(end), "sha256": sha256}
+
+
+def link(source: Path, target: Path) -> bool:
+    """Make a hard link; False where the file systems do not allow one."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of what the disk has, not of what was cached, where the system can tell them apart."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while data := file.read(CHUNK):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _contents(piece: Piece, tars: list[Path], prefixes: list[str]) -> Iterator[bytes]:
+    for extent in piece.extents:
+        prefix = prefixes[extent.source]
+        yield from _renamed(tars[extent.source], extent, prefix) if prefix else _as_is(tars[extent.source], extent)
+
+
+def _as_is(tar: Path, extent: Extent) -> Iterator[bytes]:
+    """Yield the bytes of a stretch of a tar."""
+    left = extent.end - extent.start
+    with open(tar, "rb", buffering=0) as file:
+        file.seek(extent.start)
+        while left:
+            data = file.read(min(left, CHUNK))
+            if not data:
+                raise BadInput(f"{tar} has become shorter since this export began: delete the unfinished export")
+            left -= len(data)
+            yield data
+
+
+def _renamed(tar: Path, extent: Extent, prefix: str) -> Iterator[bytes]:
+    """Yield the same members under other keys, which a sample's json has too."""
+    with open(tar, "rb", buffering=CHUNK) as file:
+        file.seek(extent.start)
+        while file.tell() < extent.end:
+            name, size = parse_header(file.read(BLOCK))
+            data = file.read(size)
+            file.seek(-size % BLOCK, os.SEEK_CUR)
+            key, _, extension = name.partition(".")
+            if extension == "json":
+                info = {**json.loads(data), "key": f"{prefix}{key}"}
+                data = json.dumps(info, ensure_ascii=False, allow_nan=False).encode()
+            yield sample_bytes(f"{prefix}{key}", {extension: data})

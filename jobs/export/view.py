@@ -1,0 +1,143 @@
+"""The samples of an export as its files and its table have them: which split and file each belongs to."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.base.errors import BadInput
+from jobs.export.index import STAMP
+from jobs.export.plan import Piece, Source, plan_pieces, prompt_hashes, splits_of
+from jobs.export.scan import stamp_of
+from jobs.export.source import SourceRun
+from jobs.export.table import MetadataTypes, public_rows, public_schema
+from jobs.export.work import Work
+from jobs.options.export import SPLITS
+from jobs.store.sidecar import FAILED
+
+
+class Shape(Protocol):
+    """What the files of an export are.
+
+    Attributes:
+        by_sample: whether each sample is a file of its own, in the folder that its piece is.
+        target, most: see ``jobs.export.plan.plan_pieces``.
+    """
+
+    by_sample: bool
+    target: int | None
+    most: int | None
+
+    def path(self, split: int, number: int, total: int) -> str:
+        """Return where the ``number``-th of ``total`` pieces of a split lies."""
+
+
+class View:
+    """All sources of an export, planned. Tables are read from the work directory when asked for, one at a time.
+
+    Attributes:
+        tars: each source's tar.
+        sha256: of each tar.
+        prefixes: what is put before the keys of each.
+        extension: the kind of the images or clips.
+        pieces: the files.
+        schema: the columns of the table.
+    """
+
+    def __init__(self, work: Work, runs: list[SourceRun], shares: tuple[float, ...], form: Shape):
+        """Read which samples there are, and lay out the files.
+
+        Args:
+            work: has the tables of all sources.
+            shares: of the splits.
+            form: what the files are.
+        """
+        self._work, self._form, self._shares = work, form, shares
+        owners = [(run, shard) for run in runs for shard in run.shards]
+        self.tars = [run.directory.tar(shard) for run, shard in owners]
+        self.prefixes = [run.prefix for run, _ in owners]
+        self.extension = runs[0].extension
+        self.sha256 = [run.shards[shard] for run, shard in owners]
+        self._metadata = MetadataTypes()
+        self._schemas: dict[pa.Schema, None] = {}
+        self._splits: list[np.ndarray] = []
+        self._hashes: list[np.ndarray] = []
+        self.pieces, self._places = plan_pieces(self._sources(), form.target, form.most)
+        self._totals = [sum(piece.split == split for piece in self.pieces) for split in range(len(SPLITS))]
+        self._by_source: list[dict[tuple[int, int], str]] = [{} for _ in self.tars]
+        for piece in self.pieces:
+            for extent in piece.extents:
+                self._by_source[extent.source][piece.split, piece.number] = self.path(piece)
+        self.schema = public_schema(self._schemas, self._metadata)
+
+    def _sources(self) -> Iterator[Source]:
+        for number in range(len(self.tars)):
+            self._schemas[self._work.read_schema(number).remove_metadata()] = None
+            table = self._work.read_index(number, ["prompt", "status", "start", "end", "metadata"])
+            hashes = prompt_hashes(table["prompt"].to_pylist())
+            splits = splits_of(hashes, self._shares)
+            self._hashes.append(hashes)
+            self._splits.append(splits)
+            if "metadata" in table.column_names:
+                self._metadata.add(table["metadata"].to_pylist())
+            kept = kept_rows(table)
+            starts, ends = (table[name].to_numpy()[kept].astype(np.int64) for name in ("start", "end"))
+            yield Source(starts, ends, splits[kept])
+
+    def path(self, piece: Piece) -> str:
+        """Return where a piece lies in the export."""
+        return self._form.path(piece.split, piece.number, self._totals[piece.split])
+
+    def hashes(self, number: int) -> np.ndarray:
+        """Return numbers that stand for the prompts of a source's rows."""
+        return self._hashes[number]
+
+    def rows(self, number: int) -> pa.Table:
+        """Return a source's rows as the table has them, given-up ones too."""
+        return self._rows(number)[0]
+
+    def samples(self, number: int) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+        """Return the rows of a source's samples that have files, and first byte and bytes of each image or clip."""
+        return self._rows(number)[1:]
+
+    @lru_cache(maxsize=2)  # noqa: B019 (lives as long as the export)
+    def _rows(self, number: int) -> tuple[pa.Table, pa.Table, np.ndarray, np.ndarray]:
+        table = self._work.read_index(number)
+        kept = kept_rows(table)
+        splits = self._splits[number]
+        prefix = self.prefixes[number]
+        files = np.full(len(kept), None, object)
+        names = self._by_source[number]
+        keys = table["key"].to_pylist() if self._form.by_sample else []
+        for row, place in zip(np.flatnonzero(kept), self._places[number], strict=True):
+            path = names[int(splits[row]), int(place)]
+            files[row] = f"{path}/{prefix}{keys[row]}.{self.extension}" if self._form.by_sample else path
+        rows = public_rows(
+            table,
+            self.schema,
+            self._metadata,
+            prefix=prefix,
+            files=pa.array(files, pa.string()),
+            splits=pa.array([SPLITS[split] for split in splits], pa.string()),
+        )
+        starts, sizes = (table[name].to_numpy()[kept].astype(np.int64) for name in ("media_start", "bytes"))
+        return rows, rows.filter(pa.array(kept)), starts, sizes
+
+    def check_unchanged(self, piece: Piece) -> None:
+        """Make sure that what goes into a piece is what was read and checked.
+
+        Raises:
+            BadInput: a tar is another one by now.
+        """
+        for source in sorted({extent.source for extent in piece.extents}):
+            tar: Path = self.tars[source]
+            if (self._work.read_schema(source).metadata or {}).get(STAMP) != stamp_of(tar).encode():
+                raise BadInput(f"{tar} was changed since it was read: run the same command again")
+
+
+def kept_rows(table: pa.Table) -> np.ndarray:
+    """Return which rows have a file (bool). A filter of samples goes here."""
+    return np.array([status != FAILED for status in table["status"].to_pylist()], bool)

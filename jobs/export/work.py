@@ -1,0 +1,171 @@
+"""Where an export is made: ``DEST.partial``, which becomes ``DEST`` by one rename when all of it is there.
+
+DEST.partial/export.json   what is being exported; another export is refused
+DEST.partial/index/        one table for each shard that was read (jobs.export.index)
+DEST.partial/pieces/       one record for each file that was written, read back and moved into place
+DEST.partial/new/          files in the making
+DEST.partial/out/          what will be DEST
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.base.errors import BadInput
+from jobs.export.source import SourceRun, export_differences
+from jobs.store.atomic import fsync_dir, write_bytes, write_json
+
+STATS = "stats.json"
+_LOCK = "lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Work:
+    """Paths and records of an export that is not finished."""
+
+    def __init__(self, dest: Path):
+        self.dest = dest
+        self.path = dest.with_name(f"{dest.name}.partial")
+        self.out, self.new = self.path / "out", self.path / "new"
+        self._plan = self.path / "export.json"
+
+    def pinned(self) -> list[dict[str, Any]]:
+        """Return the runs that an export here began with, with the shards of each; none where there is none."""
+        return list(_json(self._plan).get("runs", []))
+
+    def begin(self, described: dict[str, Any], runs: list[SourceRun]) -> None:
+        """Make the folders, or go on in those that are there.
+
+        Raises:
+            BadInput: they are another export's.
+        """
+        old = _json(self._plan).get("export")
+        if old is not None and old != described:
+            said = "; ".join(export_differences(old, described))
+            raise BadInput(
+                f"{self.path} holds another export that is not finished: {said}: "
+                "set these back to go on with it, delete it, or choose another destination"
+            )
+        for folder in (self.out, self.new, self.path / "index", self.path / "pieces"):
+            folder.mkdir(parents=True, exist_ok=True)
+        if old is None:
+            pins = [{"id": run.run_id, "shards": [*run.shards]} for run in runs]
+            write_json(self._plan, {"export": described, "runs": pins})
+
+    def index(self, number: int) -> Path:
+        """Return where the table of the shard that is the export's ``number``-th source lies."""
+        return self.path / "index" / f"{number:06d}.arrow"
+
+    def save_index(self, number: int, table: pa.Table) -> None:
+        """Keep a shard's table."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table)
+        write_bytes(self.index(number), sink.getvalue().to_pybytes())
+
+    def read_index(self, number: int, columns: list[str] | None = None) -> pa.Table:
+        """Return a shard's table, or those of some columns that it has."""
+        schema = self.read_schema(number)
+        chosen = None if columns is None else [schema.get_field_index(one) for one in columns if one in schema.names]
+        with pa.OSFile(str(self.index(number))) as file:
+            return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=chosen)).read_all()
+
+    def read_schema(self, number: int) -> pa.Schema:
+        """Return the columns of a shard's table, and its metadata."""
+        with pa.OSFile(str(self.index(number))) as file:
+            return pa.ipc.open_file(file).schema
+
+    def piece(self, name: str) -> dict[str, Any] | None:
+        """Return the record of what was written, None where it was not; by its path in the export."""
+        return _json(self._piece(name)) or None
+
+    def save_piece(self, name: str, record: dict[str, Any]) -> None:
+        """Note that it is in place."""
+        write_json(self._piece(name), record)
+
+    def _piece(self, name: str) -> Path:
+        return self.path / "pieces" / f"{name.replace('/', '.')}.json"
+
+    def finish(self) -> None:
+        """Make it the destination."""
+        for folder, _, _ in os.walk(self.out):
+            fsync_dir(Path(folder))
+        os.rename(self.out, self.dest)  # an empty folder may be there
+        fsync_dir(self.dest.parent)
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove what is left beside a finished export."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other exports to the same destination out, and say what the disk has against it.
+
+        Raises:
+            BadInput: there is another one, or the disk is full or does not let us write.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with open(self.path / _LOCK, "ab") as file:
+                if not _lock(file.fileno()):
+                    raise BadInput(f"another command is exporting to {self.dest}: wait until it ends")
+                try:
+                    yield
+                finally:
+                    if self.path.exists() and os.listdir(self.path) == [_LOCK]:  # refused before it began
+                        self.clear()
+        except OSError as error:
+            if error.errno in _FULL:
+                raise BadInput(
+                    f"{self.dest.parent} has no room left for the export: free some and run the same command again, "
+                    f"which goes on, or delete {self.path}"
+                ) from None
+            if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+                raise BadInput(f"{error.filename or self.dest} cannot be written: choose another destination") from None
+            raise
+
+
+def check_destination(dest: Path, described: dict[str, Any]) -> bool:
+    """Return whether the export is there already.
+
+    Raises:
+        BadInput: something else is.
+    """
+    if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
+        return False
+    other = "choose another destination"
+    if not dest.is_dir():
+        raise BadInput(f"{dest} is a file: {other}")
+    old = _json(dest / STATS).get("export")
+    if old is None:
+        raise BadInput(f"{dest} holds something that is no export: {other}")
+    if old != described:
+        raise BadInput(f"{dest} holds another export: {'; '.join(export_differences(old, described))}: {other}")
+    return True
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
