@@ -23,9 +23,15 @@ HANGS = 600.0 * PATIENCE  # a collective that takes longer hangs
 
 # The pool of one machine and the queue of a cluster (jobs.execute).
 ENDS = 8.0 * PATIENCE  # a worker has to end by itself, also one that has lost a rank
-POLL = 3.0 * PATIENCE  # between looks at the queue
-GONE = 3  # looks in a row at which none of our jobs is in the queue, before that is believed
+POLL = 3.0 * PATIENCE  # between looks at the directory of a run that is waited for
 
 # A task that has to stop (jobs.execute.halt).
 LAST = 6.0 * PATIENCE  # before its time ends, a task has to have asked for another turn
 GRACE = 20.0 * PATIENCE  # after a SIGTERM likewise: a SIGKILL follows within Slurm's KillWait, 30 s by default
+
+# What is asked of Slurm (jobs.execute).
+QUEUE = 10.0 * PATIENCE  # between looks at its queue, however many tasks are waited for
+ANSWER = 60.0 * PATIENCE  # one of its commands has to answer
+SLOW = 5.0 * PATIENCE  # without an answer of sbatch, after which that is said
+SETTLES = 60.0 * PATIENCE  # an array that sbatch did not answer for must have come to light in the queue
+LOCKED = 600.0 * PATIENCE  # another command may be submitting

@@ -1,22 +1,36 @@
-"""The launches of a run: which tasks each one had, and which of them are still in a queue.
+"""The launches of a run: which tasks each one has, and which jobs of a queue are theirs.
 
-    logs/launch-20261125-120000-123456/tasks.json   the shards of each task, written before anything is submitted
+    logs/launch-20261125-120000-123456/tasks.json   the shards of each task
+                                       tasks.pkl    the tasks themselves, which a job of Slurm's reads where it starts
+                                       array-0.sh   what sbatch is about to get for an array
+                                       array-0.json what it answered
+                                       array-0.id   the array that has these tasks, by the first of them to start
 
-The folder's name is part of the name of its jobs, so that the queue itself tells whose a job is, even if the process
-that submitted it died in the middle.
+The first two are written before anything is submitted. The folder's name is part of the name of its jobs, with the
+number of the array and the task that its index 0 stands for (``my-run-launch-20261125-120000-123456.1.1000``), so that
+the queue itself tells which tasks a job has, even if the process that submitted it died in the middle.
 """
 
 import json
+import os
+import pickle
 import re
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from jobs.dataset.shards import format_shards, parse_shards
+from jobs.execute.queue import Job
 from jobs.execute.task import Task
 from jobs.run.run import Run
-from jobs.store.atomic import write_json
+from jobs.store.atomic import write_bytes, write_json
+
+# Before arrays were split a launch was one array whose indices were its tasks, or one job for a single task.
+_NAME = re.compile(r"-(launch-[\d-]+)(?:\.(\d+)\.(\d+))?$")
 
 
 @dataclass(frozen=True)
@@ -35,32 +49,142 @@ class Launch:
         listing = [
             {"run": str(task.run.directory.path.absolute()), "shards": format_shards(task.shards)} for task in tasks
         ]
+        write_bytes(folder / "tasks.pkl", pickle.dumps(tasks))  # once: all of them share their run
         write_json(folder / "tasks.json", listing)
         return cls(folder)
 
-    def job_name(self, label: str) -> str:
-        """Return the name of its jobs: a label for people, and the folder's name."""
-        return f"{re.sub(r'[^A-Za-z0-9]+', '-', label)}-{self.folder.name}"
+    @cached_property
+    def listing(self) -> list[dict[str, Any]]:
+        """The run and the shards of each task, as written down."""
+        listing: list[dict[str, Any]] = json.loads((self.folder / "tasks.json").read_text())
+        return listing
 
-    def owns(self, name: str) -> bool:
-        """Return whether a job of that name is one of this launch."""
-        return name.endswith(f"-{self.folder.name}")
+    @property
+    def owners(self) -> set[int]:
+        """The user who submitted it, where several work in one directory."""
+        return {self.folder.stat().st_uid}
 
-    def queued(self, run: Run, names: dict[str, str]) -> dict[str, list[int]]:
-        """Return job id -> shards of the tasks of ``run`` that are in the queue.
+    def shards(self, number: int) -> list[int]:
+        """Return the shards of a task."""
+        return parse_shards(self.listing[number]["shards"], sys.maxsize)
+
+    def task(self, number: int) -> Task:
+        """Read a task, where it is to run."""
+        tasks: list[Task] = pickle.loads((self.folder / "tasks.pkl").read_bytes())
+        return tasks[number]
+
+    def job_name(self, label: str, serial: int = 0, offset: int = 0) -> str:
+        """Return the name of a submission's jobs, which no other submission of any run has.
 
         Args:
-            run: the run; a sweep's launch has tasks of other runs too.
-            names: job id -> name of what is in the queue.
+            label: for people.
+            serial: number of the submission in its launch.
+            offset: the task that index 0 of the array stands for.
         """
-        jobs = [job for job, name in names.items() if self.owns(name)]
-        tasks = json.loads((self.folder / "tasks.json").read_text()) if jobs else []
-        own = str(run.directory.path.absolute())
-        numbered = {job: tasks[int(job.partition("_")[2] or 0)] for job in jobs}
-        return {job: parse_shards(task["shards"], sys.maxsize) for job, task in numbered.items() if task["run"] == own}
+        return f"{re.sub(r'[^A-Za-z0-9]+', '-', label)}-{self.folder.name}.{serial}.{offset}"
+
+    def claim(self, serial: int, array: str) -> bool:
+        """Take the tasks of a submission for one array; only the first that asks gets them.
+
+        sbatch may fail although Slurm took the array, so that it is submitted once more: the tasks of the second array
+        find here that they have nothing to do.
+        """
+        path = self.folder / f"array-{serial}.id"
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return path.read_text() in (array, "")  # empty for an instant, or for ever on a full disk
+        try:
+            os.write(file, array.encode())
+        finally:
+            os.close(file)
+        return True
+
+    def about_to_submit(self, serial: int, script: str) -> None:
+        """Write down what sbatch is going to get: who finds no answer to it has to ask Slurm what became of it."""
+        (self.folder / f"array-{serial}.json").unlink(missing_ok=True)  # of an earlier try
+        write_bytes(self.folder / f"array-{serial}.sh", script.encode())
+
+    def sent_name(self, serial: int) -> str:
+        """Return the name of the jobs of an array."""
+        found = re.search(r"^#SBATCH --job-name=(.*)$", (self.folder / f"array-{serial}.sh").read_text(), re.MULTILINE)
+        return found[1] if found else ""
+
+    def sent_at(self, serial: int) -> float:
+        """Return when an array was about to be submitted."""
+        return (self.folder / f"array-{serial}.sh").stat().st_mtime
+
+    def answered(self, serial: int, answer: str) -> None:
+        """Write down what came of it."""
+        write_json(self.folder / f"array-{serial}.json", {"answer": answer})
+
+    def unanswered(self) -> list[int]:
+        """Return the arrays of which it is not known whether Slurm took them."""
+        asked = {int(path.stem.partition("-")[2]) for path in self.folder.glob("array-*.sh")}
+        return sorted(
+            serial
+            for serial in asked
+            if not any((self.folder / f"array-{serial}.{end}").exists() for end in ("json", "id"))
+        )
 
 
-def launches_of(run: Run) -> list[Launch]:
-    """Return the launches that had tasks of a run, its own and those of sweeps."""
-    own = run.directory.path.absolute()
-    return [Launch(path.parent) for home in (own, own.parent) for path in home.glob("logs/launch-*/tasks.json")]
+class Queued(NamedTuple):
+    """A task of a launch that is in the queue."""
+
+    launch: Launch
+    serial: int
+    number: int
+    job: Job
+
+    @property
+    def run(self) -> str:
+        """The directory of its run."""
+        return str(self.launch.listing[self.number]["run"])
+
+    @property
+    def shards(self) -> list[int]:
+        """Its shards."""
+        return self.launch.shards(self.number)
+
+
+class InQueue(NamedTuple):
+    """A look at the queue.
+
+    Attributes:
+        tasks: of the runs that are looked for, of whatever launch.
+        jobs: ids of all jobs that are there, other programs' too; None where there is no queue.
+    """
+
+    tasks: list[Queued]
+    jobs: set[str] | None
+
+
+def launches_of(runs: Iterable[Path]) -> dict[str, Launch]:
+    """Return the launches that may have tasks of runs, their own and those of sweeps, by the folder's name."""
+    homes = {home for run in runs for home in (run.absolute(), run.absolute().parent)}
+    found = [path.parent for home in homes for path in home.glob("logs/launch-*/tasks.json")]
+    return {folder.name: Launch(folder) for folder in found}
+
+
+def queued_tasks(runs: Iterable[Path], launches: dict[str, Launch], jobs: list[Job]) -> Iterator[Queued]:
+    """Yield the tasks of runs that are in the queue.
+
+    Args:
+        runs: directories; a sweep's launch has tasks of other runs too.
+        launches: by the folder's name.
+        jobs: what is in the queue, other programs' jobs too.
+    """
+    own = {str(run.absolute()) for run in runs}
+    for job in jobs:
+        named = _NAME.search(job.name)
+        launch = launches.get(named[1]) if named else None
+        if named and launch:
+            number = int(named[3] or 0) + (job.task or 0)
+            if number < len(launch.listing) and launch.listing[number]["run"] in own:
+                yield Queued(launch, int(named[2] or 0), number, job)
+
+
+def queued_arrays(jobs: list[Job]) -> set[tuple[str, int]]:
+    """Return the arrays that are in the queue: the name of their launch's folder, and their number in it."""
+    named = filter(None, map(_NAME.search, {job.name for job in jobs}))
+    return {(name[1], int(name[2] or 0)) for name in named}

@@ -12,9 +12,10 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from jobs.base.errors import BadInput
+from jobs.execute.choose import make_launcher
 from jobs.execute.container import check_container
-from jobs.execute.launch import Launcher, make_launcher
-from jobs.execute.launches import Launch, launches_of
+from jobs.execute.launch import Launcher
+from jobs.execute.launches import InQueue, Launch
 from jobs.execute.plan import Unmade, plan_tasks
 from jobs.execute.resources import check_resources
 from jobs.options.texts import quoted, unquoted
@@ -55,24 +56,29 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
     for run in runs:
         _check_devices(run, launcher)
         run.checkpoint.check()
-    unmade = _find_unmade(runs, launcher)
-    tasks = plan_tasks(unmade, launcher)
     if len({run.directory.path for run in runs}) < len(runs):
         raise BadInput(
             "two combinations of this sweep would share a directory: start one command for each, with its own exp_name"
         )
+    launcher.check(runs)
     for run in runs:
         warn(run)
         create(run)
-    earlier = {job for one in unmade for job in one.queued}
-    if earlier:
-        print(f"{len(earlier)} tasks of an earlier command are still in the queue: waiting for them too", flush=True)
-    launch = Launch.begin(runs, tasks) if tasks else None
-    if launch:
-        shards = sum(len(task.shards) for task in tasks)
-        print(f"launching {len(tasks)} tasks for {shards} shards; logs: {launch.folder}", flush=True)
-    problems = launcher.run(runs, tasks, launch, earlier) if launch or earlier else []
-    sys.exit(conclude([(one.run, one.asked) for one in unmade], problems))
+    with launcher.alone(runs):
+        queued = launcher.queued(runs)
+        unmade = find_unmade(runs, queued)
+        tasks = plan_tasks(unmade, launcher)
+        if queued.tasks:
+            print(
+                f"{len(queued.tasks)} tasks of an earlier command are still in the queue: waiting for them too",
+                flush=True,
+            )
+        launch = Launch.begin(runs, tasks) if tasks else None
+        if launch:
+            shards = sum(len(task.shards) for task in tasks)
+            print(f"launching {len(tasks)} tasks for {shards} shards; logs: {launch.folder}", flush=True)
+        problems_of = launcher.start(unmade, tasks, launch)
+    sys.exit(conclude([(one.run, one.asked) for one in unmade], problems_of()))
 
 
 def _combinations(context: HydraContext, config: DictConfig, arguments: list[str]) -> list[DictConfig]:
@@ -122,17 +128,17 @@ def _check_devices(run: Run, launcher: Launcher) -> None:
         check_cpu(run.options)
 
 
-def _find_unmade(runs: list[Run], launcher: Launcher) -> list[Unmade]:
-    names = launcher.queued_jobs()
+def find_unmade(runs: list[Run], queue: InQueue) -> list[Unmade]:
+    """Return what is unfinished of each run, and what of that is nobody's by now."""
     found = []
     for run in runs:
-        asked = run.unfinished()
-        queued = {job: shards for launch in launches_of(run) for job, shards in launch.queued(run, names or {}).items()}
-        busy = {shard for shards in queued.values() for shard in shards}
+        own = str(run.directory.path.absolute())
+        busy = {shard for task in queue.tasks if task.run == own for shard in task.shards}
         for journal in journals(run.directory):
             job = journal.header["slurm_job"]
             # The queue knows at once that a task was killed on another node; the heartbeat's age only later.
-            if journal.alive() and (not job or names is None or job in names):
+            if journal.alive() and (not job or queue.jobs is None or job in queue.jobs):
                 busy.add(journal.header["shard"])
-        found.append(Unmade(run, asked, [shard for shard in asked if shard not in busy], set(queued)))
+        asked = run.unfinished()
+        found.append(Unmade(run, asked, [shard for shard in asked if shard not in busy]))
     return found

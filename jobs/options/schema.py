@@ -192,9 +192,10 @@ class Options(SampleOptions):
     cpu_threads: int = option(1, "threads of one worker on a CPU; another number changes last bits", least=1)
     shards: Any = option(None, "work only on these shards, like [0-3,7]")
     shards_per_task: int | None = option(
-        None, "with -m: shards of one cluster task; null: 1, or as many as fit the cluster's array limit",
+        None, "with -m: shards of one cluster task; null: 1",
         least=1, short=True,
     )  # fmt: skip
+    wait: bool = option(True, "with -m on a cluster: wait for the tasks; false: return once they are submitted")
     sample_attempts: int = option(2, "attempts after which a failing sample is given up", least=1)
     max_attempts: int = option(
         5, "kills of processes in the same pipeline call, before its samples are tried alone, and then given up",

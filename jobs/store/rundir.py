@@ -100,6 +100,17 @@ class RunDir:
             return None
         return len(list(begun[-1].glob("[0-9]*"))), int(begun[-1].name.rpartition("-")[2])
 
+    def cancel(self) -> None:
+        """Leave word that somebody cancelled the run's tasks: whoever waits for them must not submit more."""
+        write_bytes(self.logs / "cancelled", b"")
+
+    def cancelled(self) -> int:
+        """Tell one cancelling from the next; 0 before the first."""
+        try:
+            return (self.logs / "cancelled").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def read(self) -> dict[str, Any]:
         """Contents of run.json.
 

@@ -5,22 +5,18 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import MagicMock
 
 import pytest
 
-from jobs.base.errors import BadInput
-from jobs.execute import queue
-from jobs.execute.launch import Here, Joblib, Slurm, Submitit
-from jobs.execute.launches import Launch
+from jobs.execute.launch import Here, Joblib, Launcher, Submitit
+from jobs.execute.launches import InQueue, Launch, launches_of, queued_tasks
 from jobs.execute.plan import Unmade, plan_tasks
-from jobs.execute.sweep import _find_unmade, _in_name
-from jobs.execute.task import Task
+from jobs.execute.queue import read_queue
+from jobs.execute.slurm import Slurm
+from jobs.execute.sweep import _in_name, find_unmade
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from tests.support import generate, new_run, write_prompts
-
-KINDS = {"basic": Here, "submitit_local": Submitit, "submitit_slurm": Slurm}
 
 
 @pytest.fixture
@@ -28,69 +24,88 @@ def run(tmp_path: Path) -> Run:
     return new_run(tmp_path, f"prompt_file={write_prompts(tmp_path / 'p.txt', 20)}", "shard_size=2", "ngpu=2")
 
 
-def tasks(runs: list[Run], free: list[list[int]], launcher: str) -> list[list[int]]:
-    unmade = [Unmade(run, shards, shards, set()) for run, shards in zip(runs, free, strict=True)]
-    return [task.shards for task in plan_tasks(unmade, KINDS[launcher]({}, set()))]
+def cut(launcher: Launcher, *free: tuple[Run, list[int]]) -> list[list[int]]:
+    return [task.shards for task in plan_tasks([Unmade(run, shards, shards) for run, shards in free], launcher)]
 
 
 def test_without_a_queue_there_is_one_task_a_worker(run) -> None:
-    assert tasks([run], [list(range(10))], "basic") == [list(range(10))]
-    assert tasks([run], [list(range(10))], "submitit_local") == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert cut(Here({}, set()), (run, list(range(10)))) == [list(range(10))]
+    assert cut(Submitit({}, set()), (run, list(range(10)))) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 7, 9, 10, 1000])
-def test_tasks_are_folded_to_fit_the_array(run, monkeypatch, limit) -> None:
-    monkeypatch.setattr(queue, "array_limit", lambda: limit)
-    cut = tasks([run], [list(range(10))], "submitit_slurm")
-    assert len(cut) <= limit and [shard for task in cut for shard in task] == list(range(10))
-    if limit >= 10:
-        assert len(cut) == 10
+def test_on_a_cluster_tasks_are_of_one_run_and_of_the_size_asked_for(run) -> None:
+    three = replace(run, options=replace(run.options, shards_per_task=3))
+    assert cut(Slurm({}, set()), (three, [0, 2, 3, 5]), (run, [1])) == [[0, 2, 3], [5], [1]]
+    assert cut(Slurm({}, set()), (run, [0, 4])) == [[0], [4]]
 
 
-def test_more_runs_than_tasks_are_refused(run, monkeypatch) -> None:
-    monkeypatch.setattr(queue, "array_limit", lambda: 2)
-    with pytest.raises(BadInput, match="3 runs and the cluster takes 2"):
-        tasks([run] * 3, [[0]] * 3, "submitit_slurm")
+def a_launch(run: Run, name: str, *tasks: tuple[str, str], sweep: bool = False) -> Launch:
+    folder = (run.directory.path.parent if sweep else run.directory.path) / "logs" / name
+    folder.mkdir(parents=True)
+    (folder / "tasks.json").write_text(json.dumps([{"run": run, "shards": shards} for run, shards in tasks]))
+    return Launch(folder)
 
 
-NAMES = {"7_0": "my-run-launch-1", "7_1": "my-run-launch-1", "8": "my-run-launch-10", "9": "something else"}
+QUEUE = (
+    "7_[0-1]|PENDING|x||my-run-launch-1\n"  # of a version that did not split arrays
+    "8|RUNNING|x|n|my-run-launch-10\n"  # ... nor made one of a single task
+    "11_0|RUNNING|x|n|my-run-launch-1.2.2\n11_[1]|PENDING|x||my-run-launch-1.2.2\n"
+    "9_[0-5]|PENDING|x||my-run-launch-1-of-somebody\n10|PENDING|x||launch-1\n"
+)
 
 
 @pytest.mark.parametrize(
-    ("launch", "names", "queued"),
+    ("name", "listing", "queued"),
     [
-        ("launch-1", NAMES, {"7_0": [0, 1], "7_1": [2, 3, 4]}),
-        ("launch-1", {}, {}),
-        ("launch-10", NAMES, {"8": [0, 1]}),  # submitit makes no array of one task
+        ("launch-1", QUEUE, {"7_0": [0, 1], "7_1": [2, 3, 4], "11_0": [7], "11_1": [9]}),
+        ("launch-10", QUEUE, {"8": [0, 1]}),
+        ("launch-2", QUEUE, {}),
+        ("launch-1", "", {}),
     ],
-    ids=["array", "gone", "single"],
 )
-def test_tasks_of_earlier_launches_are_found_by_the_names_of_their_jobs(run, launch, names, queued) -> None:
-    folder = run.directory.logs / launch
-    folder.mkdir(parents=True)
+def test_tasks_of_earlier_launches_are_found_by_the_names_of_their_jobs(run, name, listing, queued) -> None:
     own = str(run.directory.path.absolute())
-    tasks = [{"run": own, "shards": "0-1"}, {"run": own, "shards": "2-4"}]
-    (folder / "tasks.json").write_text(json.dumps(tasks))
-    assert Launch(folder).queued(run, names) == queued
+    a_launch(run, name, (own, "0-1"), (own, "2-4"), (own, "7"), (own, "9"))
+    folders = [run.directory.path]
+    tasks = queued_tasks(folders, launches_of(folders), read_queue(listing))
+    assert {task.job.id: task.shards for task in tasks} == queued
 
 
 def test_a_sweeps_tasks_of_other_runs_are_not_this_ones(run) -> None:
-    folder = run.directory.path.parent / "logs" / "launch-2"
-    folder.mkdir(parents=True)
-    tasks = [{"run": "/elsewhere", "shards": "0"}, {"run": str(run.directory.path.absolute()), "shards": "1"}]
-    (folder / "tasks.json").write_text(json.dumps(tasks))
-    assert Launch(folder).queued(run, {"7_0": "a-launch-2", "7_1": "a-launch-2"}) == {"7_1": [1]}
+    own = str(run.directory.path.absolute())
+    a_launch(run, "launch-2", ("/elsewhere", "0"), (own, "1"), sweep=True)
+    folders = [run.directory.path]
+    (task,) = queued_tasks(folders, launches_of(folders), read_queue("7_[0-1]|PENDING|x||a-launch-2.0.0"))
+    assert (task.job.id, task.shards, task.run) == ("7_1", [1], own)
+
+
+def test_only_one_array_gets_the_tasks_of_a_submission(run) -> None:
+    launch = a_launch(run, "launch-1")
+    assert [launch.claim(0, "12"), launch.claim(0, "13"), launch.claim(0, "12"), launch.claim(1, "13")] == [
+        *(True, False, True, True)
+    ]
+
+
+def test_what_was_submitted_without_an_answer_is_remembered(run) -> None:
+    launch = a_launch(run, "launch-1")
+    for serial in range(3):
+        launch.about_to_submit(serial, f"#!/bin/sh\n#SBATCH --job-name=a.{serial}\n")
+    launch.answered(0, "taken: 12")
+    launch.claim(1, "13")  # it runs
+    assert launch.unanswered() == [2] and launch.sent_name(2) == "a.2"
+    launch.answered(2, "lost")
+    launch.about_to_submit(2, "again")
+    assert launch.unanswered() == [2]
 
 
 @pytest.mark.parametrize(
-    ("names", "free"), [({"5_0": "job"}, [1]), ({}, [0, 1]), (None, [1])], ids=["queued", "gone", "no answer"]
+    ("jobs", "free"), [({"5_0"}, [1]), (set(), [0, 1]), (None, [1])], ids=["queued", "gone", "no queue"]
 )
-def test_a_journal_of_a_slurm_task_counts_only_while_the_queue_lists_it(run, monkeypatch, names, free) -> None:
+def test_a_journal_of_a_slurm_task_counts_only_while_the_queue_lists_it(run, monkeypatch, jobs, free) -> None:
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     Attempt(run.directory, 0, fingerprint="f", device="cpu", log="")
-    monkeypatch.setattr(queue, "queued_jobs", lambda: names)
-    (unmade,) = _find_unmade([run], Slurm({}, set()))
+    (unmade,) = find_unmade([run], InQueue([], jobs))
     assert unmade.free[:2] == [*free, *range(2, 10)][:2] and unmade.asked == list(range(10))
 
 
@@ -102,34 +117,9 @@ class Deadly:
 
 
 def test_a_killed_process_of_joblib_is_a_problem_and_no_traceback(run) -> None:
-    (problem,) = Joblib({"n_jobs": 2}, set()).run([run], [Deadly(), Deadly()], None, set())  # type: ignore[list-item]
+    wait = Joblib({"n_jobs": 2}, set()).start([Unmade(run, [], [])], [Deadly(), Deadly()], None)  # type: ignore[list-item]
+    (problem,) = wait()
     assert problem.startswith("a task has no result: TerminatedWorkerError")
-
-
-def test_what_sbatch_refuses_is_a_problem_and_no_traceback(run, monkeypatch, tmp_path) -> None:
-    (tmp_path / "bin").mkdir()
-    for name, script in (
-        ("sbatch", "echo 'sbatch: error: invalid partition specified: nope' >&2; exit 1"),
-        ("srun", ""),
-    ):
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    settings = {"nodes": 1, "setup": None, "partition": "nope", "timeout_min": 5}
-    task = Task(run, [0], 0)
-    (problem,) = Slurm(settings, set()).run([run], [task], Launch.begin([run], [task]), set())
-    assert problem.startswith("nothing was submitted: ") and "invalid partition specified: nope" in problem
-
-
-def test_a_sweep_asks_for_the_gpus_of_the_run_that_needs_most(run, monkeypatch) -> None:
-    asked = []
-    monkeypatch.setattr("jobs.execute.launch.submission", lambda *given: asked.append(given) or {})
-    monkeypatch.setattr("submitit.AutoExecutor", MagicMock())
-    model = replace(run.options.model, gpus=4)
-    other = replace(run, options=replace(run.options, model=model))
-    tasks = [Task(run, [0], 0), Task(other, [1], 1)]
-    Slurm({}, set())._submit(tasks, Launch.begin([run], tasks))
-    assert asked[0][3] == 4
 
 
 @pytest.mark.parametrize(

@@ -30,5 +30,5 @@ def test_a_shard_is_made_inside(slurm_env: Cluster, tmp_path: Path, monkeypatch:
         timeout=500,
     )
     assert made.returncode == 0, made.stdout + made.stderr
-    assert (image / "started").read_text().startswith(f"{sys.executable} -u -m submitit.core._submit ")
+    assert (image / "started").read_text().startswith(f"{sys.executable} -u -m jobs.execute.job ")
     assert list(tar_hashes(tmp_path / "out" / "run")) == ["00000.tar"]

@@ -1,0 +1,111 @@
+"""``submitit_slurm``: arrays of tasks, submitted under a lock and waited for with one look at the queue at a time."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, NoReturn
+
+from jobs.base.errors import BadInput
+from jobs.execute import queue
+from jobs.execute.array import Array, script
+from jobs.execute.container import start_inside
+from jobs.execute.doubt import was_taken
+from jobs.execute.launch import Launcher
+from jobs.execute.launches import InQueue, Launch, launches_of, queued_arrays, queued_tasks
+from jobs.execute.limits import read_limits
+from jobs.execute.lock import submitting
+from jobs.execute.plan import Unmade
+from jobs.execute.resources import submission
+from jobs.execute.sbatch import rehearse
+from jobs.execute.submit import Submitter, refusal
+from jobs.execute.task import Task
+from jobs.execute.waiting import Wait
+from jobs.report.live import Display
+from jobs.run.run import Run
+
+
+class Slurm(Launcher):
+    """The launcher; between ``alone`` and ``start`` it holds the runs' locks."""
+
+    on_this_machine = False
+
+    def require(self) -> None:
+        queue.require()
+        queue.drop_allocation_variables()
+
+    def check(self, runs: list[Run]) -> None:
+        text = script(self._asked(runs), runs[0].directory.logs, "check", Array(0, (0,), 1))
+        if refused := rehearse(text):
+            raise BadInput(refusal(refused, self.settings))
+
+    def alone(self, runs: list[Run]) -> AbstractContextManager[None]:
+        return submitting([run.directory.path for run in runs], _say)
+
+    def queued(self, runs: list[Run]) -> InQueue:
+        folders = [run.directory.path for run in runs]
+        launches = launches_of(folders)
+        jobs = _look(launches)
+        arrays = queued_arrays(jobs)
+        for launch in launches.values():
+            for serial in launch.unanswered():
+                if (launch.folder.name, serial) not in arrays and was_taken(launch, serial, _say):
+                    jobs = _look(launches)
+        return InQueue(list(queued_tasks(folders, launches, jobs)), {job.id for job in jobs})
+
+    def start(self, unmade: list[Unmade], tasks: list[Task], launch: Launch | None) -> Callable[[], list[str]]:
+        submitter = self._submit([one.run for one in unmade], launch) if launch else None
+        if unmade[0].run.options.wait:
+            return Wait(unmade, submitter, Display()).until_done
+        return partial(_leave, submitter, unmade)
+
+    def _submit(self, runs: list[Run], launch: Launch) -> Submitter:
+        folders = [run.directory.path for run in runs]
+        launches = launches_of(folders)
+        jobs = _look(launches)
+        limits = read_limits(self.settings)
+        if limits.most == 0:
+            raise BadInput(
+                "your account or QOS may not submit any jobs (its limit is 0): "
+                "choose another hydra.launcher.account, partition or qos"
+            )
+        label = self.settings["name"] if "name" in self.given else runs[0].directory.path.name
+        submitter = Submitter(launch, self._asked(runs), label=label, limits=limits, there=len(jobs), say=_say)
+        submitter.fill(jobs, list(queued_tasks(folders, launches, jobs)))
+        if submitter.refusal and len(submitter.left) == len(launch.listing):
+            shutil.rmtree(launch.folder)
+            raise BadInput(submitter.refusal)
+        return submitter
+
+    def _asked(self, runs: list[Run]) -> dict[str, Any]:
+        """Return what is asked of Slurm, alike for all tasks."""
+        options = runs[0].options
+        gpus = max(run.options.model.gpus for run in runs)
+        settings = submission(start_inside(self.settings, runs), self.given, options.parallel, gpus, "")
+        return {name: value for name, value in settings.items() if name not in ("name", "max_num_timeout")}
+
+
+def _look(launches: dict[str, Launch]) -> list[queue.Job]:
+    jobs = queue.look({owner for launch in launches.values() for owner in launch.owners})
+    if jobs is None:
+        raise BadInput(
+            f"{queue.NO_ANSWER}, so that nobody knows which tasks are in it already: "
+            "nothing was submitted; try again when it answers"
+        )
+    return jobs
+
+
+def _leave(submitter: Submitter | None, unmade: list[Unmade]) -> NoReturn:
+    """End the command without waiting (``wait=false``); code 1 where tasks are not submitted."""
+    left = submitter.left if submitter else []
+    if submitter and left:
+        why = submitter.refusal or submitter.full or f"{submitter.parallelism} may run at once"
+        _say(f"{len(left)} tasks are not submitted yet ({why}): the same command submits them later")
+    for one in unmade:
+        _say(f"not waiting for {one.run.directory.path}: python -m jobs.status shows it, the same command waits for it")
+    sys.exit(1 if left else 0)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)

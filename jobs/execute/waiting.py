@@ -1,0 +1,199 @@
+"""Waits for the tasks of runs that are in the queue, and submits the others as places get free."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from jobs.base.errors import BadInput
+from jobs.base.times import POLL, QUEUE
+from jobs.execute import queue
+from jobs.execute.aftermath import Aftermath
+from jobs.execute.launches import Queued, launches_of, queued_tasks
+from jobs.execute.lock import Held, submitting
+from jobs.execute.pending import blocked, reasons
+from jobs.execute.plan import Unmade
+from jobs.execute.submit import Submitter
+from jobs.report.live import Display
+from jobs.report.progress import Progress
+
+T = TypeVar("T")
+SURE = 2  # looks in a row that have to show the same, before it is believed
+
+
+@dataclass
+class _Look:
+    """One look at the queue: all of this user's jobs, and which of them are tasks of the runs."""
+
+    jobs: list[queue.Job]
+    tasks: list[Queued]
+
+    @property
+    def running(self) -> int:
+        return sum(task.job.state != "PENDING" for task in self.tasks)
+
+
+@dataclass
+class Wait:
+    """The wait for some runs.
+
+    Attributes:
+        unmade: the runs, and which of their shards are waited for.
+        submitter: of this command's launch, if it has one.
+        display: shows where things stand.
+        problems: what went wrong.
+    """
+
+    unmade: list[Unmade]
+    submitter: Submitter | None
+    display: Display
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._runs = [one.run.directory for one in self.unmade]
+        self._folders = [run.path for run in self._runs]
+        self._progress = Progress([(one.run, set(one.asked)) for one in self.unmade])
+        self._aftermath = Aftermath(self._runs, self.submitter, self.display.say, self.display.fail)
+        self._cancelled = {run.path: run.cancelled() for run in self._runs}
+        self._trouble = ""
+
+    def until_done(self) -> list[str]:
+        """Wait until every shard is done, or nothing that is in the queue or to be submitted will change that.
+
+        Returns:
+            What went wrong; what the files of the runs tell anyway is not repeated.
+
+        Raises:
+            SystemExit: somebody ends the command, or takes a run's directory away.
+        """
+        with self.display:
+            try:
+                self._wait()
+            except KeyboardInterrupt:
+                self.display.say(
+                    "interrupted: the tasks go on without this command; the same command waits for them again, "
+                    f"python -m jobs.cancel {self._folders[0]} ends them"
+                )
+                sys.exit(130)
+        if self.submitter and self.submitter.refusal:
+            self.problems.append(self.submitter.refusal)
+        return [*self.problems, *self._aftermath.told()]
+
+    def _wait(self) -> None:
+        gone = stuck = 0
+        while True:
+            self._check_runs()
+            look = self._steadily(self._look)
+            complete = self._steadily(self._progress.done) == sum(len(one.asked) for one in self.unmade)
+            if look:
+                self._aftermath.see(look.tasks)
+                idle = not look.tasks and not self._to_submit
+                gone = gone + 1 if idle else 0
+                runs_nothing = not any(job.state == "RUNNING" for job in look.jobs)
+                verdicts = blocked(look.tasks, runs_nothing)
+                stuck = stuck + 1 if verdicts else 0
+                self._show(look)
+                if stuck == SURE and not complete:
+                    self.problems += verdicts
+                    return
+            if complete or gone == SURE:
+                return self._tell_of_twins(look)
+            self._pause()
+
+    def _tell_of_twins(self, look: _Look | None) -> None:
+        twins = [task for task in look.tasks if task.job.state == "PENDING"] if look else []
+        if twins:
+            self.display.say(
+                f"every shard is done; {len(twins)} tasks are still in the queue, which will find nothing to do "
+                f"(python -m jobs.cancel {self._folders[0]} takes them out)"
+            )
+
+    @property
+    def _to_submit(self) -> int:
+        return len(self.submitter.left) if self.submitter and not self.submitter.refusal else 0
+
+    def _show(self, look: _Look) -> None:
+        glance = self._steadily(self._progress.look)
+        if glance:
+            self.display.show(glance, look.running, reasons(look.tasks), self._to_submit)
+
+    def _pause(self) -> None:
+        """Until the next look at the queue; the end of the last shard is seen sooner."""
+        end = time.monotonic() + QUEUE
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(POLL, left))
+            if self._steadily(self._progress.done) == sum(len(one.asked) for one in self.unmade):
+                return
+
+    def _steadily(self, ask: Callable[[], T]) -> T | None:
+        """Return an answer; None while the disk gives none, which may pass and is said once."""
+        try:
+            answer = ask()
+        except OSError as error:
+            if not self._trouble:
+                self._trouble = f"{error.filename or self._folders[0]} cannot be read ({error.strerror})"
+                self.display.say(f"{self._trouble}: waiting for it")
+            return None
+        return answer
+
+    def _check_runs(self) -> None:
+        for run in self._runs:
+            if not run.exists():
+                self.display.say(
+                    f"error: {run.path} was taken away while its tasks were waited for: "
+                    "they fail as they start, or take them out of the queue with scancel"
+                )
+                sys.exit(1)
+            if run.cancelled() != self._cancelled[run.path]:
+                self._cancelled[run.path] = run.cancelled()
+                self.problems.append(f"{run.path} was cancelled (python -m jobs.cancel)")
+                self._aftermath.forget(run)
+                if self.submitter:
+                    own = str(run.path.absolute())
+                    listing = self.submitter.launch.listing
+                    self.submitter.drop([number for number, task in enumerate(listing) if task["run"] == own])
+
+    def _look(self) -> _Look | None:
+        """Look at the queue once, and submit what there are places for; None where it does not answer."""
+        if not self._to_submit:
+            return self._ask()
+        try:
+            with submitting(self._folders):
+                self._check_runs()  # it may have been cancelled just now
+                look = self._ask()
+                if look and self.submitter:
+                    self._fill(self.submitter, look)
+                return look
+        except Held:  # another command is submitting: at the next look
+            return self._ask()
+
+    def _ask(self) -> _Look | None:
+        launches = launches_of(self._folders)
+        jobs = queue.look({owner for launch in launches.values() for owner in launch.owners})
+        if jobs is None:
+            if self._trouble != queue.NO_ANSWER:
+                self._trouble = queue.NO_ANSWER
+                self.display.say(f"{queue.NO_ANSWER}: waiting for it")
+            return None
+        if self._trouble:
+            self.display.say("it answers again")
+            self._trouble = ""
+        return _Look(jobs, list(queued_tasks(self._folders, launches, jobs)))
+
+    def _fill(self, submitter: Submitter, look: _Look) -> None:
+        taken = {(task.run, shard) for task in look.tasks for shard in task.shards}
+        for run in self._runs:
+            taken |= {(str(run.path.absolute()), shard) for shard in run.done_shards()}
+        listing = submitter.launch.listing
+        needless = [
+            number
+            for number in submitter.left
+            if taken.issuperset((listing[number]["run"], shard) for shard in submitter.launch.shards(number))
+        ]
+        submitter.drop(needless)
+        try:
+            submitter.fill(look.jobs, look.tasks)
+        except BadInput as error:
+            self.problems.append(str(error))
+            submitter.left.clear()
