@@ -64,7 +64,9 @@ def generate_shards(
         if on_loss:
             on_loss(cause)
 
-    run = calibrated(run, device, report)
+    run = calibrated(run, device, report, halt)
+    if halt.why:
+        return 0.0
     with _group(run, member, device, lost) as group:
         begun = time.perf_counter()
         pipeline = load(run, device, group)

@@ -16,18 +16,16 @@ def folder() -> Path:
     return Path(cache) / "spectrum-jobs" / "calibrations"
 
 
-def find(key: str) -> bytes | None:
-    """Return a file's contents by what decides it; None where there is none, or one that was damaged."""
+def find(key: str) -> spectrum.Calibration | None:
+    """Return a calibration by what decides it; None where there is none, or one that was damaged."""
     path = folder() / f"{key}.json"
     try:
-        data = path.read_bytes()
-        spectrum.Calibration.from_json(data.decode())
+        return spectrum.Calibration.load(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         log.warning("%s is passed over: %s", path, error)
         return None
-    return data
 
 
 def keep(key: str, data: bytes) -> None:

@@ -52,22 +52,22 @@ def resolve_forecast(options: Options, checkpoint: Checkpoint) -> Forecast | Non
 def _automatic(options: Options) -> Automatic | None:
     """Return what is asked of a run that makes its own calibration; None for a run that does not."""
     algo = options.algo
-    samples = algo.calibration_prompts or Automatic.samples
+    asked = Automatic(algo.calibration_prompts or Automatic.samples, asked=True, quality=algo.quality)
     if algo.calibration == AUTO:
-        return Automatic(samples, asked=True)
+        return asked
     if algo.calibration is not None or algo.weights == "chebyshev":
         return None
-    if algo.calibration_prompts is not None and not _asks_for_form(algo):
-        return Automatic(samples, asked=True)
+    if (algo.calibration_prompts is not None or algo.quality is not None) and not _asks_for_form(algo):
+        return asked
     if own_calibration(options.model, algo.target or "features"):
         return None
     needs = algo.schedule == "searched" or algo.evaluations is not None
     if algo.weights == "calibrated" or (needs and not _asks_for_form(algo)):
-        return Automatic(samples, asked=True)
+        return asked
     as_published = any(getattr(options, name) != getattr(Options, name) for name in SCHEDULE)
     if _asks_for_form(algo) or as_published or algo.schedule == "window" or own_calibration(options.model):
         return None
-    return Automatic(samples)
+    return Automatic(asked.samples)
 
 
 def _asks_for_form(algo: AlgoOptions) -> bool:
@@ -109,8 +109,11 @@ def _check_together(algo: AlgoOptions) -> None:
         raise BadInput("algo.weights=calibrated has nothing to go by with algo.calibration=none: leave one of them out")
     if algo.calibration not in (None, NONE) and algo.weights == "chebyshev":
         raise BadInput("algo.calibration is used by algo.weights=calibrated only: add that, or leave it out")
-    if algo.calibration_prompts is not None and (algo.calibration not in (None, AUTO) or algo.weights == "chebyshev"):
-        raise BadInput("algo.calibration_prompts belongs to algo.calibration=auto: add that, or leave it out")
+    if algo.calibration not in (None, AUTO) or algo.weights == "chebyshev":
+        _refuse_own(algo)
+    if algo.quality is not None and (algo.schedule == "window" or algo.evaluations is not None):
+        other = "algo.schedule=window" if algo.schedule == "window" else f"algo.evaluations={algo.evaluations}"
+        raise BadInput(f"algo.quality chooses the number of evaluations itself: leave {other} out, or algo.quality")
     if algo.evaluations is not None and algo.schedule == "window":
         _refuse_evaluations()
 
@@ -121,8 +124,14 @@ def _refuse_search(algo: AlgoOptions) -> None:
         raise BadInput("algo.schedule=searched needs algo.weights=calibrated: add that, or leave it out")
     if algo.evaluations is not None:
         _refuse_evaluations()
-    if algo.calibration_prompts is not None:
-        raise BadInput("algo.calibration_prompts belongs to algo.calibration=auto: add that, or leave it out")
+    _refuse_own(algo)
+
+
+def _refuse_own(algo: AlgoOptions) -> None:
+    """Refuse what only a run's own calibration has."""
+    for name in ("calibration_prompts", "quality"):
+        if getattr(algo, name) is not None:
+            raise BadInput(f"algo.{name} belongs to algo.calibration=auto: add that, or leave it out")
 
 
 def _refuse_evaluations() -> NoReturn:

@@ -43,10 +43,12 @@ class Automatic:
     Attributes:
         samples: that it is made from.
         asked: whether the user asked for it; else it is what is done where nothing is said.
+        quality: the PSNR in dB that as few evaluations as possible have to reach; None: their number is given.
     """
 
     samples: int = 16
     asked: bool = False
+    quality: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,19 @@ class Forecast:
             window = self.config.evaluated_steps(num_steps)
             if not rule.fits(num_steps):
                 return window
-            return _best_schedule(rule.calibrated, num_steps, min(self.evaluations or len(window), num_steps))
+            count = self.evaluations or len(window)
+            if self.automatic and self.automatic.quality:
+                count = self.measured(num_steps)["evaluated"]
+            return best_schedule(rule.calibrated, num_steps, min(count, num_steps))
 
         return search
+
+    def measured(self, num_steps: int) -> dict[str, Any]:
+        """Return what the run measured of its own forecasts (``jobs.execute.measure``); empty where it did not."""
+        if self.automatic is None or self.calibration is None:
+            return {}
+        found: dict[str, Any] = self.calibration.read().source.get("quality", {}).get(str(num_steps), {})
+        return found
 
     def plan(self, num_steps: int) -> spectrum.StepPlan:
         """Return what happens in a trajectory of so many steps."""
@@ -121,7 +133,7 @@ class Forecast:
         """Of one that the run makes itself not the contents: they follow, and are not there when it begins."""
         if self.automatic:
             asked = {"calibration": "auto", "calibration_prompts": self.automatic.samples}
-            return {"weights": "calibrated", **asked}
+            return {"weights": "calibrated", **asked, "quality": self.automatic.quality}
         return {
             "weights": "calibrated" if self.calibration else "chebyshev",
             "calibration": self.calibration.digest if self.calibration else None,
@@ -138,6 +150,7 @@ def as_used(forecast: Forecast | None, plan: spectrum.StepPlan | None, num_steps
     """
     numbers: dict[str, Any] = dict.fromkeys((*FORM, *SCHEDULE), 0)
     used = {"name": "nocache", "target": "", "weights": "", "calibration": "", "schedule": ""}
+    expected = {"expected_psnr": 0.0, "expected_ssim": 0.0}
     evaluated: Sequence[int] = range(num_steps)
     if forecast and plan:
         rule, config = forecast.rule, forecast.config
@@ -154,13 +167,15 @@ def as_used(forecast: Forecast | None, plan: spectrum.StepPlan | None, num_steps
             numbers |= {"w": config.w, "lam": config.lam, "m": config.m, "horizon": config.horizon or num_steps}
         if not searched:
             numbers |= {name: getattr(config, name) for name in (*SCHEDULE, "force_last")}
+        measured = forecast.measured(num_steps)
+        expected = {name: measured.get(name.removeprefix("expected_"), {}).get("mean", 0.0) for name in expected}
         evaluated = plan.evaluated
     for name in ("w", "lam", "window_size", "flex_window"):
         numbers[name] = float(numbers[name])
-    return {**used, **numbers, "evaluated": list(evaluated)}
+    return {**used, **expected, **numbers, "evaluated": list(evaluated)}
 
 
 @cache
-def _best_schedule(rule: spectrum.CalibratedRule, num_steps: int, evaluations: int) -> tuple[int, ...]:
+def best_schedule(rule: spectrum.CalibratedRule, num_steps: int, evaluations: int) -> tuple[int, ...]:
     """Search once: it takes a second, and a group compares its plan before its pipeline asks for the same."""
     return rule.schedule(num_steps, evaluations)

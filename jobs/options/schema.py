@@ -118,6 +118,10 @@ class AlgoOptions:
     evaluations: int | None = option(
         None, "evaluated steps of a searched schedule; null: as many as the window makes", least=1
     )
+    quality: float | None = option(
+        None, "with the run's own calibration: the fewest evaluations that reach this PSNR (dB) to all steps, on "
+        "samples that are kept apart for it", least=1, most=90,
+    )  # fmt: skip
     w: float = option(None, "share of the Chebyshev forecast, 0 to 1; null: 0.5 (published default 1)", short=True)
     lam: float = option(None, "ridge penalty of the Chebyshev fit; null: 0.1")
     m: int = option(None, "degree of the Chebyshev fit; null: 4")

@@ -42,6 +42,7 @@ class Status:
     failures: list[dict[str, Any]] = field(default_factory=list)
     stopped: dict[int, str] = field(default_factory=dict)
     calibrating: tuple[int, int] | None = None
+    quality: dict[str, Any] = field(default_factory=dict)
 
 
 def read_status(run: RunDir) -> Status:
@@ -55,6 +56,7 @@ def read_status(run: RunDir) -> Status:
     """
     record = run.read()
     status = Status(shards=record["shards"], samples=record["samples"], calibrating=run.calibration_progress())
+    status.quality = record.get("quality", {})
     done = run.done_shards()
     status.done = len(done)
     now = time.time()
@@ -149,6 +151,7 @@ def render(name: str, status: Status, most: int = 20) -> str:
     ]
     if status.calibrating:
         lines.append("  calibration  {} of {} samples made".format(*status.calibrating))
+    lines += [_quality(steps, measured) for steps, measured in status.quality.items() if measured["psnr"]]
     if status.samples_failed:
         lines.append(f"  samples  given up {status.samples_failed:,}: {_counted(status.reasons)}")
     if status.samples_flagged:
@@ -165,6 +168,14 @@ def render(name: str, status: Status, most: int = 20) -> str:
     if len(status.failures) > most:
         lines.append(f"  failed   and {len(status.failures) - most:,} more (--json lists all)")
     return "\n".join(lines)
+
+
+def _quality(steps: str, measured: dict[str, Any]) -> str:
+    return (
+        f"  quality  PSNR {measured['psnr']['mean']:.1f} dB (worst {measured['psnr']['worst']:.1f}), SSIM "
+        f"{measured['ssim']['mean']:.3f} to all {steps} steps with {measured['evaluated']} evaluated, measured on "
+        f"{measured['samples']} of the run's samples"
+    )
 
 
 def _counted(reasons: Mapping[str, int], most: int = 5) -> str:

@@ -37,10 +37,11 @@ def calibrates(run: Run) -> str | None:
         return None
     if forecast.pending and forecast.automatic:
         chosen = choose_samples(run.layout, forecast.automatic.samples)
-        extra = sum(len(each.recorded) for each in chosen.values())
+        extra = sum(len(each.recorded) + len(each.held) for each in chosen.values())
         return (
             f"this run calibrates itself first: {extra} samples more than its {run.layout.num_samples:,}, with every "
-            "step evaluated (algo.calibration=none forecasts as published)"
+            "step evaluated, and a third of them with forecasts too, to measure these (algo.calibration=none forecasts "
+            "as published)"
         )
     if forecast.misfit:
         more = "" if forecast.automatic else " (algo.calibration=auto makes it)"

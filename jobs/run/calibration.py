@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import spectrum
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Layout, Sample
 from jobs.model.calibration_file import CalibrationFile
@@ -149,6 +150,20 @@ def with_calibration(forecast: Forecast, key: str, directory: RunDir, record: di
             "or use another exp_name"
         )
     return replace(forecast, calibration=file, misfit=calibration.source.get("impossible"))
+
+
+def is_measured(calibration: spectrum.Calibration, forecast: Forecast, steps: int) -> bool:
+    """Return whether a calibration that another run made says what this one asks of it."""
+    assert forecast.automatic
+    measured = calibration.source.get("quality", {}).get(str(steps), {})
+    wanted = {
+        "asked": forecast.automatic.quality,
+        "schedule": "searched" if forecast.searched else "window",
+        "evaluated": min(forecast.evaluations or len(forecast.config.evaluated_steps(steps)), steps),
+    }
+    if forecast.automatic.quality is not None:
+        del wanted["evaluated"]  # it was found
+    return all(measured.get(name) == value for name, value in wanted.items())
 
 
 def calibration_key(options: Options, checkpoint: Checkpoint, forecast: Forecast, layout: Layout) -> tuple[str, bool]:

@@ -14,7 +14,7 @@ from jobs.base.errors import BadInput
 from jobs.model import calibration_cache
 from jobs.model.calibration_file import read_calibration
 from jobs.model.licences import checkpoint_licence
-from jobs.run.calibration import calibration_key, with_calibration
+from jobs.run.calibration import calibration_key, is_measured, with_calibration
 from jobs.run.identity import changes, differences, grows
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
@@ -53,15 +53,17 @@ def create(run: Run) -> None:
     directory = run.directory
     try:
         if not directory.exists():
-            directory.create({**_record(run), "calibration": _adopt(run)}, run.config)
+            directory.create({**_record(run), **_adopt(run)}, run.config)
         elif not _is_same(run):
             record = directory.read()
             if _is_grown(run):
                 earlier = [*record.get("earlier", []), record["identity"]["prompts"]]
-                kept = {"created": record["created"], "calibration": record.get("calibration", "")}
+                kept: dict[str, Any] = {
+                    name: record[name] for name in ("created", "calibration", "quality") if name in record
+                }
                 directory.rewrite({**_record(run), **kept, "earlier": earlier}, run.config)
             elif _is_untouched(run):
-                directory.rewrite({**_record(run), "calibration": _adopt(run)}, run.config)
+                directory.rewrite({**_record(run), **_adopt(run)}, run.config)
     except OSError as error:
         raise BadInput(f"output_base_path: {directory.path} cannot be made: {error.strerror}") from None
     _check_same(run)  # another command may have been first
@@ -99,27 +101,33 @@ def _record(run: Run) -> dict[str, Any]:
     }
 
 
-def _adopt(run: Run) -> str:
-    """Give a new run the calibration that an earlier one of its kind left in the cache; return its digest, or "".
+def _adopt(run: Run) -> dict[str, Any]:
+    """Give a new run the calibration that an earlier one of its kind left in the cache; return what to record of it.
 
-    Only here: a run that found none when it began makes its own, whatever others leave there meanwhile.
+    Only here: a run that found none when it began makes its own, whatever others leave there meanwhile. One that was
+    not measured as this run needs it is laid aside for ``jobs.execute.calibration``.
     """
-    path = run.directory.calibration
-    forecast = run.forecast
-    for begun in run.directory.calibrations_begun():  # by a run that was given up
+    directory, forecast = run.directory, run.forecast
+    for begun in directory.calibrations_begun():  # by a run that was given up
         shutil.rmtree(begun, ignore_errors=True)
+    directory.adopted.unlink(missing_ok=True)
     if forecast is None or forecast.automatic is None:
-        path.unlink(missing_ok=True)
-        return ""
+        directory.calibration.unlink(missing_ok=True)
+        return {}
     key, shared = calibration_key(run.options, run.checkpoint, forecast, run.layout)
-    if with_calibration(forecast, key, run.directory, {}).pending:
-        path.unlink(missing_ok=True)
+    if with_calibration(forecast, key, directory, {}).pending:
+        directory.calibration.unlink(missing_ok=True)
         cached = calibration_cache.find(key) if shared else None
         if cached is None:
-            return ""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        create_bytes(path, cached)
-    return read_calibration(str(path)).digest
+            return {"calibration": "", "quality": {}}
+        done = is_measured(cached, forecast, run.options.num_inference_steps)
+        place = directory.calibration if done else directory.adopted
+        place.parent.mkdir(parents=True, exist_ok=True)
+        create_bytes(place, cached.to_json().encode())
+        if not done:
+            return {"calibration": "", "quality": {}}
+    calibration = read_calibration(str(directory.calibration))
+    return {"calibration": calibration.digest, "quality": calibration.source.get("quality", {})}
 
 
 def _check_same(run: Run) -> None:

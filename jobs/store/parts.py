@@ -20,34 +20,36 @@ Make = Callable[[], bytes]
 
 def share(
     folder: Path, makers: Mapping[str, Make], *, enough: Callable[[], bool], heard: Callable[[int], None]
-) -> dict[str, bytes] | None:
+) -> bool:
     """Make the parts that are not there, together with whoever else does, and wait for those of others.
 
     Args:
         folder: where the parts lie; made if need be.
         makers: name of each part -> what makes it; the same names in the same order in every process.
-        enough: asked again and again whether the parts are of no more use; they may be taken away then.
+        enough: asked before each part whether the parts are of no more use; they may be taken away then.
         heard: told how many parts are there, whenever that changed.
 
     Returns:
-        Name -> contents; None where it was enough.
+        Whether all are there; False where it was enough.
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = -1
     try:
-        while not enough():
+        while True:
             missing = makers.keys() - set(os.listdir(folder))
             if len(makers) - len(missing) != known:
                 known = len(makers) - len(missing)
                 heard(known)
             if not missing:
-                return {name: (folder / name).read_bytes() for name in makers}
+                return True
+            if enough():
+                return False
             if not any(_make(folder, name, byte, make) for byte, (name, make) in enumerate(makers.items())):
                 time.sleep(LOOK)  # others are at all of them
     except FileNotFoundError:
         if not enough():
             raise
-    return None
+        return False
 
 
 def busy(folder: Path) -> bool:

@@ -33,6 +33,7 @@ class RunDir:
         self.path = path
         self.data, self.meta, self.done, self.work, self.logs = (path / name for name in FOLDERS)
         self.calibration = path / "calibration.json"
+        self.adopted = self.work / "adopted-calibration.json"  # of an earlier run, still to be measured on this one
 
     def tar(self, shard: int) -> Path:
         return self.data / f"{shard_name(shard)}.tar"
@@ -149,12 +150,12 @@ class RunDir:
         with byte_lock(self.work / "record.lock", 0):
             write_json(self.path / "run.json", {"format": FORMAT, **record})
 
-    def pin_calibration(self, digest: str) -> None:
-        """Write down which calibration the run has, unless that is known."""
+    def pin_calibration(self, digest: str, quality: dict[str, Any]) -> None:
+        """Write down which calibration the run has and what it brings, unless that is known."""
         with byte_lock(self.work / "record.lock", 0):
             record = self.read()
             if not record.get("calibration"):
-                write_json(self.path / "run.json", {**record, "calibration": digest})
+                write_json(self.path / "run.json", {**record, "calibration": digest, "quality": quality})
 
 
 def _numbers(folder: Path, suffix: str) -> set[int]:

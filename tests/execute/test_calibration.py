@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 
 import spectrum
 from jobs.base.errors import BadInput
+from jobs.execute.halt import Halt
+from jobs.execute.worker import generate_shards
 from jobs.report.status import read_status, render
 from jobs.run.run import Run
 from tests.support import new_run, tar_hashes, write_prompts
@@ -39,10 +42,10 @@ def new(folder: Path, prompts: Path, *more: str) -> Run:
 
 def work(run: Run, die_at: int = 0, cache: str = "") -> None:
     """One process at everything that is unfinished; ``die_at``: kill itself before that sample of the calibration."""
-    from jobs.execute import calibration, worker
+    from jobs.execute import calibration_bench, worker
 
     os.environ["XDG_CACHE_HOME"] = cache
-    made, generate = 0, calibration.generate_batch
+    made, generate = 0, calibration_bench.generate_batch
 
     def counted(*arguments: Any) -> Any:
         nonlocal made
@@ -51,7 +54,7 @@ def work(run: Run, die_at: int = 0, cache: str = "") -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return generate(*arguments)
 
-    calibration.generate_batch = counted
+    calibration_bench.generate_batch = counted
     worker.generate_shards(run, run.unfinished(), device="cpu", log_path="", report=lambda *event: None)
 
 
@@ -72,14 +75,26 @@ def test_killed_and_resumed_or_two_at_once_it_ends_in_the_same_bytes(tmp_path: P
     assert ended(alone, 0, cache=tmp_path / "unused") == [0]
     calibration = spectrum.Calibration.load(alone.directory.calibration)
     assert calibration.source["trajectories"] == {"9": PROMPTS}
-    assert alone.directory.read()["calibration"] == calibration.digest
+    record = alone.directory.read()
+    assert record["calibration"] == calibration.digest
+    measured = record["quality"]["9"]
+    assert measured == calibration.source["quality"]["9"] and measured["evaluated"] == 7 and measured["samples"] == 1
+    assert 20 < measured["psnr"]["worst"] <= measured["psnr"]["mean"] < 99 and 0.5 < measured["ssim"]["mean"] < 1
+    said = f"PSNR {measured['psnr']['mean']:.1f} dB (worst {measured['psnr']['worst']:.1f}), SSIM "
+    assert said in render("", read_status(alone.directory))
+    (first, *_) = jsons(alone)
+    assert first["algo"]["expected_psnr"] == measured["psnr"]["mean"]
+    assert first["algo"]["expected_ssim"] == measured["ssim"]["mean"]
+    assert first["algo"]["calibration"] == calibration.digest and first["evaluated_steps"] == 7
     assert not alone.directory.calibrations_begun() and read_status(alone.directory).calibrating is None
 
     killed = new(tmp_path / "killed", prompts)
     assert ended(killed, 2, cache=cache) == [-signal.SIGKILL]
     assert not killed.directory.calibration.exists() and not killed.directory.done_shards()
     status = read_status(killed.directory)
-    assert status.calibrating == (1, PROMPTS) and f"calibration  1 of {PROMPTS} samples made" in render("", status)
+    assert status.calibrating == (1, PROMPTS + 1) and f"calibration  1 of {PROMPTS + 1} samples made" in render(
+        "", status
+    )
     assert ended(killed, 0, cache=cache) == [0]
 
     together = new(tmp_path / "together", prompts)
@@ -94,6 +109,71 @@ def test_killed_and_resumed_or_two_at_once_it_ends_in_the_same_bytes(tmp_path: P
     later = new(tmp_path / "later", prompts, "seed=1")
     assert ended(later, 1, cache=cache) == [0]  # it would have died at its first sample
     assert later.directory.calibration.read_bytes() == alone.directory.calibration.read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_calibration_of_the_cache_is_measured_anew_for_other_evaluations(tmp_path: Path, prompts: Path, cache: Path):
+    from jobs.execute.calibration import calibrated
+
+    first = calibrated(new(tmp_path / "first", prompts), "cpu", lambda *_: None)
+    heard: list[str] = []
+    run = new(tmp_path / "other", prompts, "algo.evaluations=4")
+    other = calibrated(run, "cpu", lambda *event: heard.append(event[2]))
+    assert heard[-1] == "1 of 1 samples forecast with 4 of 9 steps evaluated" and "1 of 1 samples made with" in heard[1]
+    assert first.forecast and other.forecast
+    one, two = (each.forecast.measured(9)["psnr"]["mean"] for each in (first, other))
+    assert two < one and len(other.forecast.plan(9).evaluated) == 4
+    assert (
+        first.forecast.rule.coefficients([0, 1, 2], 3, 9) == other.forecast.rule.coefficients([0, 1, 2], 3, 9)
+    ).all()
+    assert not run.directory.adopted.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_fewest_evaluations_of_a_quality_are_found(tmp_path: Path, prompts: Path):
+    from jobs.execute.calibration import calibrated
+
+    reached = {}
+    for count in range(1, 9):
+        run = calibrated(new(tmp_path / str(count), prompts, f"algo.evaluations={count}"), "cpu", lambda *_: None)
+        assert run.forecast
+        reached[count] = run.forecast.measured(9)["psnr"]["mean"]
+    wanted = reached[5]
+    run = calibrated(new(tmp_path / "q", prompts, f"algo.quality={wanted}"), "cpu", lambda *_: None)
+    assert run.forecast
+    fewest = min(count for count, psnr in reached.items() if psnr >= wanted)
+    assert len(run.forecast.plan(9).evaluated) == fewest
+    assert run.identity["algo"]["quality"] == wanted
+
+    for _ in range(2):  # also when it is known already
+        run = new(tmp_path / "far", prompts, "algo.quality=90")
+        with pytest.raises(BadInput) as caught:
+            calibrated(run, "cpu", lambda *_: None)
+        assert str(caught.value) == (
+            f"algo.quality=90 is out of reach: with 8 of 9 steps evaluated the run's samples have {reached[8]:.1f} dB: "
+            "ask for less, or use algo=nocache"
+        )
+    assert not run.directory.calibration.exists()
+
+
+def test_a_process_that_is_to_stop_finishes_the_sample_in_hand(tmp_path: Path, prompts: Path):
+    run = new(tmp_path, prompts)
+    halt = Halt()
+
+    def report(event: str, shard: int | None, detail: str) -> None:
+        if detail.startswith("1 of"):
+            halt.ask("its time limit is near")
+
+    assert generate_shards(run, [0], device="cpu", log_path="", report=report, halt=halt) == 0.0
+    assert run.directory.calibration_progress() == (1, PROMPTS + 1) and not list(run.directory.work.glob("*.jsonl"))
+
+
+def jsons(run: Run) -> list[dict[str, Any]]:
+    with tarfile.open(run.directory.tar(0)) as archive:
+        members = [archive.extractfile(one) for one in archive if one.name.endswith(".json")]
+        return [json.loads(one.read()) for one in members if one]
 
 
 def tried(run: Run, monkeypatch: pytest.MonkeyPatch, error: str) -> Run:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,13 +52,16 @@ def weights(run: Run) -> tuple[str, str | None]:
     return said["weights"], said["calibration"]
 
 
-def made(run: Run, **source: str) -> spectrum.Calibration:
+MEASURED = {"evaluated": 14, "schedule": "searched", "samples": 8, "psnr": {"mean": 40.0, "worst": 30.0}}
+
+
+def made(run: Run, **source: Any) -> spectrum.Calibration:
     """A calibration as the run would make it."""
     assert run.forecast
     key, _ = calibration_key(run.options, run.checkpoint, run.forecast, run.layout)
     steps = np.arange(50)
     gram = np.exp(-(((steps[:, None] - steps) / 50) ** 2))[None]
-    return spectrum.Calibration({50: gram}, {"key": key, **source}, {50: gram})
+    return spectrum.Calibration({50: gram}, {"key": key, "quality": {"50": MEASURED}, **source}, {50: gram})
 
 
 AUTO, PUBLISHED = ("calibrated", "auto"), ("chebyshev", None)
@@ -70,8 +74,8 @@ def test_a_large_run_calibrates_itself_and_says_what_it_takes():
     run = opened(*LARGE)
     assert weights(run) == AUTO and run.forecast and run.forecast.pending
     assert calibrates(run) == (
-        "this run calibrates itself first: 16 samples more than its 240, with every step evaluated "
-        "(algo.calibration=none forecasts as published)"
+        "this run calibrates itself first: 24 samples more than its 240, with every step evaluated, and a third of "
+        "them with forecasts too, to measure these (algo.calibration=none forecasts as published)"
     )
     assert "  steps: 14 of 50 evaluated, those that the run's own calibration finds best\n" in describe(run)
 
@@ -184,6 +188,16 @@ def test_a_new_run_begins_with_what_the_cache_has_and_one_begun_does_not(at: Pat
     again = begin(*LARGE, "exp_name=other")
     assert again.forecast and not again.forecast.pending and weights(again) == AUTO
     assert again.forecast.plan(50).evaluated == spectrum.CalibratedRule(made(first)).schedule(50, 14)
+    assert again.directory.read()["quality"] == {"50": MEASURED}
+
+
+@pytest.mark.parametrize("other", ["algo.evaluations=9", "algo.schedule=window", "algo.quality=40"])
+def test_what_the_cache_has_not_measured_is_laid_aside(other: str):
+    first = begin(*LARGE)
+    calibration_cache.keep(made(first).source["key"], made(first).to_json().encode())
+    run = begin(*LARGE, "exp_name=other", "algo.calibration=auto", other)
+    assert run.directory.adopted.exists() and not run.directory.calibration.exists()
+    assert run.directory.read()["calibration"] == ""
 
 
 def test_a_damaged_file_of_the_cache_is_passed_over(at: Path):
@@ -205,7 +219,7 @@ def test_a_cache_that_cannot_be_written_is_no_failure(at: Path, caplog: pytest.L
 def test_an_exchanged_calibration_is_refused(at: Path):
     run = begin(*LARGE)
     run.directory.calibration.write_text(made(run).to_json())
-    run.directory.pin_calibration(made(run).digest)
+    run.directory.pin_calibration(made(run).digest, {})
     assert opened(*LARGE).forecast.calibration.digest == made(run).digest  # type: ignore[union-attr]
     run.directory.calibration.write_text(made(run, remark="another").to_json())
     with pytest.raises(BadInput, match=r"calibration\.json is not the calibration that this run began with: restore"):
