@@ -1,12 +1,22 @@
-"""What is done, running, failed and left of a run: ``python -m jobs.status RUN``. Read from its files alone."""
+"""What is done, running, failed and left of a run: ``python -m jobs.status RUN``. Read from its files.
+
+Where Slurm is at hand it also says what the tasks in the queue wait for.
+"""
 
 import argparse
 import json
+import shutil
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
+from jobs.base.times import QUEUE
+from jobs.execute.inqueue import ask
+from jobs.execute.launches import launches_of
+from jobs.execute.pending import never, reasons
+from jobs.report.live import standing
 from jobs.report.status import read_status, render
 from jobs.store.rundir import RunDir
 
@@ -16,13 +26,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m jobs.status", description=__doc__)
     parser.add_argument("run", type=Path, help="a run's directory, such as outputs/demo-shapes")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--watch", action="store_true", help="again and again, until every shard is done")
     arguments = parser.parse_args()
+    run = RunDir(arguments.run)
     try:
-        status = read_status(RunDir(arguments.run))
+        while True:
+            status = read_status(run)
+            queued = [] if arguments.json else in_queue(run)
+            text = json.dumps(asdict(status), indent=2) if arguments.json else render(str(run.path), status)
+            clear = "\033[H\033[J" if arguments.watch and sys.stdout.isatty() else ""
+            print("\n".join([clear + text, *queued]), flush=True)
+            if status.done == status.shards or not arguments.watch:
+                break
+            time.sleep(QUEUE)
     except BadInput as error:
         refuse(str(error))
-    print(json.dumps(asdict(status), indent=2) if arguments.json else render(str(arguments.run), status))
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(0 if status.done == status.shards else 1)
+
+
+def in_queue(run: RunDir) -> list[str]:
+    """Return lines about the run's tasks in the queue; none where there is no Slurm or the run was never launched."""
+    launches = launches_of([run.path])
+    if not launches or not shutil.which("squeue"):
+        return []
+    answer = ask([run.path], launches)
+    if answer is None:
+        return ["  queue    Slurm does not answer"]
+    tasks = answer[1].tasks
+    if not tasks:
+        return []
+    pending = reasons(tasks)
+    runs_nothing = not any(job.state == "RUNNING" for job in answer[0])
+    blocked = {reason: why for reason in pending if (why := never(reason, runs_nothing))}
+    lines = [f"  queue    {standing(len(tasks) - pending.total(), pending, 0)}"]
+    return [*lines, *(f"  blocked  {pending[reason]} tasks ({reason}): {why}" for reason, why in blocked.items())]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ from tests.support import PROJECT
 
 # From the lowest room to the door.
 ROOMS = ("base", "options", "dataset", "media", "store", "parallel", "model", "run", "report", "export", "execute")
-AT_THE_DOOR = {"__init__.py", "calibrate.py", "download.py", "generate.py", "py.typed", "regenerate.py", "status.py"}
+AT_THE_DOOR = {
+    *("__init__.py", "py.typed"),
+    *("calibrate.py", "cancel.py", "download.py", "generate.py", "logs.py", "regenerate.py", "status.py"),
+}
 LONGEST = 300  # lines of a module
 
 

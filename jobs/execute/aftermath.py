@@ -40,6 +40,10 @@ class Aftermath:
         self._nodes = Nodes()
         self._gave_up = ""
 
+    def expect(self, tasks: list[Queued]) -> None:
+        """Hear of tasks that were just submitted: the next look shows them, or they have ended by then."""
+        self._before |= {task.job.id: task for task in tasks}
+
     def see(self, tasks: list[Queued]) -> None:
         """Take a look at the queue: what was there before and is not any more has ended."""
         now = {task.job.id: task for task in tasks}
@@ -100,7 +104,7 @@ class Aftermath:
             self._gave_up = f"tasks end before they begin anything, on {where} alike: nothing more is submitted"
             if self._submitter:
                 self._submitter.left.clear()
-                self._submitter.exclude.clear()
+                self._submitter.launch.avoid([])
             self._say(f"{said}: {self._gave_up}")
             return
         if not self._submitter:

@@ -32,7 +32,8 @@ def run_command(cfg: DictConfig) -> None:
     try:
         _run(cfg)
     except BadInput as error:  # not later: Hydra prints a line of its own above an exception on its way out
-        if os.environ.get("LOCAL_RANK", "0") != "0":  # of torchrun's processes, one on each machine says it
+        # of torchrun's processes one on each machine says it, of srun's one
+        if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")) != "0":
             sys.exit(2)
         refuse(str(error))
 
@@ -42,6 +43,7 @@ def _run(cfg: DictConfig) -> NoReturn:
     run = open_run(cfg)
     check_container([run], {}, set())
     member = launched_member(run.options.parallel, run.directory.work)
+    _refuse_copies(run)
     if member and member.rank:
         _follow(run, member)
     if run.options.dry_run:
@@ -79,6 +81,16 @@ def _refuse_idle_launcher() -> None:
     for override in HydraConfig.get().overrides.hydra:
         if override.startswith("hydra/launcher=") and override != "hydra/launcher=basic":
             raise BadInput(f"{override} has no effect without -m: add -m, or leave it out")
+
+
+def _refuse_copies(run: Run) -> None:
+    """``srun -n2`` starts the command twice, and both would make the same shards."""
+    copies = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
+    if copies > 1 and run.options.shards is None and "TORCHELASTIC_RUN_ID" not in os.environ:
+        raise BadInput(
+            f"srun started this command {copies} times for the same shards: use -m hydra/launcher=submitit_slurm, "
+            "start it once (srun -n1), or give each its own shards=[...]"
+        )
 
 
 def _others_last(run: Run, shards: list[int]) -> list[int]:

@@ -11,6 +11,7 @@ number of the array and the task that its index 0 stands for (``my-run-launch-20
 the queue itself tells which tasks a job has, even if the process that submitted it died in the middle.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -28,6 +29,8 @@ from jobs.execute.queue import Job
 from jobs.execute.task import Task
 from jobs.run.run import Run
 from jobs.store.atomic import write_bytes, write_json
+
+A_DAY = 24 * 3600.0
 
 # Before arrays were split a launch was one array whose indices were its tasks, or one job for a single task.
 _NAME = re.compile(r"-(launch-[\d-]+)(?:\.(\d+)\.(\d+))?$")
@@ -114,9 +117,9 @@ class Launch:
         """Return when an array was about to be submitted."""
         return (self.folder / f"array-{serial}.sh").stat().st_mtime
 
-    def answered(self, serial: int, answer: str) -> None:
-        """Write down what came of it."""
-        write_json(self.folder / f"array-{serial}.json", {"answer": answer})
+    def answered(self, serial: int, answer: str, array: str = "") -> None:
+        """Write down what came of it, and the array's id if that is known."""
+        write_json(self.folder / f"array-{serial}.json", {"answer": answer, "array": array})
 
     def unanswered(self) -> list[int]:
         """Return the arrays of which it is not known whether Slurm took them."""
@@ -126,6 +129,42 @@ class Launch:
             for serial in asked
             if not any((self.folder / f"array-{serial}.{end}").exists() for end in ("json", "id"))
         )
+
+    def avoid(self, nodes: list[str]) -> None:
+        """Write down the nodes on which tasks die before they begin anything, for later commands."""
+        write_json(self.folder / "avoid.json", nodes)
+
+    def avoided(self) -> list[str]:
+        """Return those nodes, for a day: by then somebody may have mended them."""
+        path = self.folder / "avoid.json"
+        try:
+            recent = time.time() - path.stat().st_mtime < A_DAY
+            return list(json.loads(path.read_text())) if recent else []
+        except FileNotFoundError:
+            return []
+
+    def logs(self) -> dict[Path, int]:
+        """Return the logs of the tasks' first ranks, the latest first, and each one's task."""
+        found = [*self.folder.glob("*_0_log.err"), *self.folder.glob("*_*/*_0_log.err")]  # once a folder for each task
+        offsets = self._offsets()
+        numbers = {}
+        for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+            array, _, task = path.name.removesuffix("_0_log.err").partition("_")
+            number = offsets.get(array, 0) + int(task or 0)
+            if number < len(self.listing):
+                numbers[path] = number
+        return numbers
+
+    def _offsets(self) -> dict[str, int]:
+        """Return array id -> the task that its index 0 stands for."""
+        offsets = {}
+        for sent in self.folder.glob("array-*.sh"):
+            offset = int(self.sent_name(int(sent.stem.partition("-")[2])).rpartition(".")[2] or 0)
+            with contextlib.suppress(FileNotFoundError):
+                offsets[json.loads(sent.with_suffix(".json").read_text()).get("array", "")] = offset
+            with contextlib.suppress(FileNotFoundError):
+                offsets[sent.with_suffix(".id").read_text()] = offset
+        return offsets
 
 
 class Queued(NamedTuple):

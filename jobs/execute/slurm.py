@@ -11,9 +11,9 @@ from jobs.base.errors import BadInput
 from jobs.execute import queue
 from jobs.execute.array import Array, script
 from jobs.execute.container import start_inside
-from jobs.execute.doubt import was_taken
+from jobs.execute.inqueue import find_out
 from jobs.execute.launch import Launcher
-from jobs.execute.launches import InQueue, Launch, launches_of, queued_arrays, queued_tasks
+from jobs.execute.launches import InQueue, Launch, launches_of
 from jobs.execute.limits import read_limits
 from jobs.execute.lock import submitting
 from jobs.execute.plan import Unmade
@@ -27,7 +27,7 @@ from jobs.run.run import Run
 
 
 class Slurm(Launcher):
-    """The launcher; between ``alone`` and ``start`` it holds the runs' locks."""
+    """The launcher: ``alone``, then ``queued``, then ``start``, whose answer is called without the runs' locks."""
 
     on_this_machine = False
 
@@ -44,15 +44,9 @@ class Slurm(Launcher):
         return submitting([run.directory.path for run in runs], _say)
 
     def queued(self, runs: list[Run]) -> InQueue:
-        folders = [run.directory.path for run in runs]
-        launches = launches_of(folders)
-        jobs = _look(launches)
-        arrays = queued_arrays(jobs)
-        for launch in launches.values():
-            for serial in launch.unanswered():
-                if (launch.folder.name, serial) not in arrays and was_taken(launch, serial, _say):
-                    jobs = _look(launches)
-        return InQueue(list(queued_tasks(folders, launches, jobs)), {job.id for job in jobs})
+        self._jobs, found = find_out([run.directory.path for run in runs], _say)
+        self._tasks = found.tasks
+        return found
 
     def start(self, unmade: list[Unmade], tasks: list[Task], launch: Launch | None) -> Callable[[], list[str]]:
         submitter = self._submit([one.run for one in unmade], launch) if launch else None
@@ -61,9 +55,6 @@ class Slurm(Launcher):
         return partial(_leave, submitter, unmade)
 
     def _submit(self, runs: list[Run], launch: Launch) -> Submitter:
-        folders = [run.directory.path for run in runs]
-        launches = launches_of(folders)
-        jobs = _look(launches)
         limits = read_limits(self.settings)
         if limits.most == 0:
             raise BadInput(
@@ -71,12 +62,24 @@ class Slurm(Launcher):
                 "choose another hydra.launcher.account, partition or qos"
             )
         label = self.settings["name"] if "name" in self.given else runs[0].directory.path.name
-        submitter = Submitter(launch, self._asked(runs), label=label, limits=limits, there=len(jobs), say=_say)
-        submitter.fill(jobs, list(queued_tasks(folders, launches, jobs)))
+        avoid = self._avoided(runs)
+        submitter = Submitter(
+            launch, self._asked(runs), label=label, limits=limits, there=len(self._jobs), avoid=avoid, say=_say
+        )
+        submitter.fill(self._jobs, self._tasks)
         if submitter.refusal and len(submitter.left) == len(launch.listing):
             shutil.rmtree(launch.folder)
             raise BadInput(submitter.refusal)
         return submitter
+
+    def _avoided(self, runs: list[Run]) -> list[str]:
+        """Return the nodes on which tasks of the latest launch died, if there are others."""
+        latest = sorted(launches_of([run.directory.path for run in runs]).items())[-2:-1]  # the last is this one
+        avoid = [node for _, launch in latest for node in launch.avoided()]
+        if not avoid or queue.nodes(self.settings["partition"]) <= set(avoid):
+            return []
+        _say(f"no tasks go to {', '.join(avoid)}, where those before died at start-up; after a day they do again")
+        return avoid
 
     def _asked(self, runs: list[Run]) -> dict[str, Any]:
         """Return what is asked of Slurm, alike for all tasks."""
@@ -84,16 +87,6 @@ class Slurm(Launcher):
         gpus = max(run.options.model.gpus for run in runs)
         settings = submission(start_inside(self.settings, runs), self.given, options.parallel, gpus, "")
         return {name: value for name, value in settings.items() if name not in ("name", "max_num_timeout")}
-
-
-def _look(launches: dict[str, Launch]) -> list[queue.Job]:
-    jobs = queue.look({owner for launch in launches.values() for owner in launch.owners})
-    if jobs is None:
-        raise BadInput(
-            f"{queue.NO_ANSWER}, so that nobody knows which tasks are in it already: "
-            "nothing was submitted; try again when it answers"
-        )
-    return jobs
 
 
 def _leave(submitter: Submitter | None, unmade: list[Unmade]) -> NoReturn:

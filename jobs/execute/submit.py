@@ -28,6 +28,7 @@ class Submitter:
         label: begins the names of the jobs.
         limits: of the cluster, as they were at the look of which ``there`` is.
         there: how many jobs of this user were in the queue then.
+        avoid: nodes that tasks are kept away from.
         say: called with a sentence about what is going on.
     """
 
@@ -39,13 +40,15 @@ class Submitter:
         label: str,
         limits: Limits,
         there: int,
+        avoid: list[str],
         say: Callable[[str], None],
     ):
         self.launch, self.settings, self.label, self.limits, self.say = launch, dict(settings), label, limits, say
         self.parallelism = int(self.settings.pop("array_parallelism", None) or len(launch.listing))
         self.left = list(range(len(launch.listing)))
-        self.exclude: list[str] = []
+        self.exclude: list[str] = list(avoid)
         self.arrays: list[str] = []  # that Slurm has taken
+        self.sent: list[Queued] = []  # the tasks of those, for who watches what becomes of them
         self.refusal = ""
         self.full = ""
         self._there, self._serial = there, 0
@@ -57,11 +60,13 @@ class Submitter:
 
     def drop(self, numbers: Collection[int]) -> None:
         """Forget tasks that need not, or must not, be submitted any more."""
-        self.left = [number for number in self.left if number not in set(numbers)]
+        gone = set(numbers)
+        self.left = [number for number in self.left if number not in gone]
 
     def keep_away(self, node: str) -> None:
         """Submit nothing to a node any more, and keep what is pending from it."""
         self.exclude.append(node)
+        self.launch.avoid(self.exclude)
         away = ",".join(filter(None, (self.settings.get("exclude"), *self.exclude)))
         for array in self.arrays:  # Slurm says no for those that have no pending tasks any more
             queue.ask("scontrol", "update", f"JobId={array}", f"ExcNodeList={away}")
@@ -88,8 +93,8 @@ class Submitter:
             return  # not an array for every single task that ends
         arrays = cut(self.left, places, self.limits.array)
         shares = throttles(len(arrays), self.parallelism, at_work([task.job for task in ours]))
-        if not arrays and self.limits.places is not None:
-            self.full = f"{len(jobs)} jobs of yours are in the queue, and no more are allowed"
+        if places < len(self.left):
+            self.full = f"{self.limits.most} jobs may be in the queue"
         for numbers, share in zip(arrays, shares, strict=False):
             if not self._submit(numbers, share, len(jobs)):
                 return
@@ -100,7 +105,7 @@ class Submitter:
         while numbers:
             outcome = self._send(Array(self._serial, numbers, share))
             if isinstance(outcome, Taken):
-                self.arrays += filter(None, [outcome.array])
+                self._note(Array(self._serial - 1, numbers, share), outcome.array)
                 self.drop(numbers)
                 there += len(numbers)
                 break
@@ -110,15 +115,22 @@ class Submitter:
             self.full = outcome.reason
             numbers = numbers[: len(numbers) // 2]
         if len(numbers) == wanted:
-            self.full, self._pause = "", QUEUE
+            self._pause, self._next = QUEUE, 0.0
             return True
         self._full_at, self._next = there, time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return False
 
+    def _note(self, array: Array, job: str) -> None:
+        if job:  # else the next look at the queue tells it
+            self.arrays.append(job)
+            for number in array.numbers:
+                one = Job(job, number - array.offset, "PENDING", "None", "", None, "")
+                self.sent.append(Queued(self.launch, array.serial, number, one))
+
     def _may_try(self, there: int) -> bool:
         """After a full queue: when a tenth of what was in it has gone, or after a pause that grows."""
-        return not self.full or there < 0.9 * self._full_at or time.monotonic() >= self._next
+        return not self._next or there < 0.9 * self._full_at or time.monotonic() >= self._next
 
     def _send(self, array: Array) -> Taken | Full | Refused:
         name = self.launch.job_name(self.label, array.serial, array.offset)
@@ -139,9 +151,14 @@ class Submitter:
                 raise BadInput(
                     f"Slurm does not take the array {name} ({heard.reason}): start the same command again later"
                 )
-        self.launch.answered(array.serial, f"{type(outcome).__name__.lower()}: {outcome}")
+        self.launch.answered(array.serial, *told(outcome))
         self._serial += 1
         return outcome
+
+
+def told(outcome: Taken | Full | Refused) -> tuple[str, str]:
+    """Return what is written down of an answer: in words, and the array's id."""
+    return ("taken", outcome.array) if isinstance(outcome, Taken) else (outcome.reason, "")
 
 
 def refusal(refused: Refused, settings: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from jobs.execute.plan import Unmade, plan_tasks
 from jobs.execute.resources import check_resources
 from jobs.options.texts import quoted, unquoted
 from jobs.report.dryrun import describe
+from jobs.report.progress import Progress
 from jobs.report.summary import conclude
 from jobs.report.warn import warn
 from jobs.run.devices import check_cpu, worker_devices
@@ -77,8 +78,11 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
         if launch:
             shards = sum(len(task.shards) for task in tasks)
             print(f"launching {len(tasks)} tasks for {shards} shards; logs: {launch.folder}", flush=True)
-        problems_of = launcher.start(unmade, tasks, launch)
-    sys.exit(conclude([(one.run, one.asked) for one in unmade], problems_of()))
+        progress = Progress([(one.run, set(one.asked)) for one in unmade])
+        before = progress.work()
+        finish = launcher.start(unmade, tasks, launch)
+    problems = finish()
+    sys.exit(conclude([(one.run, one.asked) for one in unmade], problems, progress.work() > before))
 
 
 def _combinations(context: HydraContext, config: DictConfig, arguments: list[str]) -> list[DictConfig]:

@@ -10,7 +10,8 @@ from jobs.base.errors import BadInput
 from jobs.base.times import POLL, QUEUE
 from jobs.execute import queue
 from jobs.execute.aftermath import Aftermath
-from jobs.execute.launches import Queued, launches_of, queued_tasks
+from jobs.execute.inqueue import ask
+from jobs.execute.launches import Queued, launches_of
 from jobs.execute.lock import Held, submitting
 from jobs.execute.pending import blocked, reasons
 from jobs.execute.plan import Unmade
@@ -55,6 +56,9 @@ class Wait:
         self._folders = [run.path for run in self._runs]
         self._progress = Progress([(one.run, set(one.asked)) for one in self.unmade])
         self._aftermath = Aftermath(self._runs, self.submitter, self.display.say, self.display.fail)
+        if self.submitter:
+            self._aftermath.expect(self.submitter.sent)
+            self.submitter.sent = []
         self._cancelled = {run.path: run.cancelled() for run in self._runs}
         self._trouble = ""
 
@@ -76,8 +80,9 @@ class Wait:
                     f"python -m jobs.cancel {self._folders[0]} ends them"
                 )
                 sys.exit(130)
-        if self.submitter and self.submitter.refusal:
-            self.problems.append(self.submitter.refusal)
+        if self.submitter and (left := self.submitter.left):
+            why = self.submitter.refusal or self.submitter.full
+            self.problems.append(f"{len(left)} tasks were not submitted{f': {why}' if why else ''}")
         return [*self.problems, *self._aftermath.told()]
 
     def _wait(self) -> None:
@@ -88,6 +93,9 @@ class Wait:
             complete = self._steadily(self._progress.done) == sum(len(one.asked) for one in self.unmade)
             if look:
                 self._aftermath.see(look.tasks)
+                if self.submitter:  # since that look; they may be through at the next one
+                    self._aftermath.expect(self.submitter.sent)
+                    self.submitter.sent = []
                 idle = not look.tasks and not self._to_submit
                 gone = gone + 1 if idle else 0
                 runs_nothing = not any(job.state == "RUNNING" for job in look.jobs)
@@ -169,9 +177,8 @@ class Wait:
             return self._ask()
 
     def _ask(self) -> _Look | None:
-        launches = launches_of(self._folders)
-        jobs = queue.look({owner for launch in launches.values() for owner in launch.owners})
-        if jobs is None:
+        answer = ask(self._folders, launches_of(self._folders))
+        if answer is None:
             if self._trouble != queue.NO_ANSWER:
                 self._trouble = queue.NO_ANSWER
                 self.display.say(f"{queue.NO_ANSWER}: waiting for it")
@@ -179,7 +186,7 @@ class Wait:
         if self._trouble:
             self.display.say("it answers again")
             self._trouble = ""
-        return _Look(jobs, list(queued_tasks(self._folders, launches, jobs)))
+        return _Look(answer[0], answer[1].tasks)
 
     def _fill(self, submitter: Submitter, look: _Look) -> None:
         taken = {(task.run, shard) for task in look.tasks for shard in task.shards}

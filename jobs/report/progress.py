@@ -1,8 +1,10 @@
 """How far runs are, seen again and again at little cost: what is new on the disk is counted, nothing is parsed."""
 
+import contextlib
 import os
 import time
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from jobs.report.status import WINDOW, duration
@@ -49,6 +51,11 @@ class Progress:
         """Return how many of the shards are done."""
         return sum(len(run.directory.done_shards() & shards) for run, shards in self.asked)
 
+    def work(self) -> int:
+        """Return a number that grows with each sample that is made, or tried in vain."""
+        tried = sum(text.count(b'{"failed"') for run, _ in self.asked for _, text in _journals(run))
+        return self.look().made + tried
+
     def look(self) -> Glance:
         """Count shards and samples."""
         done = made = 0
@@ -70,16 +77,16 @@ class Progress:
 def _in_journals(run: Run) -> dict[int, int]:
     """Return unfinished shard -> samples that the attempt which is furthest has made."""
     counts: dict[int, int] = {}
-    try:
-        names = [name for name in os.listdir(run.directory.work) if name.endswith(".jsonl")]
-    except FileNotFoundError:
-        return counts
-    for name in names:
+    for name, text in _journals(run):
         stem = name.partition(".")[0]
-        try:
-            rows = (run.directory.work / name).read_bytes().count(b'"media_sha256"')
-        except FileNotFoundError:  # published meanwhile
-            continue
         if stem.isdecimal():
-            counts[int(stem)] = max(counts.get(int(stem), 0), rows)
+            counts[int(stem)] = max(counts.get(int(stem), 0), text.count(b'"media_sha256"'))
     return counts
+
+
+def _journals(run: Run) -> Iterator[tuple[str, bytes]]:
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(run.directory.work):
+            if name.endswith(".jsonl"):
+                with contextlib.suppress(FileNotFoundError):  # published meanwhile
+                    yield name, (run.directory.work / name).read_bytes()

@@ -139,6 +139,7 @@ AccountingStoragePort={layout.dbd_port}
 # Here this names the munge socket once more: AuthInfo does not hold for slurmdbd's connections.
 AccountingStoragePass={layout.munge_socket}
 AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations,limits,qos
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/none
 
