@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.base.errors import BadInput
+from jobs.execute.array import Array, script
 from jobs.execute.container import check_container, mounts, runtime_of, start_inside
 from jobs.options.container import Container
 from tests.support import resolved, write_prompts
@@ -51,6 +52,16 @@ def test_pyxis_is_told_by_srun(files: Path) -> None:
     listed = third.removeprefix("--container-mounts=").split(",")
     assert f"{files}/runs:{files}/runs" in listed
     assert fourth == f"--container-workdir={files}/here"
+
+
+@pytest.mark.parametrize("image", ["apptainer", "pyxis"])
+def test_what_sbatch_gets(files: Path, monkeypatch: pytest.MonkeyPatch, image: str) -> None:
+    monkeypatch.setattr("submitit.SlurmExecutor.affinity", lambda self: 1)  # there may be no Slurm here
+    monkeypatch.setattr("jobs.execute.container.mounts", lambda run: ["/mine/lists", "/mine/runs", "/model"])
+    where = f"{files}/image.sif" if image == "apptainer" else "registry.example/team/jobs:1"
+    run = resolved(*options(files, f"container.image={where}"))
+    text = script(start_inside(SLURM, [run]), Path("/logs"), "jobs", Array(0, (0, 1, 3), 2))
+    assert text.replace(str(files), "/mine") == Path(__file__).with_name(f"container-{image}.sh").read_text()
 
 
 def test_without_an_image_nothing_changes(files: Path) -> None:
