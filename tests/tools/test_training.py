@@ -15,7 +15,7 @@ from tools.training.domain import IMAGE
 from tools.training.image import denoiser as image
 from tools.training.text import tokenize
 from tools.training.unet import denoiser as unet
-from tools.training.unet import lessons, noise, reading
+from tools.training.unet import lessons, noise, places, reading
 from tools.training.video import denoiser as video
 
 
@@ -47,6 +47,9 @@ def test_every_command_in_turn(
         assert main([f"{prefix}{part}", *given, "--minutes", "1e-9"]) == 0
         state = checkpoint.load(work / f"{part}.pt")
         assert state and state["step"] == 1
+    if prefix == "unet-":
+        assert main(["unet-places", *given]) == 0
+        assert capsys.readouterr().out.endswith("pointed 6 attentions\n")
     assert main([f"{prefix}export", *given]) == 0
     assert capsys.readouterr().out.endswith("step 1\n")
     assert main([f"{prefix}score", *given, "--prompts", "2", "--steps", "2"]) == 0
@@ -84,6 +87,18 @@ def test_the_image_model_teaches_the_noise_that_is_there() -> None:
         noisy = signal * latents + (1 - signal.square()).sqrt() * noise_there
         taught = lessons.taught_noise(noisy, torch.full((4,), timestep), ids)
         assert (taught - noise_there).square().mean().sqrt() < error
+
+
+def test_places_are_read_and_meant() -> None:
+    """The words of two objects tell their sides, those of one none; regression finds what is there."""
+    captions = ["a red circle left of a blue square on a white background", "a red circle on a white background"]
+    ids = [tokenize(one, captions) for one in unet.TASK.tokenizers()]
+    sides = places.sides_of_words(unet.TASK.tokenizers())
+    words = reading.read(*ids)[0] @ sides.T
+    assert words[0, 2, 0] < -0.5 and words[0, 7, 0] > 0.5 and words[0, :, 1].abs().max() < 0.4
+    assert words[1].abs().max() < 0.5
+    given = torch.randn(500, 6, generator=Generator().manual_seed(0))
+    torch.testing.assert_close(places.regress(given, given[:, :2]), torch.eye(6)[:2], atol=0.03, rtol=0)
 
 
 class Clock:

@@ -11,7 +11,7 @@ import torch
 
 from jobs.model import demo
 
-COMMANDS = ["autoencoder", "denoiser", "export", "score"]
+COMMANDS = ["autoencoder", "denoiser", "export", "score", "places"]
 MODELS = {"": "image", "video-": "video", "unet-": "unet"}
 
 
@@ -37,9 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def choices() -> list[str]:
-    """Return all commands. The UNet model has the image model's autoencoder."""
+    """Return all commands. The UNet model has the image model's autoencoder, and places to learn."""
     names = [prefix + command for prefix in MODELS for command in COMMANDS]
-    return [name for name in names if name != "unet-autoencoder"]
+    return [name for name in names if name not in ("unet-autoencoder", "places", "video-places")]
 
 
 def run(options: argparse.Namespace, command: str, name: str) -> None:
@@ -58,6 +58,10 @@ def run(options: argparse.Namespace, command: str, name: str) -> None:
         autoencoders.train(task.autoencoder, work, options.minutes or 20, options.freeze_encoder)
     elif command == "denoiser":
         denoisers.train(task, work, options.minutes or 60)
+    elif command == "places":
+        from tools.training.unet.places import point
+
+        print(f"pointed {point(task, work)} attentions")
     elif command == "export":
         print(f"wrote {target}: step {export(task, work, target)}")
     else:

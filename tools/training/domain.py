@@ -1,7 +1,7 @@
 """What an embedded model is trained for: its sentences, the samples they describe, and how those are read back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from tools.training.image import draw as pictures
 from tools.training.image import reader as picture_reader
 from tools.training.image import scenes as picture_scenes
+from tools.training.text import MAX_TOKENS
 from tools.training.video import draw as clips
 from tools.training.video import reader as clip_reader
 from tools.training.video import scenes as clip_scenes
@@ -40,12 +41,16 @@ class Domain:
 def _picture_call(guidance: float) -> dict[str, Any]:
     """FluxPipeline's guidance_scale is an input of distilled models; classifier-free guidance is true_cfg_scale."""
     settings: dict[str, Any] = {"height": pictures.SIZE, "width": pictures.SIZE, "true_cfg_scale": guidance}
-    return settings | ({"negative_prompt": ""} if guidance > 1 else {})
+    return settings | {"max_sequence_length": MAX_TOKENS} | ({"negative_prompt": ""} if guidance > 1 else {})
+
+
+def _unet_call(guidance: float) -> dict[str, Any]:
+    return {"height": pictures.SIZE, "width": pictures.SIZE, "guidance_scale": guidance}
 
 
 def _clip_call(guidance: float) -> dict[str, Any]:
     size = {"height": clips.SIZE, "width": clips.SIZE, "num_frames": clips.FRAMES}
-    return {**size, "guidance_scale": guidance}
+    return {**size, "guidance_scale": guidance, "max_sequence_length": MAX_TOKENS}
 
 
 IMAGE = Domain(
@@ -57,6 +62,7 @@ IMAGE = Domain(
     picture_reader.judge,
     _picture_call,
 )
+UNET = replace(IMAGE, call=_unet_call)
 VIDEO = Domain(
     clip_scenes.sample_scenes,
     clip_scenes.caption,

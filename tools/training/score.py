@@ -10,7 +10,6 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from tools.training.domain import Domain
-from tools.training.text import MAX_TOKENS
 
 SEED = 777  # of the sentences and the noise; training never uses it
 BATCH = 50
@@ -36,7 +35,7 @@ def generate(
 
     Args:
         domain: Of the pipeline.
-        pipeline: Any FluxPipeline for pictures, or WanPipeline for clips, of the domain's size.
+        pipeline: Of the kind that the domain's ``call`` is for, and of its size.
         scenes: int64 tensor of shape (n, columns).
         steps: Denoising steps.
         seed: Sample i is made from noise of seed + i.
@@ -52,7 +51,6 @@ def generate(
         output = pipeline(
             batch,
             num_inference_steps=steps,
-            max_sequence_length=MAX_TOKENS,
             generator=[torch.Generator().manual_seed(seed + start + i) for i in range(len(batch))],
             output_type="pt",
             **domain.call(guidance),

@@ -4,7 +4,8 @@ Samples made with each method are compared with those of all-steps sampling from
 latents, and whether they show what was asked for. Methods are compared at equal numbers of evaluations.
 
 It works in pieces: results are kept in ``quality.json``, and what is in it is not measured again, so the same command
-goes on where the last one was stopped. ``quality.md`` shows them as tables and curves.
+goes on where the last one was stopped. ``quality.md`` shows them as tables and curves. Rows are compared prompt by
+prompt, so those of one file must be of the same noise: start another, with ``--page``, when seeds have changed.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     models, steps = options.models.split(","), options.steps.split(",")
     refuse_unknown(parser, "model", models, MODELS)
     refuse_unknown(parser, "case with --steps", steps, [str(count) for count in cases.EVALUATIONS])
-    path = options.out / "quality.json"
+    path = options.out / f"{options.page}.json"
     if options.render:
         results = read_results(parser, path)
     else:
@@ -42,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         results["machine"] = describe(options.out)
         torch.set_num_threads(options.threads)
         _complete(results, models, [int(count) for count in steps], options, lambda: write_json(path, results))
-    report.write(results, options.out)
-    print(options.out / "quality.md")
+    report.write(results, path)
+    print(path.with_suffix(".md"))
     return 0
 
 
@@ -56,7 +57,11 @@ def _complete(
         rows = _rows(results, name, options.prompts)
         one: Subject | None = None
         for count in steps:
-            every = [*calibrated_cases(name, count), *published_cases(name, count, options.out), *all_cases(count)]
+            every = [
+                *calibrated_cases(name, count, options.out),
+                *published_cases(name, count, options.out),
+                *all_cases(count, MODELS[name].caches),
+            ]
             wanted = [case for case in every if case.key not in rows]
             if options.methods:
                 wanted = [case for case in wanted if any(part in case.method for part in options.methods.split(","))]
@@ -113,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = new_parser(report.COMMAND, __doc__)
     parser.add_argument("--models", default="demo,demo-video", help="default: %(default)s")
     parser.add_argument("--steps", default="50,28", help="of the references; default: %(default)s")
+    parser.add_argument("--page", default="quality", help="stem of the results' names; default: %(default)s")
     parser.add_argument("--methods", help="only methods whose name contains one of these")
     parser.add_argument("--settings", help="only these settings, such as 10,14: numbers of evaluations")
     parser.add_argument("--prompts", type=int, default=64, help="default: %(default)s")

@@ -57,7 +57,7 @@ def _complete(results: Results, options: argparse.Namespace, path: Path) -> None
     """Measure the schedules whose rows are missing; rows of schedules that are no longer compared are dropped."""
     torch.set_num_threads(options.threads)
     for name in options.models.split(","):
-        rule, one = rule_of(name), others(subject(name, 4 * MODELS[name].batch), PROMPTS)
+        rule, one = rule_of(name, options.out), others(subject(name, 4 * MODELS[name].batch), PROMPTS)
         for steps, counts in COUNTS.items():
             wanted = schedules(rule, steps, counts)
             rows = [row for row in results.get(f"{name} {steps}", []) if tuple(row["evaluated"]) in wanted]

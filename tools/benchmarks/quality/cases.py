@@ -69,12 +69,19 @@ def schedule(steps: int, evaluations: int) -> spectrum.SpectrumConfig:
     raise ValueError(f"no growth of the window evaluates {evaluations} of {steps} steps")
 
 
-def all_cases(steps: int) -> list[Case]:
-    """Return every case with a reference of ``steps`` steps that needs nothing but the model."""
+def all_cases(steps: int, caches: bool = True) -> list[Case]:
+    """Return every case with a reference of ``steps`` steps that needs nothing but the model.
+
+    Args:
+        steps: Of the reference.
+        caches: With those of diffusers.
+    """
     found = []
     for count in EVALUATIONS[steps]:
         found += [*_chebyshev(steps, count), Case("fewer steps", str(count), steps, count, nullcontext)]
         found.append(Case("hold", str(count), steps, steps, attached(schedule(steps, count), Hold())))
+    if not caches:
+        return found
     found += [_taylorseer(kind, steps, count) for kind in ("taylorseer", "taylorseer-lite") for count in _counts(steps)]
     found += [Case("FirstBlockCache", f"threshold {t:g}", steps, steps, _first_block(t)) for t in THRESHOLDS]
     return found

@@ -33,6 +33,8 @@ class Model:
         batch: Samples made together.
         calibrated_on: A file that begins with the sentences of its calibration.
         sampler: Its scheduler's class.
+        fits: Whether the calibration that it comes with fits: it does not with another sampler.
+        caches: Whether diffusers has caches for it.
     """
 
     options: tuple[str, ...]
@@ -40,13 +42,14 @@ class Model:
     batch: int
     calibrated_on: str
     sampler: str
+    fits: bool = True
+    caches: bool = True
 
 
+SHAPES, MOVING = "docs/benchmarks/calibration-demo.txt", "prompts/shapes-video.txt"
 MODELS = {
-    "demo": Model(
-        ("model=demo",), IMAGE, 16, "docs/benchmarks/calibration-demo.txt", "FlowMatchEulerDiscreteScheduler"
-    ),
-    "demo-video": Model(("model=demo-video",), VIDEO, 8, "prompts/shapes-video.txt", "UniPCMultistepScheduler"),
+    "demo": Model(("model=demo",), IMAGE, 16, SHAPES, "FlowMatchEulerDiscreteScheduler"),
+    "demo-video": Model(("model=demo-video",), VIDEO, 8, MOVING, "UniPCMultistepScheduler"),
 }
 SEED = 1  # of the noise
 OTHER_SEED = 4242  # of the sentences and the noise that choices are made on

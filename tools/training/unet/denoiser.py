@@ -1,6 +1,7 @@
 """The UNet model's denoiser, and the StableDiffusionXLPipeline made of all parts."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionM
 from torch import Tensor, nn
 
 from tools.training.denoisers import DenoiserTask
+from tools.training.domain import UNET
 from tools.training.image import autoencoder as vae
 from tools.training.image.draw import SIZE
 from tools.training.image.scenes import words
@@ -118,7 +120,7 @@ def _image_models(*_: Any) -> AutoencoderKL:
 
 
 TASK = DenoiserTask(
-    vae.TASK,
+    replace(vae.TASK, domain=UNET),
     Denoiser,
     lambda: [new_tokenizer(words()), new_tokenizer(words(), with_bos=True)],
     encode,
