@@ -5,7 +5,7 @@ import logging
 from jobs.execute.halt import Halt
 from jobs.execute.worker import follow_leader, generate_shards
 from jobs.parallel.ranks import Member
-from jobs.run.devices import task_workers
+from jobs.run.devices import rank_device
 from jobs.run.run import Run
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Ranked:
 
     def work(self) -> None:
         """Work until nothing is left, or it is to stop."""
-        device = task_workers(self._run.options, 0)[0][self._member.local_rank]
+        device = rank_device(self._run.options, self._member.local_rank)
         if self._member.rank:
             follow_leader(self._run, device=device, member=self._member, on_loss=self._on_loss)
             return

@@ -66,6 +66,14 @@ class Launcher(ABC):
         """Return how many tasks this machine should get."""
         return run.workers
 
+    def workers(self, run: Run) -> int:
+        """Return how many workers each process of a task has."""
+        return 1
+
+    def shards_per_task(self, run: Run) -> int:
+        """Return how many shards a task should have, where nobody says."""
+        return 1
+
     @abstractmethod
     def start(self, unmade: list[Unmade], tasks: list[Task], launch: Launch | None) -> Callable[[], list[str]]:
         """Start the tasks, with other commands held off.
@@ -129,10 +137,9 @@ class Submitit(Launcher):
         import submitit
 
         run = tasks[0].run
-        gpus = max(task.run.options.model.gpus for task in tasks)
         label = self.settings["name"] if "name" in self.given else run.directory.path.name
         folder = self.settings["submitit_folder"] if "submitit_folder" in self.given else f"{launch.folder}/%j"
-        settings = submission(self.settings, self.given, run.options.parallel, gpus, launch.job_name(label))
+        settings = submission(self.settings, self.given, [run], launch.job_name(label))
         executor = submitit.AutoExecutor(folder=folder, cluster="local")
         executor.update_parameters(**settings)
         return list(executor.submit_array(tasks))

@@ -14,6 +14,10 @@ class Sizes(Protocol):
 
     def at_once(self, run: Run) -> int: ...
 
+    def workers(self, run: Run) -> int: ...
+
+    def shards_per_task(self, run: Run) -> int: ...
+
 
 @dataclass(frozen=True)
 class Unmade:
@@ -33,8 +37,8 @@ class Unmade:
 def plan_tasks(unmade: list[Unmade], launcher: Sizes) -> list[Task]:
     """Cut each run's free shards into tasks: as many as the machine works at once, or ``shards_per_task`` each."""
     total = sum(len(one.free) for one in unmade)
-    size = unmade[0].run.options.shards_per_task or 1
+    size = unmade[0].run.options.shards_per_task or launcher.shards_per_task(unmade[0].run)
     if unmade[0].run.options.shards_per_task is None and launcher.on_this_machine:
         size = max(1, -(-total // launcher.at_once(unmade[0].run)))
     chunks = [(one.run, one.free[start : start + size]) for one in unmade for start in range(0, len(one.free), size)]
-    return [Task(run, shards, number) for number, (run, shards) in enumerate(chunks)]
+    return [Task(run, shards, number, launcher.workers(run)) for number, (run, shards) in enumerate(chunks)]

@@ -39,6 +39,8 @@ def requeue(until: float | None) -> str:
         time.sleep(_MOMENT)
         if "controller" not in done.stderr:  # it answered, and says no
             break
+    if done.returncode and job_state(job).startswith(("PENDING", "REQUEUE")):
+        return ""  # another process of this job was faster
     return "" if done.returncode == 0 else f"scontrol requeue {job}: {_said(done.stderr)}"
 
 

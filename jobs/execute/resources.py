@@ -4,10 +4,13 @@ from typing import Any, Protocol
 
 from jobs.base.errors import BadInput
 from jobs.execute import queue
+from jobs.execute.asks import asked
 from jobs.execute.halt import BEGAN, MINUTES
-from jobs.options.degrees import Degrees
+from jobs.execute.machines import largest_machine
+from jobs.execute.shape import shape_of
 from jobs.run.run import Run
 
+GPUS = {"gpus_per_node", "gpus_per_task", "gres"}  # the ways to ask for them
 SIGNAL = 90  # seconds before the time limit at which Slurm sends a task SIGUSR2, of long limits
 
 
@@ -44,13 +47,17 @@ def check_resources(launcher: Launched, runs: list[Run]) -> None:
             f"hydra.launcher.nodes={nodes} does not divide the {size} ranks of {degrees}: "
             "let the degrees' product be a multiple of the nodes"
         )
-    tasks = settings["tasks_per_node"] if "tasks_per_node" in launcher.given else None
-    if tasks not in (None, size // nodes):
-        raise BadInput(
-            f"hydra.launcher.tasks_per_node={tasks} on {nodes} nodes makes {tasks * nodes} ranks, and {degrees} needs "
-            f"{size}: leave tasks_per_node out"
-        )
-    if on_slurm and size > 1:
+    if not on_slurm:
+        tasks = settings["tasks_per_node"] if "tasks_per_node" in launcher.given else None
+        if tasks not in (None, size):
+            raise BadInput(
+                f"hydra.launcher.tasks_per_node={tasks} makes {tasks} ranks, and {degrees} needs {size}: "
+                "leave tasks_per_node out"
+            )
+        return
+    for run in runs:
+        shape_of(settings, launcher.given, run.options)
+    if size > 1:
         _check_gpus(launcher, runs)
 
 
@@ -76,41 +83,58 @@ def _check_gpus(launcher: Launched, runs: list[Run]) -> None:
             f"{degrees} on {nodes} {'nodes' if nodes > 1 else 'node'} needs {ranks * each} GPUs on each, and the "
             f"largest has {there}: use more hydra.launcher.nodes, or lower degrees"
         )
-    gpus = settings["gpus_per_node"] if "gpus_per_node" in launcher.given else None
-    if gpus is not None and each and gpus < ranks:
-        raise BadInput(
-            f"hydra.launcher.gpus_per_node={gpus} is fewer than the {ranks} ranks that {degrees} puts on a node: "
-            "leave gpus_per_node out"
-        )
 
 
-def submission(settings: dict[str, Any], given: set[str], degrees: Degrees, gpus: int, job_name: str) -> dict[str, Any]:
+def submission(settings: dict[str, Any], given: set[str], runs: list[Run], job_name: str) -> dict[str, Any]:
     """Return the settings to submit with; what the command line gives stays as it is.
 
     Args:
         settings: the launcher's.
         given: names of those that the command line sets.
-        degrees: how many ranks a task has.
-        gpus: that each rank needs.
+        runs: whose tasks they are; all have the same ``parallel``.
         job_name: name of the jobs.
+
+    Raises:
+        BadInput: what is given does not do for these runs.
     """
-    ranks = degrees.size // settings["nodes"]
-    wanted: dict[str, Any] = {"tasks_per_node": ranks}
-    if "setup" in settings:  # Slurm's
-        # A task looks at the clock itself; the signal is for one that did not hear of its limit.
-        wanted["signal_delay_s"] = min(SIGNAL, 60 * settings["timeout_min"] // 10)
-        if gpus:
-            wanted["gpus_per_node"] = gpus * ranks
-    chosen = {**settings, **{name: value for name, value in wanted.items() if name not in given}, "name": job_name}
     if "setup" in settings:
-        # one rank's end is the task's: the others are waiting for it
-        chosen["setup"] = [
-            f'export {MINUTES}={chosen["timeout_min"]} {BEGAN}="$(date +%s)"',
-            *(settings["setup"] or []),
-            "export SLURM_KILL_BAD_EXIT=1",
-            # srun of Slurm 22.05 to 23.02 does not take over what sbatch was asked for
-            '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
-        ]
-        # Clusters with JobRequeue=0 would end a task at preemption or at its time limit.
-        chosen["additional_parameters"] = {"requeue": True, **(settings["additional_parameters"] or {})}
+        chosen = _on_slurm(settings, given, runs)
+    else:
+        chosen = {"tasks_per_node": runs[0].options.parallel.size, **_given(settings, given)}
+    chosen = {**settings, **chosen, "name": job_name}
     return {name: value for name, value in chosen.items() if name not in ("_target_", "submitit_folder")}
+
+
+def _on_slurm(settings: dict[str, Any], given: set[str], runs: list[Run]) -> dict[str, Any]:
+    machine = largest_machine(settings["partition"])
+    each = []
+    for run in runs:
+        shape = shape_of(settings, given, run.options)
+        each.append(
+            {
+                "tasks_per_node": shape.tasks_per_node,
+                **({"gpus_per_node": shape.gpus_per_node} if shape.gpus_per_node and not GPUS & given else {}),
+                **asked(settings, given, run, shape, machine),
+            }
+        )
+    wanted: dict[str, Any] = {}
+    for one in each:  # all tasks of an array are asked for alike
+        wanted = {name: max(value, wanted.get(name, 0)) for name, value in one.items()}
+    wanted |= _given(settings, given)
+    minutes = wanted["timeout_min"]
+    # A task looks at the clock itself; the signal is for one that did not hear of its limit.
+    wanted.setdefault("signal_delay_s", min(SIGNAL, 60 * minutes // 10))
+    wanted["setup"] = [
+        f'export {MINUTES}={minutes} {BEGAN}="$(date +%s)"',
+        *(settings["setup"] or []),
+        "export SLURM_KILL_BAD_EXIT=1",  # one rank's end is the task's: the others are waiting for it
+        # srun of Slurm 22.05 to 23.02 does not take over what sbatch was asked for
+        '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
+    ]
+    # Clusters with JobRequeue=0 would end a task at preemption or at its time limit.
+    wanted["additional_parameters"] = {"requeue": True, **(settings["additional_parameters"] or {})}
+    return wanted
+
+
+def _given(settings: dict[str, Any], given: set[str]) -> dict[str, Any]:
+    return {name: settings[name] for name in given if name in settings}

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from jobs.base.errors import BadInput
 from jobs.execute import queue
 from jobs.execute.array import Array, script
+from jobs.execute.asks import shards_per_task
 from jobs.execute.container import start_inside
 from jobs.execute.inqueue import find_out
 from jobs.execute.launch import Launcher
@@ -19,6 +20,7 @@ from jobs.execute.lock import submitting
 from jobs.execute.plan import Unmade
 from jobs.execute.resources import submission
 from jobs.execute.sbatch import rehearse
+from jobs.execute.shape import shape_of
 from jobs.execute.submit import Submitter, refusal
 from jobs.execute.task import Task
 from jobs.execute.waiting import Wait
@@ -47,6 +49,12 @@ class Slurm(Launcher):
         self._jobs, found = find_out([run.directory.path for run in runs], _say)
         self._tasks = found.tasks
         return found
+
+    def workers(self, run: Run) -> int:
+        return shape_of(self.settings, self.given, run.options).workers
+
+    def shards_per_task(self, run: Run) -> int:
+        return shards_per_task(run, shape_of(self.settings, self.given, run.options))
 
     def start(self, unmade: list[Unmade], tasks: list[Task], launch: Launch | None) -> Callable[[], list[str]]:
         submitter = self._submit([one.run for one in unmade], launch) if launch else None
@@ -83,9 +91,7 @@ class Slurm(Launcher):
 
     def _asked(self, runs: list[Run]) -> dict[str, Any]:
         """Return what is asked of Slurm, alike for all tasks."""
-        options = runs[0].options
-        gpus = max(run.options.model.gpus for run in runs)
-        settings = submission(start_inside(self.settings, runs), self.given, options.parallel, gpus, "")
+        settings = submission(start_inside(self.settings, runs), self.given, runs, "")
         return {name: value for name, value in settings.items() if name not in ("name", "max_num_timeout")}
 
 

@@ -13,11 +13,12 @@ from jobs.execute.inprocess import Ranked
 from jobs.execute.logs import task_log
 from jobs.execute.pool import Pool
 from jobs.execute.requeue import requeue
-from jobs.parallel.ranks import launched_member
+from jobs.parallel.ranks import launched_member, launched_share
 from jobs.run.devices import task_workers
 from jobs.run.open import check_task
 from jobs.run.run import Run
-from jobs.store.journal import STOPPED, write_end
+from jobs.store.journal import STOPPED, journals, write_end
+from jobs.store.process import slurm_job
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,9 @@ class Task:
         log_path = task_log(run)
         shards = self.shards
         try:
-            shards = [shard for shard in run.unfinished() if shard in set(self.shards)]
+            part, parts, number = launched_share(run.options.parallel)
+            own = set(self.shards[part::parts])
+            shards = [shard for shard in run.unfinished() if shard in own]
             log.info("working shards %s", shards)
             check_task(run)
             run.checkpoint.check()
@@ -62,7 +65,13 @@ class Task:
                     if not member.rank:
                         _cut_off_in_time(halt, lambda: self._end_cut_off(halt, work, shards, log_path))
                 else:
-                    work = Pool(run, shards, task_workers(run.options, self.number, self.workers), halt, log_path)
+                    work = Pool(
+                        run,
+                        shards,
+                        task_workers(run.options, self.number if parts == 1 else number, self.workers),
+                        halt,
+                        log_path,
+                    )
                 work.work()
         except Exception as error:
             self._leave_word(shards, first_line(error), log_path)
@@ -84,6 +93,7 @@ class Task:
         if halt.nearly_over and not work.made:
             refusal = "nothing could be made within its time limit: raise hydra.launcher.timeout_min"
         else:
+            self._await_others(halt)
             refusal = requeue(halt.end)
         if not refusal:
             log.info("queued again, to go on where this stopped: %s", halt.why)
@@ -92,6 +102,19 @@ class Task:
         self._leave_word(shards, reason, log_path)
         log.error("%s; the same command goes on", reason)
         raise Unfinished("; ".join([reason, *work.problems]))
+
+    def _await_others(self, halt: Halt) -> None:
+        """Let the task's other processes finish what they have in hand: the whole job is queued again at once."""
+        job = slurm_job()
+
+        def at_work() -> bool:
+            headers = (
+                one.header for shard in self.shards for one in journals(self.run.directory, shard) if one.alive()
+            )
+            return any(one["slurm_job"] == job and one["process"]["pid"] != os.getpid() for one in headers)
+
+        while job and not halt.overdue and at_work():
+            time.sleep(LOOK)
 
     def _end_cut_off(self, halt: Halt, work: Ranked | Pool, shards: list[int], log_path: str) -> None:
         write_end(self.run.directory, shards, os.getpid(), STOPPED, halt.why)

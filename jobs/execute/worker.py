@@ -12,6 +12,7 @@ from typing import Any
 from jobs import __version__
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
+from jobs.execute import timings
 from jobs.execute.batch import Results, Suspicion, generate_batch, reason_of
 from jobs.execute.calibration import calibrated
 from jobs.execute.halt import Halt
@@ -70,7 +71,7 @@ def generate_shards(
     with _group(run, member, device, lost) as group:
         begun = time.perf_counter()
         pipeline = load(run, device, group)
-        loading = time.perf_counter() - begun
+        loading = load_seconds = time.perf_counter() - begun
         common = common_of(run, pipeline, device)
         fingerprint = hashlib.sha256(json.dumps(common).encode()).hexdigest()[:16]
         name = f"{common['environment']['name']} x{group.size}" if group else common["environment"]["name"]
@@ -106,6 +107,8 @@ def generate_shards(
                     make_shard(pipeline, run, attempt, writer, halt, pace)
         finally:
             writer.close()
+        if pace.sample:
+            timings.keep(run, name, sample=pace.sample, load=load_seconds)
         return writer.waited / (time.perf_counter() - start)
 
 
@@ -131,6 +134,7 @@ class Pace:
     """How long batches take, by what sets them apart."""
 
     _seconds: dict[Any, float] = field(default_factory=dict)
+    _samples: list[float] = field(default_factory=list)
 
     def expected(self, batch: list[Sample]) -> float:
         """Return about how many seconds a batch takes: as the last one like it, else as the slowest; 0 at first."""
@@ -140,6 +144,13 @@ class Pace:
     def note(self, batch: list[Sample], seconds: float) -> None:
         """Remember what a batch took."""
         self._seconds[len(batch), batch[0].batch_settings] = seconds
+        self._samples.append(seconds / len(batch))
+
+    @property
+    def sample(self) -> float | None:
+        """Seconds of a sample on the average, without the first batch's; None of a few."""
+        later = self._samples[1:]
+        return sum(later) / len(later) if len(later) >= 3 else None
 
 
 def make_shard(

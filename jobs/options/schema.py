@@ -69,6 +69,10 @@ class ModelOptions(SampleOptions):
     guidance_argument: str = option("guidance_scale", "the pipeline argument that guidance_scale goes to")
     negative_prompts: bool = option(False, "whether the pipeline supports negative prompts")
     call: dict[str, Any] = option({}, "further arguments of every pipeline call")
+    step_seconds: float | None = option(
+        None, "rough seconds of an evaluated step of one sample of this size, to size tasks until some are measured",
+        least=0,
+    )  # fmt: skip
     gpus: int = option(1, "GPUs that one rank asks the cluster for; 0: runs on a CPU too", least=0)
     offload: str = option(
         "none", "keep weights in main memory (least memory, slowest: sequential)",
@@ -196,7 +200,7 @@ class Options(SampleOptions):
     cpu_threads: int = option(1, "threads of one worker on a CPU; another number changes last bits", least=1)
     shards: Any = option(None, "work only on these shards, like [0-3,7]")
     shards_per_task: int | None = option(
-        None, "with -m: shards of one cluster task; null: 1",
+        None, "with -m: shards of one cluster task; null: as many as take half an hour",
         least=1, short=True,
     )  # fmt: skip
     wait: bool = option(True, "with -m on a cluster: wait for the tasks; false: return once they are submitted")

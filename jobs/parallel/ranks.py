@@ -104,11 +104,25 @@ def _submitit_member(degrees: Degrees, folder: Path) -> Member | None:
     import submitit
 
     job = submitit.JobEnvironment()
-    _check_number(job.num_tasks, degrees, "this task")
-    if degrees.size == 1:
+    size = degrees.size
+    if size == 1 or job.num_tasks == 1:  # each process works alone, or starts the ranks itself
         return None
-    meeting = folder / f"group-{job.job_id}-{os.environ.get('SLURM_RESTART_COUNT', 0)}.json"
-    return Member(job.global_rank, job.num_tasks, job.local_rank, meeting, one_machine=job.num_nodes == 1)
+    if job.num_tasks % size:
+        _check_number(job.num_tasks, degrees, "this task")
+    group, rank = divmod(job.global_rank, size)
+    meeting = folder / f"group-{job.job_id}-{os.environ.get('SLURM_RESTART_COUNT', 0)}-{group}.json"
+    return Member(rank, size, job.local_rank, meeting, one_machine=job.num_nodes == 1)
+
+
+def launched_share(degrees: Degrees) -> tuple[int, int, int]:
+    """Return which part of its task's shards this process is for, of how many parts, and its number on this machine."""
+    if "SUBMITIT_EXECUTOR" not in os.environ:
+        return 0, 1, 0
+    import submitit
+
+    job = submitit.JobEnvironment()
+    parts = max(1, job.num_tasks // degrees.size)
+    return (job.global_rank // degrees.size if parts > 1 else 0), parts, job.local_rank
 
 
 def _torchrun_member(degrees: Degrees) -> Member | None:

@@ -49,6 +49,19 @@ def task_workers(options: Options, number: int, workers: int = 1) -> list[list[s
     return [ranks[start : start + size] for start in range(0, len(ranks), size)]
 
 
+def rank_device(options: Options, number: int) -> str:
+    """Return the torch device of a rank that a launcher started, by its number on this machine.
+
+    Raises:
+        BadInput: as ``worker_devices``.
+    """
+    gpus = _visible_gpus(options)
+    if not gpus:
+        check_cpu(options)
+        return "cpu"
+    return f"cuda:{number % gpus}"
+
+
 def _visible_gpus(options: Options) -> int:
     if options.device == "cpu":
         return 0

@@ -36,7 +36,9 @@ def test_without_a_queue_there_is_one_task_a_worker(run) -> None:
 def test_on_a_cluster_tasks_are_of_one_run_and_of_the_size_asked_for(run) -> None:
     three = replace(run, options=replace(run.options, shards_per_task=3))
     assert cut(Slurm({}, set()), (three, [0, 2, 3, 5]), (run, [1])) == [[0, 2, 3], [5], [1]]
-    assert cut(Slurm({}, set()), (run, [0, 4])) == [[0], [4]]
+    one = replace(run, options=replace(run.options, ngpu=1))
+    assert cut(Slurm({}, set()), (one, [0, 4])) == [[0], [4]]
+    assert cut(Slurm({}, set()), (run, [0, 4, 5])) == [[0, 4], [5]]  # for its two workers
 
 
 def a_launch(run: Run, name: str, *tasks: tuple[str, str], sweep: bool = False) -> Launch:
