@@ -16,6 +16,7 @@ from jobs.base.times import QUEUE
 from jobs.execute.inqueue import ask
 from jobs.execute.launches import launches_of
 from jobs.execute.pending import never, reasons
+from jobs.report.ledger import read_ledger, render_ledger
 from jobs.report.live import standing
 from jobs.report.status import read_status, render
 from jobs.store.rundir import RunDir
@@ -27,15 +28,19 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a run's directory, such as outputs/demo-shapes")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--watch", action="store_true", help="again and again, until every shard is done")
+    parser.add_argument("--ledger", action="store_true", help="where the seconds of GPUs went, and what samples cost")
     arguments = parser.parse_args()
     run = RunDir(arguments.run)
     try:
         while True:
             status = read_status(run)
-            queued = [] if arguments.json else in_queue(run)
-            text = json.dumps(asdict(status), indent=2) if arguments.json else render(str(run.path), status)
+            ledger = read_ledger(run) if arguments.ledger else None
+            if arguments.json:
+                lines = [json.dumps({**asdict(status), **({"ledger": asdict(ledger)} if ledger else {})}, indent=2)]
+            else:
+                lines = [render(str(run.path), status), *in_queue(run), *([render_ledger(ledger)] if ledger else [])]
             clear = "\033[H\033[J" if arguments.watch and sys.stdout.isatty() else ""
-            print("\n".join([clear + text, *queued]), flush=True)
+            print(clear + "\n".join(lines), flush=True)
             if status.done == status.shards or not arguments.watch:
                 break
             time.sleep(QUEUE)

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
+
 from jobs import __version__
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
@@ -65,13 +67,16 @@ def generate_shards(
         if on_loss:
             on_loss(cause)
 
+    begun = time.time()
     run = calibrated(run, device, report, halt)
+    calibrating = time.time() - begun
     if halt.why:
         return 0.0
     with _group(run, member, device, lost) as group:
-        begun = time.perf_counter()
         pipeline = load(run, device, group)
-        loading = load_seconds = time.perf_counter() - begun
+        # Imports count as loading: so does whatever a GPU waits for before its first batch.
+        loading = time.time() - psutil.Process().create_time() - calibrating
+        first = {"loading": loading, "calibrating": calibrating}
         common = common_of(run, pipeline, device)
         fingerprint = hashlib.sha256(json.dumps(common).encode()).hexdigest()[:16]
         name = f"{common['environment']['name']} x{group.size}" if group else common["environment"]["name"]
@@ -99,16 +104,17 @@ def generate_shards(
                         device=name,
                         log=log_path,
                         ranks=group.size if group else 1,
-                        loading=loading,
+                        gpu=device.startswith("cuda"),
+                        **first,
                     )
-                    loading = 0.0
+                    first = {}
                     # The writer may still be at the one before.
                     current[:] = [*(one for one in current if one.open), attempt]
                     make_shard(pipeline, run, attempt, writer, halt, pace)
         finally:
             writer.close()
         if pace.sample:
-            timings.keep(run, name, sample=pace.sample, load=load_seconds)
+            timings.keep(run, name, sample=pace.sample, load=loading)
         return writer.waited / (time.perf_counter() - start)
 
 

@@ -42,7 +42,9 @@ class Attempt:
         device: str,
         log: str,
         ranks: int = 1,
+        gpu: bool = False,
         loading: float = 0.0,
+        calibrating: float = 0.0,
         joins: str = "",
     ):
         """Open new files and find what earlier attempts left.
@@ -53,7 +55,9 @@ class Attempt:
             device: where samples are generated, for the sidecar.
             log: path of the log file of this process, for ``jobs.status``.
             ranks: processes, hence devices, that make each of its samples.
-            loading: seconds that this process took to load the model, of its first attempt; 0 of others.
+            gpu: whether these are GPUs.
+            loading: seconds that this process took until the model was there, of its first attempt; 0 of others.
+            calibrating: likewise for its part of the run's own calibration.
             joins: name of the attempt whose samples, and those that it inherits, are copied into this one.
         """
         self.run, self.shard, self.fingerprint = run, shard, fingerprint
@@ -94,7 +98,9 @@ class Attempt:
                 "log": log,
                 "started": time.time(),
                 "ranks": ranks,
+                "gpu": gpu,
                 "loading": loading,
+                "calibrating": calibrating,
                 "joins": joins,
             }
         )

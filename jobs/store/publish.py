@@ -11,8 +11,10 @@ from jobs.dataset.layout import Layout
 from jobs.dataset.shards import shard_name
 from jobs.store.atomic import replace, write_bytes, write_json
 from jobs.store.attempt import Attempt, strikes_of
+from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
 from jobs.store.sidecar import FAILED, FLAGGED, OK, sidecar_bytes
+from jobs.store.spent import spent_of
 from jobs.store.tar import end_of_archive, verify
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: 
         "version": attempt.origin["version"],
         "fingerprint": attempt.fingerprint,
         "finished": time.time(),
+        "attempts": _spent(attempt),
     }
     sidecar = sidecar_bytes(layout, rows)
     with run.publish_lock(shard):
@@ -93,6 +96,16 @@ def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: 
     attempt.end(DONE)
     _clear_work(attempt)
     return DONE
+
+
+def _spent(attempt: Attempt) -> list[dict[str, Any]]:
+    """Return what the attempts at a shard took, before their journals are removed."""
+    found = (
+        spent_of(journal, attempt.spent if journal.header["attempt"] == attempt.name else None)
+        for journal in journals(attempt.run, attempt.shard)
+        if not journal.reopened
+    )
+    return [spent for spent in found if spent]
 
 
 def _yield_to_publisher(attempt: Attempt) -> str:
