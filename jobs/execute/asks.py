@@ -6,7 +6,8 @@ from typing import Any
 from jobs.base.errors import BadInput
 from jobs.execute.machines import Machine
 from jobs.execute.shape import Shape
-from jobs.execute.timings import Timing, timing_of, weight_bytes
+from jobs.execute.timings import Timing, timing_of
+from jobs.model.weights import weight_bytes
 from jobs.run.run import Run
 
 GENERATES = 30 * 60  # seconds that a task should generate at least: loading is then a small part of it
@@ -66,7 +67,7 @@ def _memory(run: Run, processes: int) -> int:
     """Return gigabytes of main memory for so many processes on a node."""
     weights = weight_bytes(run.checkpoint.folder) / 1e9
     on_gpu = run.options.model.gpus and run.options.model.offload == "none"
-    # On their way to a GPU the weights are in main memory of one process after another (jobs.execute.storm).
+    # On their way to a GPU the weights are in main memory of one process after another (jobs.model.load).
     copies = 1 if on_gpu else processes
     return math.ceil(1.2 * weights * copies + WORKER_GB * processes)
 

@@ -13,6 +13,7 @@ from jobs.execute.inprocess import Ranked
 from jobs.execute.logs import task_log
 from jobs.execute.pool import Pool
 from jobs.execute.requeue import requeue
+from jobs.execute.storm import prepare
 from jobs.parallel.ranks import launched_member, launched_share
 from jobs.run.devices import task_workers
 from jobs.run.open import check_task
@@ -52,6 +53,7 @@ class Task:
         shards = self.shards
         try:
             part, parts, number = launched_share(run.options.parallel)
+            prepare(wait=number == 0)
             own = set(self.shards[part::parts])
             shards = [shard for shard in run.unfinished() if shard in own]
             log.info("working shards %s", shards)

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.model.weights import weight_bytes
 from jobs.run.run import Run
 from jobs.store.atomic import write_json
 
@@ -95,19 +96,3 @@ def _key(run: Run) -> str:
     what = [run.checkpoint.revision, run.checkpoint.path, vars(run.layout.defaults), options.batch_size, steps]
     how = [options.model.dtype, options.model.offload, options.model.compile, options.parallel.shared]
     return hashlib.sha256(json.dumps([what, how], sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def weight_bytes(checkpoint: Path | None) -> int:
-    """Return the bytes of the weights that a pipeline's directory is loaded from; 0 of one that is not there."""
-    total = 0
-    for part in checkpoint.iterdir() if checkpoint else ():
-        if part.is_dir():
-            files = [file for file in part.iterdir() if _holds_weights(file)]
-            tensors = [file for file in files if file.suffix == ".safetensors"]
-            total += sum(file.stat().st_size for file in tensors or files)
-    return total
-
-
-def _holds_weights(file: Path) -> bool:
-    """Whether a file is loaded; one of a variant, such as ``model.fp16.safetensors``, is so only when asked for."""
-    return file.suffix in (".safetensors", ".bin") and file.name.count(".") == 1

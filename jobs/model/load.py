@@ -1,16 +1,21 @@
 """Loads a diffusers pipeline, places it, and attaches what a run asks for."""
 
+from contextlib import nullcontext
 from typing import Any
 
 from jobs.base.errors import BadInput
+from jobs.base.node import one_at_a_time
 from jobs.model.checkpoint import Checkpoint
 from jobs.model.forecast import Forecast
 from jobs.model.kernels import compile_denoiser, set_attention
 from jobs.model.loras import attach_loras
 from jobs.model.pipeline import BatchPipeline
 from jobs.model.tokens import TokenCounter
+from jobs.model.weights import weight_bytes
 from jobs.options.degrees import Degrees
 from jobs.options.schema import ModelOptions
+
+LARGE = 1 << 30  # bytes of weights that are worth waiting for
 
 
 def load_pipeline(
@@ -40,7 +45,11 @@ def load_pipeline(
     import diffusers
 
     _quieten()
-    pipeline = _from_pretrained(model, checkpoint)
+    # Of processes that start together on one machine, the first reads the weights into the cache for the others.
+    with one_at_a_time(f"load-{checkpoint.revision}") if _is_large(checkpoint) else nullcontext():
+        pipeline = _from_pretrained(model, checkpoint)
+        if model.offload == "none":
+            pipeline.to(device)  # here, so that the weights are in main memory once
     if model.scheduler or model.scheduler_args:
         scheduler = getattr(diffusers, model.scheduler) if model.scheduler else type(pipeline.scheduler)
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model.scheduler_args)
@@ -59,6 +68,10 @@ def load_pipeline(
     attached = _attach(pipeline, forecast) if forecast else None
     counter = TokenCounter.read(model, checkpoint.folder) if checkpoint.folder else None
     return BatchPipeline(pipeline, model, forecast, attached, counter, keep_flagged, group, branches)
+
+
+def _is_large(checkpoint: Checkpoint) -> bool:
+    return weight_bytes(checkpoint.folder) > LARGE
 
 
 def _quieten() -> None:
@@ -102,16 +115,14 @@ def _share(pipeline: Any, degrees: Degrees, group: Any) -> Any:
 
 
 def _place(pipeline: Any, offload: str, device: str) -> None:
-    """Put the model on the device, or have its parts fetched there when they are needed."""
+    """Have the model's parts fetched to the device when they are needed, unless it is there."""
     import torch
 
-    if offload == "none":
-        pipeline.to(device)
-    elif offload == "model":
+    if offload == "model":
         pipeline.enable_model_cpu_offload(device=device)
     elif offload == "sequential":
         pipeline.enable_sequential_cpu_offload(device=device)
-    else:
+    elif offload == "group":
         # The autoencoder stays: pipelines change its dtype for decoding, which the copies in main memory do not follow.
         pipeline.enable_group_offload(
             torch.device(device), offload_type="leaf_level", use_stream=True, exclude_modules=["vae"]

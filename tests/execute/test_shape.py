@@ -12,7 +12,8 @@ from jobs.execute.asks import GENERATES, asked, shards_per_task
 from jobs.execute.machines import Machine, read_machine, read_minutes
 from jobs.execute.resources import check_resources, submission
 from jobs.execute.shape import Shape, shape_of
-from jobs.execute.timings import Timing, timing_of, weight_bytes
+from jobs.execute.timings import Timing, timing_of
+from jobs.model.weights import weight_bytes
 from jobs.options.degrees import Degrees
 from jobs.run.run import Run
 from tests.support import resolved, write_prompts
