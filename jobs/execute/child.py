@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 
+from jobs.base.disk import disk_trouble
 from jobs.base.errors import BadInput, first_line
 from jobs.execute.halt import Halt
 from jobs.execute.logs import redirect_output
@@ -31,7 +32,6 @@ def lead(run: Run, device: str, log_path: str, pipe: Connection, end: float | No
         end: see ``Halt``.
         member: this process's place, where it leads a group.
     """
-    _begin(log_path)
     sending = threading.Lock()  # the generator's thread and the writer's share the pipe
 
     def report(event: str, shard: int | None, detail: str) -> None:
@@ -55,6 +55,7 @@ def lead(run: Run, device: str, log_path: str, pipe: Connection, end: float | No
             yield answer
 
     try:
+        _begin(log_path)
         waited = generate_shards(
             run,
             shards(),
@@ -70,7 +71,8 @@ def lead(run: Run, device: str, log_path: str, pipe: Connection, end: float | No
             report("halted", None, halt.why)
     except Exception as error:
         log.exception("this worker cannot go on")
-        report("error", None, str(error) if isinstance(error, BadInput) else first_line(error))
+        own = str(error) if isinstance(error, BadInput) else first_line(error)
+        report("error", None, disk_trouble(error, run.directory.path) or own)
         sys.exit(1)
 
 

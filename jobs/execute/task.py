@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from jobs.base.disk import disk_trouble
 from jobs.base.errors import Unfinished, first_line
 from jobs.execute.halt import CUT_OFF, LOOK, Halt, heeded_signals, task_end
 from jobs.execute.inprocess import Ranked
@@ -14,7 +15,7 @@ from jobs.execute.logs import task_log
 from jobs.execute.pool import Pool
 from jobs.execute.requeue import requeue
 from jobs.execute.storm import prepare
-from jobs.parallel.ranks import launched_member, launched_share
+from jobs.parallel.ranks import launched_member, launched_share, network_of
 from jobs.run.devices import task_workers
 from jobs.run.open import check_task
 from jobs.run.run import Run
@@ -59,7 +60,7 @@ class Task:
             log.info("working shards %s", shards)
             check_task(run)
             run.checkpoint.check()
-            member = launched_member(run.options.parallel, run.directory.work)
+            member = launched_member(run.options.parallel, run.directory.work, network_of(run.options))
             halt = Halt(task_end())
             with heeded_signals(halt, leads=not (member and member.rank)):
                 if member:
@@ -76,7 +77,10 @@ class Task:
                     )
                 work.work()
         except Exception as error:
-            self._leave_word(shards, first_line(error), log_path)
+            trouble = disk_trouble(error, run.directory.path)
+            self._leave_word(shards, trouble or first_line(error), log_path)
+            if trouble:
+                raise Unfinished(trouble) from None
             log.exception("this task left work behind")
             raise
         if halt.why and not (member and member.rank) and not run.directory.done_shards().issuperset(shards):

@@ -196,6 +196,10 @@ class Options(SampleOptions):
     ngpu: int = option(None, "GPUs (on a CPU: processes) of this machine", least=1, short=True)
     parallel: Degrees = field(default_factory=Degrees)
     container: Container = field(default_factory=Container)
+    rank_interface: str | None = option(
+        None, "network interface over which ranks on several nodes meet, like ib0; null: the host names'"
+    )
+    rank_ports: str | None = option(None, "ports on which they may meet, first and last, like 29500-29599; null: any")
     device: str = option("auto", "where to compute", choices=("auto", "cuda", "cpu"))
     cpu_threads: int = option(1, "threads of one worker on a CPU; another number changes last bits", least=1)
     shards: Any = option(None, "work only on these shards, like [0-3,7]")

@@ -5,7 +5,7 @@ a beat into a common store and looks at those of the others, so that it works wh
 collective. The first cause is written down before anybody leaves, and everybody leaves with it within half a minute.
 
 Everything but the tensors goes through the store. It holds numbers and text, never pickles, which a stranger on the
-network could send as well.
+network could send as well; what decides anything is sealed (``jobs.parallel.sealed``).
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from jobs.base.times import AGREE, BEAT, HANGS, LOST, MEET
 from jobs.parallel.ranks import Member
+from jobs.parallel.sealed import Sealed
 from jobs.store.process import lives_here, process_identity
 
 log = logging.getLogger(__name__)
@@ -57,8 +58,11 @@ class Group:
 
         if self._member.one_machine:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        else:
+            self._member.network.choose()
         self._host = self._member.host() if self.rank == 0 else None
         self._store = self._client()
+        self._told = Sealed(self._store, self._member.connect()[1])
         self._own_store = self._client()  # of the watchdog's own: a client is one socket, for one thread
         try:
             self._introduce()
@@ -82,15 +86,15 @@ class Group:
     def _client(self) -> Any:
         from torch.distributed import PrefixStore
 
-        return PrefixStore(f"group{self._member.round}", self._member.connect())
+        return PrefixStore(f"group{self._member.round}", self._member.connect()[0])
 
     def _introduce(self) -> None:
         """Learn who the others are; rank 0 sees to it that they fit together."""
         me = {"process": process_identity(os.getpid()), "device": _name(self.device), "digest": self._digest}
-        self._store.set(f"rank/{self.rank}", json.dumps(me))
+        self._told.set(f"rank/{self.rank}", json.dumps(me))
         keys = [f"rank/{rank}" for rank in range(self.size)]
         self._store.wait(keys, datetime.timedelta(seconds=MEET))
-        self._others = [json.loads(self._store.get(key)) for key in keys]
+        self._others = [json.loads(self._told.get(key)) for key in keys]
         devices = [other["device"] for other in self._others]
         if self.rank == 0 and len(set(devices)) < len(devices) and self.device.startswith("cuda"):
             self.end(f"{self.size} ranks share {len(set(devices))} GPUs: give each rank a GPU of its own")
@@ -100,7 +104,7 @@ class Group:
     def announce(self, call: Any) -> None:
         """Rank 0 tells the others what to do next; anything JSON can say, and None for the end."""
         self._calls += 1
-        self._store.set(f"call/{self._calls}", json.dumps(call))
+        self._told.set(f"call/{self._calls}", json.dumps(call))
 
     def announced(self) -> Iterator[Any]:
         """What rank 0 announces, until it leaves; the others make each call within ``together``."""
@@ -110,7 +114,7 @@ class Group:
             try:
                 while not self._store.check([key]):
                     time.sleep(0.005)
-                call = json.loads(self._store.get(key))
+                call = json.loads(self._told.get(key))
             except RuntimeError:
                 self._await_the_watchdog()
                 raise

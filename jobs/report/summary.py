@@ -2,6 +2,8 @@
 
 import json
 
+from jobs.base.disk import disk_trouble
+from jobs.base.errors import BadInput, first_line
 from jobs.report.preview import make_preview
 from jobs.report.status import read_status, render
 from jobs.run.run import Run
@@ -28,16 +30,38 @@ def conclude(runs: list[tuple[Run, list[int]]], problems: list[str], forward: bo
     if len(problems) > 20:
         print(f"problem: and {len(problems) - 20} more")
     for run, shards in runs:
-        directory = run.directory
-        clear_leftovers(directory)
-        status = read_status(directory)
-        asked_left = run.unfinished()
-        print(render(str(directory.path), status))
-        whole &= not asked_left and not any(
-            json.loads(directory.done_record(shard).read_text())["failed"] for shard in shards
-        )
-        if asked_left:
-            print(f"  {AGAIN if forward else IDLE}")
-        if status.done:
-            print(f"dataset: {directory.data}/*.tar, first samples: {make_preview(directory)}")
+        try:
+            whole &= _conclude(run, shards, AGAIN if forward else IDLE)
+        except (OSError, BadInput) as error:
+            whole = False
+            print(f"problem: {disk_trouble(error, run.directory.path) or _gone(run) or first_line(error)}")
     return 0 if whole else 1
+
+
+def _conclude(run: Run, shards: list[int], advice: str) -> bool:
+    """Print the summary of a run, with advice where something is left; return whether all is there."""
+    directory = run.directory
+    clear_leftovers(directory)
+    status = read_status(directory)
+    asked_left = run.unfinished()
+    print(render(str(directory.path), status))
+    if asked_left:
+        print(f"  {advice}")
+    if status.done:
+        print(f"dataset: {directory.data}/*.tar{_preview(run)}")
+    given_up = any(
+        json.loads(directory.done_record(shard).read_text())["failed"] for shard in shards if shard not in asked_left
+    )
+    return not asked_left and not given_up
+
+
+def _preview(run: Run) -> str:
+    """Make the preview, and return where it is; a run is whole without it."""
+    try:
+        return f", first samples: {make_preview(run.directory)}"
+    except OSError as error:
+        return f" (no preview.png: {first_line(error)})"
+
+
+def _gone(run: Run) -> str:
+    return "" if run.directory.exists() else f"{run.directory.path} was removed, and all that was made in it"

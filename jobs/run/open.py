@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from jobs import __version__
+from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.model import calibration_cache
 from jobs.model.calibration_file import read_calibration
@@ -176,8 +177,8 @@ def _check_space(run: Run, samples: int) -> None:
     least = int(samples * pixels * _LEAST_BYTES[run.media.name])
     if free < least:
         raise BadInput(
-            f"output_base_path: {run.directory.path} needs at least {least / 1e9:.1f} GB for {samples} samples "
-            f"and has {free / 1e9:.1f} GB free: free some, or choose another output_base_path"
+            f"output_base_path: {run.directory.path} needs at least {human_bytes(least)} for {samples} samples "
+            f"and has {human_bytes(free)} free: free some, or choose another output_base_path"
         )
 
 

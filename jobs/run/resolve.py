@@ -26,6 +26,7 @@ from jobs.options.fields import check_group
 from jobs.options.places import find_shipped
 from jobs.options.schema import AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
 from jobs.parallel.limits import Size, check_divides, check_shareable
+from jobs.parallel.ranks import network_of
 from jobs.run.calibration import settle
 from jobs.run.checks import check_frames, check_model, check_size, check_table
 from jobs.run.identity import identity_of, run_id
@@ -134,6 +135,7 @@ def _check_together(options: Options) -> None:
         )
     if Path(str(options.exp_name)).is_absolute() or {".", ".."} & set(str(options.exp_name).split("/")):
         raise BadInput(f"exp_name must be a name below output_base_path, not {options.exp_name!r}")
+    network_of(options)
     if options.key_prefix is not None and not re.fullmatch(r"[\w-]+", options.key_prefix, re.ASCII):
         raise BadInput(f"key_prefix must be letters, digits, - and _, not {options.key_prefix!r}")
     if options.negative_prompt and not model.negative_prompts:

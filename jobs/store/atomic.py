@@ -24,9 +24,15 @@ def replace(source: Path, target: Path) -> None:
     fsync_dir(target.parent)
 
 
-def write_bytes(target: Path, data: bytes) -> None:
-    """Write ``data`` so that a reader sees the old file or the whole new one, also after a power cut."""
-    with _temporary(target, data) as temporary:
+def write_bytes(target: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write ``data`` so that a reader sees the old file or the whole new one, also after a power cut.
+
+    Args:
+        target: the file.
+        data: its contents.
+        mode: who may do what with it, less what the umask takes away.
+    """
+    with _temporary(target, data, mode) as temporary:
         replace(temporary, target)
 
 
@@ -57,11 +63,11 @@ def _json(value: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, data: bytes) -> Iterator[Path]:
+def _temporary(target: Path, data: bytes, mode: int = 0o666) -> Iterator[Path]:
     """A durable file beside ``target`` that holds ``data``; removed at the end if it is still there."""
     temporary = target.with_name(f".{target.name}.{os.uname().nodename}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "wb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -117,3 +117,22 @@ def test_what_does_not_end_in_time_is_cut_off_and_blames_nobody(tmp_path: Path) 
     (journal,) = journals(RunDir(tmp_path / "run"))
     assert journal.trying == [0, 1] and not journal.died
     assert journal.ended and journal.ended["ended"] == "stopped"
+
+
+def test_a_disk_that_fills_up_is_said_in_a_sentence_and_costs_nothing(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        code, said = finish(task(disk, [GOOD] * 24))
+        assert code == 1
+        assert said.count(f"the file system of {disk}/run is full; once that is mended, the same command goes on") > 0
+        made = {row["sample"]: row["sha256"] for journal in journals(RunDir(disk / "run")) for row in journal.samples}
+        assert not any(journal.died for journal in journals(RunDir(disk / "run")))
+        subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
+        assert finish(task(disk, [GOOD] * 24))[0] == 0
+        assert len(tar_hashes(disk / "run")) == 6
+        assert made
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -604,7 +604,7 @@ CASES = [
     Case(
         "no-space",
         "samples_per_prompt=9999 shard_size=9999 height=800000 width=800000",
-        "output_base_path: out/demo-p needs at least * GB for 9999 samples and has * GB free: "
+        "output_base_path: out/demo-p needs at least * for 9999 samples and has * free: "
         "free some, or choose another output_base_path",
     ),
 ]

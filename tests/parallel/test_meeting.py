@@ -1,0 +1,78 @@
+"""Where ranks meet, and that nobody else takes part: a real store on this machine."""
+
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from jobs.base.errors import BadInput
+from jobs.parallel.ranks import Member, Network
+from jobs.parallel.sealed import Sealed
+
+
+def test_what_ranks_say_is_sealed_and_a_strangers_word_is_not_taken(tmp_path: Path) -> None:
+    first, second = (Member(rank, 2, rank, tmp_path / "meeting.json") for rank in range(2))
+    server = first.host()
+    meeting = tmp_path / "meeting.json"
+    assert stat.S_IMODE(meeting.stat().st_mode) == 0o600
+    told = [Sealed(*member.connect()) for member in (first, second)]
+    told[0].set("call/1", "[0, 1]")
+    assert told[1].get("call/1") == "[0, 1]"
+
+    where = json.loads(meeting.read_text())
+    stranger = Member(1, 2, 1, address=(where["host"], where["port"])).connect()[0]
+    seen = stranger.get("call/1")
+    assert where["secret"].encode() not in seen
+    for forged in (b"[7]", seen[:64] + b"[7]", b"", b"\xff" * 70):
+        stranger.set("call/1", forged)
+        with pytest.raises(PermissionError, match="stranger"):
+            told[1].get("call/1")
+    stranger.set("call/2", seen)  # a true word, said again elsewhere
+    with pytest.raises(PermissionError, match="call/2"):
+        told[1].get("call/2")
+    del server
+
+
+def test_a_launchers_own_store_proves_nothing() -> None:
+    class Plain(dict):
+        def set(self, key: str, text: str) -> None:
+            self[key] = text.encode()
+
+    told = Sealed(Plain(), "")
+    told.set("rank/0", "me")
+    assert told.get("rank/0") == "me"
+
+
+def test_rank_0_listens_where_it_may(tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken, socket.socket() as unused:
+        unused.bind(("", 0))
+        busy, free = taken.getsockname()[1], unused.getsockname()[1]
+        unused.close()
+        network = Network.read("lo", f"{busy}-{busy}")
+        member = Member(0, 2, 0, tmp_path / "meeting.json", one_machine=False, network=network)
+        with pytest.raises(BadInput, match=f"rank_ports={busy}-{busy} are all in use"):
+            member.host()
+        network = Network.read("lo", f"{free}-{free}")
+        server = Member(0, 2, 0, tmp_path / "meeting.json", one_machine=False, network=network).host()
+        assert server.port == free
+        assert json.loads((tmp_path / "meeting.json").read_text())["host"] == "127.0.0.1"
+
+
+def test_the_interface_is_that_of_the_tensors_too(monkeypatch) -> None:
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "own")
+    Network("lo").choose()
+    assert (os.environ["GLOO_SOCKET_IFNAME"], os.environ["NCCL_SOCKET_IFNAME"]) == ("lo", "own")
+    with pytest.raises(BadInput, match=r"rank_interface=ib7 is not an interface .* it has .*lo"):
+        Network("ib7").address()
+
+
+@pytest.mark.parametrize("ports", ["1", "a-b", "2-1", "0-9", "1-70000", "1-2-3"])
+def test_ports_that_are_none_are_refused(ports: str) -> None:
+    with pytest.raises(BadInput, match="rank_ports"):
+        Network.read(None, ports)
