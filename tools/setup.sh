@@ -82,5 +82,10 @@ fi
 install_torch
 say "Installing this project${extra:+ with $extra} into .venv."
 pip --editable ".${extra:+[$extra]}"
+if [ "$extra" = dev ]; then
+    # Readers of exports. Their own lists ask for older libraries, or for a torch of another build; what their loaders
+    # import beside these is among the extra's packages.
+    pip --no-deps "open_clip_torch>=3.3" "mosaicml-streaming>=0.13"
+fi
 printf '%s\n' "$wanted" >.venv/installed
 cp .venv/installed "$stamp" 2>/dev/null || true  # without an extra it is the same file

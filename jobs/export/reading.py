@@ -2,15 +2,13 @@
 
 import re
 
-_ENERGON = """from megatron.energon import WorkerConfig, get_train_dataset
+_ENERGON = """from megatron.energon import WorkerConfig, get_loader, get_train_dataset
 
-dataset = get_train_dataset(
-    DATASET,
-    batch_size=1,
-    shuffle_buffer_size=None,
-    max_samples_per_sequence=None,
-    worker_config=WorkerConfig(rank=0, world_size=1, num_workers=0),
-)"""
+config = WorkerConfig(rank=0, world_size=1, num_workers=0)
+train = get_train_dataset(
+    DATASET, worker_config=config, batch_size=1, shuffle_buffer_size=None, max_samples_per_sequence=None
+)
+dataset = get_loader(train)"""
 _WIDS = """import wids
 
 dataset = wids.ShardListDataset(f"{{DATASET}}/{split}-index.json")"""

@@ -1,17 +1,19 @@
 """What an export has beside its data: indexes, counts, the card, checksums. Small, and written anew each time."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from jobs.export.card import CardFacts, card
 from jobs.export.formats import jsonl_lines, sync
 from jobs.export.indexes import SUMS, checksums, prepare_energon, tar_indexes, write_checked
-from jobs.export.licence import find_licence, terms_of
+from jobs.export.licence import terms_of
 from jobs.export.source import SourceRun
 from jobs.export.stats import Stats
 from jobs.export.tars import hash_file
 from jobs.export.view import View
 from jobs.export.work import STATS, Work
+from jobs.model.licences import Licence
 from jobs.options.export import ExportOptions
 from jobs.store.atomic import replace as move
 
@@ -42,6 +44,7 @@ def write_surroundings(
     known = {name: record["sha256"] for name, record in records.items() if "sha256" in record}
     for name, record in records.items():
         known |= {f"{name}/{file}": one["sha256"] for file, one in record.get("files", {}).items()}
+    _sweep(work.out, {METADATA, *known})
     if options.format == "imagefolder":
         known |= _write_lines(work, view, [*splits])
     small: dict[str, bytes] = {}
@@ -53,7 +56,7 @@ def write_surroundings(
         str(options.name),
         options.format,
         view.extension,
-        find_licence(options, runs),
+        Licence(**described["license"]),
         terms_of(runs),
         stats.prompts,
         {split: sorted(name for name in records if name.partition("/")[0] == split) for split in splits},
@@ -65,6 +68,13 @@ def write_surroundings(
     if options.energon:
         prepare_energon(work.out, [*splits], view.extension, json.dumps(described, sort_keys=True))
     write_checked(work.out / SUMS, checksums(work.out, known).encode())
+
+
+def _sweep(folder: Path, known: set[str]) -> None:
+    """Remove what an interrupted command left among the files: parts of small ones, and what another program wrote."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder).as_posix() not in known:
+            path.unlink()
 
 
 def _write_lines(work: Work, view: View, splits: list[str]) -> dict[str, str]:

@@ -297,7 +297,7 @@ def test_a_shard_that_changes_after_it_was_read_is_read_again(tmp_path, monkeypa
 
 def test_runs_that_do_not_go_together_are_refused(run, tmp_path, capsys) -> None:
     other = finished_run(tmp_path / "jpg", lines(3), "image_format=jpg").directory.path
-    assert "has png and" in refusal(capsys, run, other, tmp_path / "out")
+    assert "must be of one kind" in refusal(capsys, run, other, tmp_path / "out")
     assert "are one run" in refusal(capsys, run, run, tmp_path / "out")
     assert "is not a run" in refusal(capsys, tmp_path / "none", tmp_path / "out")
 
