@@ -11,6 +11,8 @@ from jobs.execute.submit import Submitter
 from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
 
+# States of a job that nobody but the node, or the task itself, has ended.
+_NEVER_BEGAN = ("FAILED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED")
 AGAIN = 2  # times that a task which died on a bad node is submitted once more
 
 
@@ -48,45 +50,45 @@ class Aftermath:
         """Take a look at the queue: what was there before and is not any more has ended."""
         now = {task.job.id: task for task in tasks}
         gone = {job: task for job, task in self._before.items() if job not in now}
-        left = {job: task for job, task in gone.items() if not self._is_done(task)}
+        done = self._done()
+        left = {job: task for job, task in gone.items() if not self._is_done(task, done)}
         ends = ends_of(left) if left else {}
+        worked = self._worked() if left else set()
         # What Slurm calls pending or running is on its way back into the queue, or on its way out: at the next look.
         self._before = now | {job: task for job, task in left.items() if job not in ends}
-        worked = self._worked() if left else set()
-        for task in tasks:
-            if task.job.id in worked and task.job.node:
+        for job, task in {**now, **gone}.items():
+            if task.job.node and (job in worked or (job in gone and job not in left)):
                 self._nodes.began(task.job.node)
-        for job, task in gone.items():
-            if job in ends:
-                self._bury(task, ends[job], began=job in worked)
-            elif job not in left and task.job.node:
-                self._nodes.began(task.job.node)
+        buried = {task: ends[job] for job, task in left.items() if job in ends}
+        self._ended |= buried
+        for sentence in told(buried):
+            self._fail(sentence)
+        for task, end in buried.items():
+            began = task.job.id in worked or bool(done[task.run] & set(task.shards))
+            if end.node and not began and end.state in _NEVER_BEGAN:
+                self._hold_against(end.node, task, end)
 
     def told(self) -> list[str]:
         """Return a sentence for each way in which tasks ended whose shards are still not done."""
-        ended = {task: end for task, end in self._ended.items() if not self._is_done(task)}
+        done = self._done()
+        ended = {task: end for task, end in self._ended.items() if not self._is_done(task, done)}
         return [*filter(None, [self._gave_up]), *told(ended)]
 
     def forget(self, run: RunDir) -> None:
         """Submit nothing of a run once more, since it was cancelled."""
         self._runs.pop(str(run.path.absolute()), None)
 
-    def _is_done(self, task: Queued) -> bool:
-        run = self._runs.get(task.run)
-        return run is None or run.done_shards().issuperset(task.shards)
+    def _done(self) -> dict[str, set[int]]:
+        return {path: run.done_shards() for path, run in self._runs.items()}
+
+    def _is_done(self, task: Queued, done: dict[str, set[int]]) -> bool:
+        return task.run not in done or done[task.run].issuperset(task.shards)
 
     def _worked(self) -> set[str]:
         """Return the ids of jobs that have begun an attempt at a shard."""
         return {journal.header["slurm_job"] or "" for run in self._runs.values() for journal in journals(run)}
 
-    def _bury(self, task: Queued, end: End, began: bool) -> None:
-        self._ended[task] = end
-        self._fail(told({task: end})[0])
-        node = end.node or task.job.node
-        if began or not node:
-            if began and node:
-                self._nodes.began(node)
-            return
+    def _hold_against(self, node: str, task: Queued, end: End) -> None:
         self._at_start[task] = node
         if self._nodes.died_at_start(node):
             self._judge(node, end)

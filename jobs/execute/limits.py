@@ -48,7 +48,7 @@ def read_limits(settings: dict[str, Any]) -> Limits:
     for each in {qos, chosen.get("QoS", "N/A")} - {"N/A", ""}:
         rules += qos_rules(records, policies, each, uid, account)
     total = cluster_limit(config, "MaxJobCount")
-    rules += [(total, whole_queue(records))] if total else []
+    rules += [(total - 1, whole_queue(records))] if total else []  # Slurm refuses the last one
     size = min(cluster_limit(config, "MaxArraySize") or LARGEST, total or LARGEST)
     return Limits(
         max(size, 1),

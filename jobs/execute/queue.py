@@ -96,7 +96,9 @@ def look(owners: Iterable[int] = ()) -> list[Job] | None:
 def read_queue(listing: str) -> list[Job]:
     """Read lines of ``%i|%T|%r|%B|%j``; the pending tasks of an array share one, as ``12_[3-9,20%4]|...``."""
     jobs = []
-    for line in filter(None, map(str.strip, listing.splitlines())):
+    for line in map(str.strip, listing.splitlines()):
+        if line.count("|") < 4:  # a headline of several clusters, or nothing
+            continue
         job, state, reason, node, name = line.split("|", 4)
         node = "" if node.lower() == "n/a" else node
         array, _, tasks = job.partition("_")

@@ -90,12 +90,18 @@ def submit(script: str, say: Callable[[str], None]) -> Outcome:
     return read_refusal(code, errors or output)
 
 
-def rehearse(script: str) -> Refused | None:
-    """Return what of a script sbatch refuses for good; None where it has nothing against it, or says nothing."""
-    code, output, errors = _run(["sbatch", "--test-only"], script, lambda sentence: None)
-    outcome = read_refusal(code, errors or output) if code else None
-    certain = isinstance(outcome, Refused) and not any(words in outcome.reason for words in _PASSING)
-    return outcome if certain and isinstance(outcome, Refused) else None
+def rehearse(script: str, say: Callable[[str], None]) -> Refused | Unheard | None:
+    """Return what of a script sbatch refuses for good; None where it has nothing against it that holds for ever.
+
+    Args:
+        script: the text.
+        say: called with a sentence where sbatch keeps waiting.
+    """
+    code, output, errors = _run(["sbatch", "--test-only"], script, say)
+    outcome = None if code == 0 else read_refusal(code, errors or output)
+    if isinstance(outcome, Refused | Unheard) and not any(words in outcome.reason for words in _PASSING):
+        return outcome
+    return None
 
 
 def read_refusal(code: int | None, said: str) -> Outcome:

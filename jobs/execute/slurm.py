@@ -19,7 +19,7 @@ from jobs.execute.limits import read_limits
 from jobs.execute.lock import submitting
 from jobs.execute.plan import Unmade
 from jobs.execute.resources import submission
-from jobs.execute.sbatch import rehearse
+from jobs.execute.sbatch import Unheard, rehearse
 from jobs.execute.shape import shape_of
 from jobs.execute.submit import Submitter, refusal
 from jobs.execute.task import Task
@@ -34,13 +34,20 @@ class Slurm(Launcher):
     on_this_machine = False
 
     def require(self) -> None:
+        if "submitit_folder" in self.given:
+            raise BadInput(
+                "hydra.launcher.submitit_folder has no use here, where logs lie in the run's own: leave it out"
+            )
         queue.require()
         queue.drop_allocation_variables()
 
     def check(self, runs: list[Run]) -> None:
         text = script(self._asked(runs), runs[0].directory.logs, "check", Array(0, (0,), 1))
-        if refused := rehearse(text):
-            raise BadInput(refusal(refused, self.settings))
+        answer = rehearse(text, _say)
+        if isinstance(answer, Unheard):
+            raise BadInput(f"Slurm's controller does not answer sbatch ({answer.reason}): try again when it is up")
+        if answer:
+            raise BadInput(refusal(answer, self.settings))
 
     def alone(self, runs: list[Run]) -> AbstractContextManager[None]:
         return submitting([run.directory.path for run in runs], _say)

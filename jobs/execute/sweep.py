@@ -1,9 +1,11 @@
 """``-m``: plan every run the command line describes, and launch its unfinished shards as tasks."""
 
+import contextlib
 import hashlib
 import itertools
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -65,7 +67,7 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
     for run in runs:
         warn(run)
         create(run)
-    with launcher.alone(runs):
+    with _written(), launcher.alone(runs):
         queued = launcher.queued(runs)
         unmade = find_unmade(runs, queued)
         tasks = plan_tasks(unmade, launcher)
@@ -83,6 +85,15 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
         finish = launcher.start(unmade, tasks, launch)
     problems = finish()
     sys.exit(conclude([(one.run, one.asked) for one in unmade], problems, progress.work() > before))
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Turn a disk that takes nothing into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"nothing could be launched: {error.filename or 'the disk'}: {error.strerror}") from None
 
 
 def _combinations(context: HydraContext, config: DictConfig, arguments: list[str]) -> list[DictConfig]:

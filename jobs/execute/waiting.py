@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from jobs.base.errors import BadInput
@@ -18,6 +19,7 @@ from jobs.execute.plan import Unmade
 from jobs.execute.submit import Submitter
 from jobs.report.live import Display
 from jobs.report.progress import Progress
+from jobs.store.rundir import RunDir
 
 T = TypeVar("T")
 SURE = 2  # looks in a row that have to show the same, before it is believed
@@ -60,7 +62,7 @@ class Wait:
             self._aftermath.expect(self.submitter.sent)
             self.submitter.sent = []
         self._cancelled = {run.path: run.cancelled() for run in self._runs}
-        self._trouble = ""
+        self._silent, self._disk = False, ""  # what is said once
 
     def until_done(self) -> list[str]:
         """Wait until every shard is done, or nothing that is in the queue or to be submitted will change that.
@@ -88,11 +90,11 @@ class Wait:
     def _wait(self) -> None:
         gone = stuck = 0
         while True:
-            self._check_runs()
+            self._steadily(self._check_runs)
             look = self._steadily(self._look)
             complete = self._steadily(self._progress.done) == sum(len(one.asked) for one in self.unmade)
             if look:
-                self._aftermath.see(look.tasks)
+                self._steadily(partial(self._aftermath.see, look.tasks))
                 if self.submitter:  # since that look; they may be through at the next one
                     self._aftermath.expect(self.submitter.sent)
                     self.submitter.sent = []
@@ -139,15 +141,16 @@ class Wait:
         try:
             answer = ask()
         except OSError as error:
-            if not self._trouble:
-                self._trouble = f"{error.filename or self._folders[0]} cannot be read ({error.strerror})"
-                self.display.say(f"{self._trouble}: waiting for it")
+            said = f"{error.filename or self._folders[0]}: {error.strerror}"
+            if said != self._disk:
+                self._disk = said
+                self.display.say(f"{said}: waiting for it")
             return None
         return answer
 
     def _check_runs(self) -> None:
         for run in self._runs:
-            if not run.exists():
+            if not (run.exists() or self._comes_back(run)):
                 self.display.say(
                     f"error: {run.path} was taken away while its tasks were waited for: "
                     "they fail as they start, or take them out of the queue with scancel"
@@ -161,6 +164,10 @@ class Wait:
                     own = str(run.path.absolute())
                     listing = self.submitter.launch.listing
                     self.submitter.drop([number for number, task in enumerate(listing) if task["run"] == own])
+
+    def _comes_back(self, run: RunDir) -> bool:
+        time.sleep(POLL)  # a network file system may forget for a moment
+        return run.exists()
 
     def _look(self) -> _Look | None:
         """Look at the queue once, and submit what there are places for; None where it does not answer."""
@@ -178,14 +185,11 @@ class Wait:
 
     def _ask(self) -> _Look | None:
         answer = ask(self._folders, launches_of(self._folders))
+        if (answer is None) != self._silent:
+            self._silent = answer is None
+            self.display.say(f"{queue.NO_ANSWER}: waiting for it" if self._silent else "it answers again")
         if answer is None:
-            if self._trouble != queue.NO_ANSWER:
-                self._trouble = queue.NO_ANSWER
-                self.display.say(f"{queue.NO_ANSWER}: waiting for it")
             return None
-        if self._trouble:
-            self.display.say("it answers again")
-            self._trouble = ""
         return _Look(answer[0], answer[1].tasks)
 
     def _fill(self, submitter: Submitter, look: _Look) -> None:

@@ -6,13 +6,13 @@ from collections import Counter
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from jobs.base.times import PATIENCE
 from jobs.report.progress import Glance
 
 EVERY = 60.0 * PATIENCE  # seconds between plain lines that tell of progress
+WIDTH = 40  # of the bar, in characters
 FAILURES = 3  # the last ones that are shown
 
 
@@ -56,7 +56,8 @@ class Display:
         """
         tasks = standing(running, pending, unsubmitted)
         if self._live:
-            bar = ProgressBar(total=max(glance.samples, 1), completed=glance.made, width=40)
+            full = round(WIDTH * glance.made / max(glance.samples, 1))
+            bar = Text.assemble(("━" * full, "green"), ("━" * (WIDTH - full), "bright_black"))
             failures = [Text(f"failed: {one}", style="red", overflow="ellipsis", no_wrap=True) for one in self.failures]
             self._live.update(Group(bar, Text(str(glance)), Text(tasks), *failures[-FAILURES:]), refresh=True)
         elif tasks != self._last or time.monotonic() >= self._next:

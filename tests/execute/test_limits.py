@@ -94,7 +94,7 @@ def ann(monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, 40, 100),  # of the account above: 460 of 500 are there
         ({"partition": "tiny"}, 2, 2),  # of the association for that partition
         ({"account": "other"}, 2, 5),  # whose default QOS is another one
-        ({"account": "other", "qos": "normal"}, 1000, 10000),  # of the whole cluster
+        ({"account": "other", "qos": "normal"}, 999, 9999),  # of the whole cluster
         ({"qos": "few"}, 2, 5),
         ({"account": "other", "partition": "tiny", "qos": "normal"}, 7, 7),  # of the partition's QOS
         ({"qos": "none"}, 0, 0),
@@ -110,7 +110,7 @@ def test_what_is_not_told_is_no_limit(monkeypatch) -> None:
     monkeypatch.setattr(limits, "ask", lambda *command: None)
     assert read_limits({}) == Limits(1001, None, None)
     monkeypatch.setattr(limits, "ask", answers(assoc_mgr=None, assoc=None, qos=None))
-    assert read_limits({}) == Limits(1001, 10000, 10000)
+    assert read_limits({}) == Limits(1001, 9999, 9999)
 
 
 def test_an_array_is_no_longer_than_the_cluster_takes_jobs(monkeypatch) -> None:

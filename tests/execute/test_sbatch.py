@@ -99,4 +99,4 @@ def test_one_that_gives_no_answer_is_told_of_and_ended(sbatch, monkeypatch) -> N
 )
 def test_only_what_is_refused_for_good_counts_in_a_rehearsal(sbatch, script: str, refused: bool) -> None:
     sbatch(script)
-    assert bool(rehearse("text")) is refused
+    assert isinstance(rehearse("text", print), Refused) is refused

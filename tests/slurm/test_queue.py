@@ -61,7 +61,7 @@ def test_many_tasks_are_submitted_once_seen_again_and_cancelled(slurm_env: Clust
     """More than an array takes; two commands at once; nothing of it ever starts."""
     prompts = tmp_path / "many.txt"
     prompts.write_text("a red circle on a white background\n" * 1100)
-    options = (f"prompt_file={prompts}", "shard_size=1", HELD)
+    options = (f"prompt_file={prompts}", "shard_size=1", "shards_per_task=1", HELD)
     two = [launch(tmp_path, *options, "wait=false") for _ in range(2)]
     said = [ended(process, 0) for process in two]
     assert sorted("launching 1100 tasks" in text for text in said) == [False, True]
@@ -89,7 +89,7 @@ def test_many_tasks_are_submitted_once_seen_again_and_cancelled(slurm_env: Clust
 @pytest.mark.timeout(600)
 def test_tasks_that_die_at_start_on_every_node_are_told_and_not_tried_for_ever(slurm_env: Cluster, tmp_path) -> None:
     prompts = write_prompts(tmp_path / "p.txt", 5)
-    options = (f"prompt_file={prompts}", "shard_size=1", "hydra.launcher.cpus_per_task=1")
+    options = (f"prompt_file={prompts}", "shard_size=1", "shards_per_task=1", "hydra.launcher.cpus_per_task=1")
     broken = 'hydra.launcher.setup=["echo no such module >&2; exit 9"]'
     said = ended(launch(tmp_path, *options, broken), 1)
     assert re.search(r"the last 3 tasks on node\d ended before they began anything \(FAILED 9:0 on node\d\)", said)
@@ -106,7 +106,12 @@ def test_tasks_that_die_at_start_on_every_node_are_told_and_not_tried_for_ever(s
 @pytest.mark.timeout(600)
 def test_only_a_runs_own_tasks_are_cancelled(slurm_env: Cluster, tmp_path: Path) -> None:
     prompts = write_prompts(tmp_path / "p.txt", 3)
-    ended(launch(tmp_path, f"prompt_file={prompts}", "shard_size=1", "algo.w=0.5,1", HELD, "wait=false"), 0)
+    ended(
+        launch(
+            tmp_path, f"prompt_file={prompts}", "shard_size=1", "shards_per_task=1", "algo.w=0.5,1", HELD, "wait=false"
+        ),
+        0,
+    )
     one, other = sorted(path for path in tmp_path.iterdir() if path.name.startswith("run--"))
     assert len({job.array for job in in_queue()}) == 1
     assert "cancelled 3 pending" in ask("jobs.cancel", one).stdout

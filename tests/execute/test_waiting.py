@@ -1,0 +1,243 @@
+"""The wait for tasks in the queue, by what the queue and the disk show from one look to the next."""
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from jobs.execute import queue, waiting
+from jobs.execute.launches import Launch
+from jobs.execute.limits import Limits
+from jobs.execute.plan import Unmade
+from jobs.execute.sbatch import Full, Taken
+from jobs.execute.submit import Submitter
+from jobs.execute.task import Task
+from jobs.execute.waiting import Wait
+from jobs.report.live import Display
+from jobs.run.run import Run
+from tests.support import new_run, write_prompts
+
+SHARDS = 4
+Look = str | Callable[[], str | None] | None
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    for name in ("QUEUE", "POLL"):
+        monkeypatch.setattr(waiting, name, 0.001)
+    return new_run(tmp_path, f"prompt_file={write_prompts(tmp_path / 'p.txt', SHARDS)}", "shard_size=1")
+
+
+class Cluster:
+    """Slurm's answers, one look after another; the last one stays."""
+
+    def __init__(self, looks: list[Look], ended: str = ""):
+        self.looks, self.ended, self.asked = looks, ended, []
+
+    def __call__(self, *command: str) -> str | None:
+        self.asked.append(command[0])
+        if command[0] == "sinfo":
+            return "node1 dev*\nnode2 dev*\n"
+        if command[0] != "squeue":
+            return self.ended if command[0] == "scontrol" else None
+        answer = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        return answer() if callable(answer) else answer
+
+
+@pytest.fixture
+def slurm(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cluster]:
+    def put(*looks: Look, ended: str = "") -> Cluster:
+        cluster = Cluster(list(looks), ended)
+        monkeypatch.setattr(queue, "ask", cluster)
+        return cluster
+
+    return put
+
+
+def launched(run: Run) -> Launch:
+    return Launch.begin([run], [Task(run, [shard], shard) for shard in range(SHARDS)])
+
+
+def lines(launch: Launch, state: str = "RUNNING", tasks: str = "0-3", reason: str = "None", serial: int = 0) -> str:
+    node = "node1" if state == "RUNNING" else "n/a"
+    return f"{5 + serial}_[{tasks}]|{state}|{reason}|{node}|{launch.job_name('a', serial)}\n"
+
+
+def make(run: Run, *shards: int) -> None:
+    for shard in shards:
+        run.directory.tar(shard).touch()
+        run.directory.done_record(shard).write_text(json.dumps({"failed": []}))
+
+
+def wait(run: Run, submitter: Submitter | None = None) -> list[str]:
+    return Wait([Unmade(run, list(range(SHARDS)), [])], submitter, Display()).until_done()
+
+
+def failed(*tasks: int, node: str = "node1", array: int = 5) -> str:
+    return "".join(
+        f"JobId=1 ArrayJobId={array} ArrayTaskId={task} JobState=FAILED Reason=None ExitCode=9:0 NodeList={node}\n"
+        for task in tasks
+    )
+
+
+def test_one_look_without_an_answer_ends_nothing(run, slurm, capsys) -> None:
+    launch = launched(run)
+    slurm(lines(launch), None, None, lambda: make(run, *range(SHARDS)) or lines(launch))
+    assert wait(run) == []
+    said = capsys.readouterr().out
+    assert said.count("does not answer (squeue): waiting for it") == 1 and "it answers again" in said
+
+
+def test_tasks_that_are_gone_are_told_with_slurms_word(run, slurm) -> None:
+    launch = launched(run)
+    (launch.folder / "5_1_0_log.err").write_text("boom\n")
+    cluster = slurm(lines(launch), lambda: make(run, 0, 2, 3) or "", ended=failed(1))
+    (problem,) = wait(run)
+    assert problem.startswith("task 5_1: FAILED 9:0 on node1: boom [")
+    assert cluster.asked.count("squeue") == 3 and cluster.asked.count("scontrol") == 1
+
+
+def test_a_task_on_its_way_back_into_the_queue_has_not_ended(run, slurm) -> None:
+    launch = launched(run)
+    pending = failed(0, 1, 2, 3).replace("FAILED", "PENDING")
+    slurm(
+        *(lines(launch), "", lines(launch, "PENDING", reason="BeginTime")),
+        lambda: make(run, *range(SHARDS)) or lines(launch),
+        ended=pending,
+    )
+    assert wait(run) == []
+
+
+def test_what_will_never_start_ends_the_wait(run, slurm) -> None:
+    launch = launched(run)
+    slurm(lines(launch, tasks="0"), lines(launch, "PENDING", reason="PartitionTimeLimit"))
+    (problem, *_) = wait(run)
+    assert problem.startswith("4 tasks will not start (PartitionTimeLimit): the partition has a shorter time limit")
+
+
+def test_twins_of_what_is_done_are_not_waited_for(run, slurm, capsys) -> None:
+    launch = launched(run)
+    make(run, *range(SHARDS))
+    slurm(lines(launch, "PENDING", "0-1", "BeginTime"))
+    assert wait(run) == []
+    assert "every shard is done; 2 tasks are still in the queue" in capsys.readouterr().out
+
+
+def test_a_directory_that_is_taken_away_is_one_sentence(run, slurm, capsys) -> None:
+    launch = launched(run)
+    slurm(lines(launch), lambda: shutil.rmtree(run.directory.path) or "")
+    with pytest.raises(SystemExit, match="1"):
+        wait(run)
+    assert f"error: {run.directory.path} was taken away" in capsys.readouterr().out
+
+
+def test_an_interrupt_says_that_the_tasks_go_on(run, slurm, capsys) -> None:
+    launch = launched(run)
+    slurm(lines(launch), lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit, match="130"):
+        wait(run)
+    assert "the tasks go on without this command" in capsys.readouterr().out
+
+
+# With tasks to be submitted.
+
+
+@pytest.fixture
+def sbatch(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Takes every array, as number 5, 6, ..."""
+    texts: list[str] = []
+
+    def take(text: str, say: Callable[[str], None]) -> Taken:
+        texts.append(text)
+        return Taken(str(4 + len(texts)))
+
+    monkeypatch.setattr("jobs.execute.submit.submit", take)
+    monkeypatch.setattr("submitit.SlurmExecutor.affinity", lambda self: 1)
+    yield texts
+
+
+def submitter(launch: Launch, places: int | None, most: int | None = None) -> Submitter:
+    limits = Limits(1001, places, most or places)
+    return Submitter(launch, {"nodes": 1}, label="a", limits=limits, there=0, avoid=[], say=print)
+
+
+def test_the_rest_is_submitted_when_places_are_free(run, slurm, sbatch) -> None:
+    launch = launched(run)
+    one = submitter(launch, 2)
+    one.fill([], [])
+    assert one.left == [2, 3]
+    slurm(
+        lines(launch, tasks="0-1"),
+        lambda: make(run, 0, 1) or "",
+        lambda: f"6_[0-1]|RUNNING|None|node1|{launch.job_name('a', 1, 2)}\n",
+        lambda: make(run, 2, 3) or "",
+    )
+    assert wait(run, one) == []
+    assert [text.split("--array=")[1].split()[0] for text in sbatch] == ["0-1%2", "0-1%2"]
+
+
+def test_what_another_command_submitted_is_not_submitted_again(run, slurm, sbatch) -> None:
+    launch, other = launched(run), launched(run)
+    one = submitter(launch, 2)
+    one.fill([], [])
+    both = lines(launch, tasks="0-1") + lines(other, "PENDING", "2-3", "Resources", serial=3)
+    slurm(both, both, lambda: make(run, *range(SHARDS)) or "")
+    assert wait(run, one) == [] and one.left == [] and len(sbatch) == 1
+
+
+def test_after_a_cancelling_nothing_more_is_submitted(run, slurm, sbatch, monkeypatch) -> None:
+    launch = launched(run)
+    one = submitter(launch, 2)
+    one.fill([], [])
+    monkeypatch.setattr(Display, "show", lambda *shown: run.directory.cancelled() or run.directory.cancel())
+    slurm(lines(launch, tasks="0-1"), "", ended=failed(0, 1))
+    problems = wait(run, one)
+    assert problems == [f"{run.directory.path} was cancelled (python -m jobs.cancel)"]
+    assert len(sbatch) == 1 and one.left == []
+
+
+def test_a_bad_node_is_left_out_and_what_died_there_is_submitted_again(run, slurm, sbatch, capsys) -> None:
+    launch = launched(run)
+    one = submitter(launch, None)
+    one.fill([], [])
+    again = f"6_[0-3]|RUNNING|None|node2|{launch.job_name('a', 1)}\n"
+    cluster = slurm("", "", again, lambda: make(run, *range(SHARDS)) or again, ended=failed(0, 1, 2, 3))
+    assert wait(run, one) == []
+    assert [("--exclude=node1" in text, "--array=0-3%4" in text) for text in sbatch] == [(False, True), (True, True)]
+    assert "no more tasks go there (hydra.launcher.exclude=node1" in capsys.readouterr().out
+    assert launch.avoided() == ["node1"]
+    assert cluster.asked.count("squeue") == 4
+
+
+def test_where_all_nodes_are_bad_nothing_more_is_submitted(run, slurm, sbatch) -> None:
+    launch = launched(run)
+    one = submitter(launch, None)
+    one.fill([], [])
+    ends = failed(0, 1, 2, 3) + failed(0, 1, 2, 3, node="node2", array=6)
+    slurm("", ended=ends)
+    said, *_ = wait(run, one)
+    assert said == "tasks end before they begin anything, on node1 and node2 alike: nothing more is submitted"
+    assert len(sbatch) == 2 and launch.avoided() == []
+
+
+def test_a_full_queue_is_tried_less_and_less_often(run, monkeypatch) -> None:
+    tries: list[float] = []
+    monkeypatch.setattr("jobs.execute.submit.submit", lambda text, say: tries.append(0) or Full("MaxSubmitJobs"))
+    monkeypatch.setattr("submitit.SlurmExecutor.affinity", lambda self: 1)
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    one = submitter(launched(run), None)
+    at = []
+    while clock[0] < 1000:
+        before = len(tries)
+        one.fill([], [])
+        at += [clock[0]] if len(tries) > before else []
+        clock[0] += 5
+    gaps = [later - earlier for earlier, later in pairwise(at)]
+    assert gaps == sorted(gaps) and gaps[-1] >= 300 and one.full == "MaxSubmitJobs"
+    assert len(tries) == 3 * len(at)  # four tasks, two, one

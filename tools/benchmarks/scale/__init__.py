@@ -1,0 +1,1 @@
+"""How the submitting side of a large launch does."""
