@@ -71,6 +71,8 @@ def compile_denoiser(denoiser: Any, mode: str) -> None:
     """
     import torch
 
+    # Kernels chosen by timing may differ from process to process, and with them a resumed shard's last bits.
+    torch._inductor.config.deterministic = mode != "max-autotune"
     torch._dynamo.config.recompile_limit = RECOMPILES
     torch._dynamo.config.accumulated_recompile_limit = max(RECOMPILES, torch._dynamo.config.accumulated_recompile_limit)
     if mode != "blocks":

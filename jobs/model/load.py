@@ -10,6 +10,8 @@ from jobs.model.forecast import Forecast
 from jobs.model.kernels import compile_denoiser, set_attention
 from jobs.model.loras import attach_loras
 from jobs.model.pipeline import BatchPipeline
+from jobs.model.preflight import read_json
+from jobs.model.quantization import quantization_config
 from jobs.model.tokens import TokenCounter
 from jobs.model.weights import weight_bytes
 from jobs.options.degrees import Degrees
@@ -43,8 +45,11 @@ def load_pipeline(
         BadInput: the checkpoint cannot be read, or the pipeline cannot be forecast.
     """
     import diffusers
+    import torch
 
     _quieten()
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # what libraries allocate for "cuda" shall not land on the first GPU
     # Of processes that start together on one machine, the first reads the weights into the cache for the others.
     with one_at_a_time(f"load-{checkpoint.revision}") if _is_large(checkpoint) else nullcontext():
         pipeline = _from_pretrained(model, checkpoint)
@@ -89,10 +94,13 @@ def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint) -> Any:
 
     dtype = getattr(torch, model.dtype)
     dtypes = {"default": dtype, "vae": getattr(torch, model.vae_dtype)} if model.vae_dtype else dtype
-    variant = {"variant": checkpoint.variant} if checkpoint.variant else {}
+    more: dict[str, Any] = {"variant": checkpoint.variant} if checkpoint.variant else {}
+    if model.quantization and checkpoint.folder:
+        index = read_json(checkpoint.folder / "model_index.json")
+        more["quantization_config"] = quantization_config(model.quantization, index, dtype)
     try:
         return diffusers.DiffusionPipeline.from_pretrained(
-            checkpoint.folder, dtype=dtypes, local_files_only=True, **variant
+            checkpoint.folder, dtype=dtypes, local_files_only=True, **more
         )
     except OSError as error:
         reason = str(error).strip().split("\n")[0]

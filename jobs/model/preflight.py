@@ -10,6 +10,7 @@ from typing import Any
 import spectrum
 from jobs.base.errors import BadInput
 from jobs.model.kernels import check_kernels, denoiser_class
+from jobs.model.quantization import check_quantization
 from jobs.model.sources import REQUIRED, ancestry, is_known, parameters_of
 from jobs.options.schema import ModelOptions, Options
 from spectrum.denoisers import spec_named
@@ -55,6 +56,7 @@ def check_pipeline(options: Options, folder: Path | None) -> None:
         _check_call(name, parameters, model)
         _check_further_arguments(name, parameters, model)
     check_kernels(options, denoiser_class(index))
+    check_quantization(model.quantization, index)
     scheduler = model.scheduler or index.get("scheduler", [None, None])[1]
     if scheduler:
         _check_scheduler_args(scheduler, model)

@@ -4,6 +4,7 @@ from typing import Any
 
 from jobs.dataset.record import as_text
 from jobs.model.checkpoint import EMBEDDED, Checkpoint
+from jobs.model.quantization import described
 from jobs.options.schema import ModelOptions
 
 
@@ -26,6 +27,7 @@ def provenance(model: ModelOptions, checkpoint: Checkpoint, pipeline: Any) -> di
         "variant": checkpoint.variant or "",
         "loras": as_text([{"file": one.path.name, **one.described()} for one in checkpoint.loras]),
         "fuse_loras": model.fuse_loras,
+        "quantization": as_text(described(model.quantization)),
         "dtype": model.dtype,
         "vae_dtype": model.vae_dtype or model.dtype,
         "vae_tiling": model.vae_tiling,

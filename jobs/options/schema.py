@@ -78,6 +78,10 @@ class ModelOptions(SampleOptions):
         "none", "keep weights in main memory (least memory, slowest: sequential)",
         choices=("none", "model", "group", "sequential"),
     )  # fmt: skip
+    quantization: Any = option(
+        None, "parts whose weights are kept in fewer bits, like {transformer: int8}: int8, int8-dynamic, float8, "
+        "float8-dynamic (torchao), bnb-8bit, bnb-4bit (bitsandbytes)"
+    )  # fmt: skip
     attention: str | None = option(
         None, "attention backend of diffusers: flash, flash_hub, sage, native, ...; null: native, or "
         "DIFFUSERS_ATTN_BACKEND"

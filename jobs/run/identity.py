@@ -14,7 +14,7 @@ from jobs.options.schema import SCHEDULE, Options
 # Of a model's options; its defaults for samples stand at the root, and the rest decides no byte.
 _MODEL = (
     *("name", "path", "dtype", "vae_dtype", "vae_tiling", "scheduler", "scheduler_args"),
-    *("guidance_argument", "negative_prompts", "variant", "fuse_loras", "attention", "compile", "call"),
+    *("guidance_argument", "negative_prompts", "variant", "fuse_loras", "quantization", "attention", "compile", "call"),
 )
 
 

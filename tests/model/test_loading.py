@@ -2,6 +2,7 @@
 
 import functools
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,21 @@ def test_a_fused_lora_leaves_no_layer_behind(flux: Path, style: Path) -> None:
     assert run.identity != begin(flux, asked).identity
 
 
+def test_parts_are_quantised_and_forecast(flux: Path) -> None:
+    asked = "model.quantization={transformer: int8, text_encoder_2: float8}"
+    spectrum = ("algo=spectrum", "algo.target=output", "warmup_steps=2")
+    run = begin(flux, asked, *spectrum, steps=6)
+    loaded = load_pipeline(run.options.model, run.forecast, run.checkpoint, device="cpu")
+    weight = loaded.pipeline.transformer.transformer_blocks[0].attn.to_q.weight
+    assert type(weight).__name__ == "Int8Tensor"
+    (made,) = loaded([run.layout.sample(0)])
+    assert loaded.spectrum.statistics.evaluated_steps < 6
+    assert not np.array_equal(made.media, picture(begin(flux, *spectrum, steps=6)))
+    said = json.loads(provenance(run.options.model, run.checkpoint, loaded.pipeline)["quantization"])
+    assert said == {"transformer": "int8", "text_encoder_2": "float8", "torchao": version("torchao")}
+    assert run.identity != begin(flux, *spectrum, steps=6).identity
+
+
 def test_a_lora_of_another_model_is_refused(flux: Path, style: Path, tmp_path: Path) -> None:
     save("sdxl", tmp_path / "sdxl")
     run = begin(tmp_path / "sdxl", "model=sdxl", f"model.loras=[{{path: {style}}}]")
@@ -89,6 +105,10 @@ def test_a_lora_of_another_model_is_refused(flux: Path, style: Path, tmp_path: P
         ("model.attention=fast", "model.attention=fast is not known: choose one of .*native"),
         ("model.attention=sage", "model.attention=sage cannot be used here"),
         ("model.compile=true", "model.compile must be one of none, blocks, whole, max-autotune"),
+        ("model.quantization=int8", "must be a mapping like"),
+        ("model.quantization={unet: int8}", "has no unet; its networks are text_encoder, text_encoder_2, transformer"),
+        ("model.quantization={transformer: int3}", "transformer=int3 is not known: choose one of int8"),
+        ("model.quantization={transformer: bnb-4bit}", "needs bitsandbytes: pip install bitsandbytes"),
         ("model.variant=fp16", "lacks weights of the variant fp16: .*use model.variant=null, which is there"),
     ],
 )
@@ -155,3 +175,20 @@ def test_a_variant_is_loaded_where_it_is(tmp_path: Path, parts: tuple[str, ...])
 def test_a_download_names_the_variant(flux: Path) -> None:
     checkpoint = find_checkpoint("lab/none", None, "fp16")
     assert checkpoint.download_command == "python -m jobs.download model.path=lab/none model.variant=fp16"
+
+
+def test_compiling_leaves_no_choice_of_kernels_to_timing(flux: Path) -> None:
+    run = begin(flux, "model.compile=blocks")
+    load_pipeline(run.options.model, None, run.checkpoint, device="cpu")
+    assert torch._inductor.config.deterministic
+    assert torch._dynamo.config.accumulated_recompile_limit >= torch._dynamo.config.recompile_limit == 1000
+
+
+def test_a_worker_on_a_further_gpu_makes_it_its_own(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no GPU here: what is asked of it is written down, and the pipeline stays where it is."""
+    asked: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(FluxPipeline, "to", lambda self, device: asked.append(device))
+    run = begin(flux)
+    load_pipeline(run.options.model, None, run.checkpoint, device="cuda:1")
+    assert asked[0] == "cuda:1" and set(asked[1:]) == {"cuda:1"}
