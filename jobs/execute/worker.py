@@ -15,6 +15,7 @@ from jobs import __version__
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.execute import timings
+from jobs.execute.audit import Audit
 from jobs.execute.batch import Results, Suspicion, generate_batch, reason_of
 from jobs.execute.calibration import calibrated
 from jobs.execute.halt import Halt
@@ -77,6 +78,8 @@ def generate_shards(
         # Imports count as loading: so does whatever a GPU waits for before its first batch.
         loading = time.time() - psutil.Process().create_time() - calibrating
         first = {"loading": loading, "calibrating": calibrating}
+        audit = Audit(run, pipeline)
+        audit.check()
         common = common_of(run, pipeline, device)
         fingerprint = hashlib.sha256(json.dumps(common).encode()).hexdigest()[:16]
         name = f"{common['environment']['name']} x{group.size}" if group else common["environment"]["name"]
@@ -110,7 +113,7 @@ def generate_shards(
                     first = {}
                     # The writer may still be at the one before.
                     current[:] = [*(one for one in current if one.open), attempt]
-                    make_shard(pipeline, run, attempt, writer, halt, pace)
+                    make_shard(pipeline, run, attempt, writer, halt, pace, audit)
         finally:
             writer.close()
         if pace.sample:
@@ -160,7 +163,13 @@ class Pace:
 
 
 def make_shard(
-    pipeline: Any, run: Run, attempt: Attempt, writer: Writer, halt: Halt | None = None, pace: Pace | None = None
+    pipeline: Any,
+    run: Run,
+    attempt: Attempt,
+    writer: Writer,
+    halt: Halt | None = None,
+    pace: Pace | None = None,
+    audit: Audit | None = None,
 ) -> None:
     """Make the samples of a shard that nobody has made yet, and hand all to the writer in order.
 
@@ -171,8 +180,9 @@ def make_shard(
         writer: takes the samples.
         halt: is asked before each batch.
         pace: of this process's batches.
+        audit: of this process's samples.
     """
-    halt, pace = halt or Halt(), pace or Pace()
+    halt, pace, audit = halt or Halt(), pace or Pace(), audit or Audit(run, pipeline)
     options = run.options
     suspicion = Suspicion(attempt.deaths, options.sample_attempts, options.max_attempts, attempt.trying)
     writer.start(attempt)
@@ -182,6 +192,7 @@ def make_shard(
             inherited = {sample.index for sample in batch if attempt.inherits(sample.index)}
             tried = {sample.index for sample in batch if attempt.strikes[sample.index] >= options.sample_attempts}
             results: Results = {}
+            audits: dict[int, dict[str, Any]] = {}
             seconds = 0.0
             if any(sample.index not in inherited | tried for sample in batch):
                 if attempt.run.is_done(attempt.shard):
@@ -195,11 +206,12 @@ def make_shard(
                 pace.note(batch, taken)
                 attempt.spent["generating"] += taken
                 seconds = taken / len(batch)
+                audits = audit.of(batch, results)
             for sample in batch:
                 result = results.get(sample.index)
                 # A fresh image before an inherited one: that may have been made alone, after a passing failure.
                 if isinstance(result, Made):
-                    writer.add(attempt, sample, result.media, result.how, seconds)
+                    writer.add(attempt, sample, result.media, result.how, seconds, audits.get(sample.index))
                 elif sample.index in inherited:
                     writer.inherit(attempt, sample)
                 elif isinstance(result, Failure):

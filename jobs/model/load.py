@@ -1,6 +1,7 @@
 """Loads a diffusers pipeline, places it, and attaches what a run asks for."""
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from jobs.base.errors import BadInput
@@ -70,9 +71,10 @@ def load_pipeline(
             set_attention(denoiser, model.attention)
         if model.compile != "none":
             compile_denoiser(denoiser, model.compile)
-    attached = _attach(pipeline, forecast) if forecast else None
+    attach = partial(_attach, pipeline, forecast) if forecast else None
+    attached = attach() if attach else None
     counter = TokenCounter.read(model, checkpoint.folder) if checkpoint.folder else None
-    return BatchPipeline(pipeline, model, forecast, attached, counter, keep_flagged, group, branches)
+    return BatchPipeline(pipeline, model, forecast, attached, counter, keep_flagged, group, branches, attach)
 
 
 def _is_large(checkpoint: Checkpoint) -> bool:

@@ -1,7 +1,7 @@
 """Calls the diffusers pipeline of a run for one batch, and tells how each sample was made."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,7 @@ class BatchPipeline:
         model: the model's options.
         forecast: how steps are forecast; None for the plain pipeline.
         spectrum: handle of the attached forecaster, or None for the plain pipeline.
+        attach: attaches it again; None for the plain pipeline.
         counter: counts what the text encoders see of prompts; None where nobody asks.
         keep_flagged: whether samples that a safety checker flags are kept.
         group: the ``jobs.parallel.group.Group`` whose ranks make each batch together, or None.
@@ -70,6 +71,7 @@ class BatchPipeline:
     keep_flagged: bool = False
     group: Any = None
     branches: Any = None
+    attach: Callable[[], Any] | None = None
 
     def __call__(self, batch: list[Sample]) -> list[Made | Failure]:
         """Make one batch: samples that share size, steps and guidance. In a group, all ranks call it alike.
@@ -88,6 +90,19 @@ class BatchPipeline:
             return []
         told = self._how(batch, asked)
         return [self._judge(*one) for one in zip(output, told, flags, strict=True)]
+
+    @contextmanager
+    def all_steps(self) -> Iterator[None]:
+        """Evaluate every step as long as this lasts."""
+        if self.spectrum is None or self.attach is None:
+            yield
+            return
+        self.spectrum.detach()
+        self.spectrum = None
+        try:
+            yield
+        finally:
+            self.spectrum = self.attach()
 
     def _judge(self, output: np.ndarray, how: dict[str, Any], flag: bool | None) -> Made | Failure:
         flagged = bool(flag)

@@ -217,6 +217,11 @@ class Options(SampleOptions):
         5, "kills of processes in the same pipeline call, before its samples are tried alone, and then given up",
         least=2,
     )  # fmt: skip
+    audit_every: int | None = option(
+        None, "make every so many-th sample, with its batch, with all steps too, and say how near it came; null: none",
+        least=1,
+    )  # fmt: skip
+    audit_floor: float = option(30.0, "audited samples below this PSNR (dB) are warned of", least=0, most=99)
     flagged: str = option(
         "fail", "samples that the pipeline's safety checker flags: fail, with that reason; or keep, marked in the json",
         choices=("fail", "keep"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.dataset.shards import shard_name
+from jobs.report.audits import audit_lines
 from jobs.store.journal import STOPPED, Journal, journals
 from jobs.store.rundir import RunDir
 
@@ -43,6 +44,7 @@ class Status:
     stopped: dict[int, str] = field(default_factory=dict)
     calibrating: tuple[int, int] | None = None
     quality: dict[str, Any] = field(default_factory=dict)
+    audits: list[dict[str, Any]] = field(default_factory=list)
 
 
 def read_status(run: RunDir) -> Status:
@@ -68,6 +70,7 @@ def read_status(run: RunDir) -> Status:
         status.samples_flagged += result["flagged"]
         for reason, count in result["reasons"].items():
             status.reasons[reason] = status.reasons.get(reason, 0) + count
+        status.audits += result.get("audits", [])
         finished.append((result["finished"], result["samples"]))
         if result["failed"]:
             status.failures += given_up(run, shard)
@@ -78,7 +81,9 @@ def read_status(run: RunDir) -> Status:
     for tries in attempts.values():
         if tries[-1].reopened:
             continue  # left
-        made = {row["sample"]: row.get("at", now) for journal in tries for row in journal.samples}
+        rows = {row["sample"]: row for journal in tries for row in journal.samples}
+        made = {sample: row.get("at", now) for sample, row in rows.items()}
+        status.audits += [row["audit"] for row in rows.values() if row.get("audit")]
         status.samples_done += len(made)
         finished += [(at, 1) for at in made.values()]
         if any(journal.alive() for journal in tries):
@@ -152,6 +157,8 @@ def render(name: str, status: Status, most: int = 20) -> str:
     if status.calibrating:
         lines.append("  calibration  {} of {} samples made".format(*status.calibrating))
     lines += [_quality(steps, measured) for steps, measured in status.quality.items() if measured["psnr"]]
+    if status.audits:
+        lines += audit_lines(status.audits)
     if status.samples_failed:
         lines.append(f"  samples  given up {status.samples_failed:,}: {_counted(status.reasons)}")
     if status.samples_flagged:

@@ -138,6 +138,10 @@ def _check_together(options: Options) -> None:
     network_of(options)
     if options.key_prefix is not None and not re.fullmatch(r"[\w-]+", options.key_prefix, re.ASCII):
         raise BadInput(f"key_prefix must be letters, digits, - and _, not {options.key_prefix!r}")
+    if options.audit_every is not None and options.algo.name == "nocache":
+        raise BadInput("audit_every compares forecasts with all steps, and algo=nocache forecasts none: leave it out")
+    if options.audit_every is not None and degrees.size > 1:
+        raise BadInput(f"audit_every is for samples that ranks do not share: leave it out, or {degrees}")
     if options.negative_prompt and not model.negative_prompts:
         raise BadInput(f"model {model.name} does not support negative_prompt: leave it out")
     if options.negative_prompt and options.guidance_scale <= 1:

@@ -179,6 +179,7 @@ class Attempt:
         media_sha256: str,
         seconds: float,
         flagged: bool = False,
+        audit: dict[str, Any] | None = None,
         sha256: str | None = None,
     ) -> None:
         """Append a new sample.
@@ -189,9 +190,11 @@ class Attempt:
             media_sha256: of the picture or clip itself, for the sidecar.
             seconds: its share of the time its batch took to generate.
             flagged: whether a safety checker flagged it.
+            audit: how near it is to the same sample with all steps: key, psnr (dB), ssim, floor; None where unknown.
             sha256: hex digest of ``data``, where the caller has it already.
         """
         row = {"sample": index, "names": names, "media_sha256": media_sha256, "seconds": seconds, "flagged": flagged}
+        row |= {"audit": audit} if audit else {}
         row |= {**self.origin, "at": time.time(), "sha256": sha256 or hashlib.sha256(data).hexdigest()}
         self._append(data, row)
 

@@ -74,6 +74,7 @@ def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: 
         "failed": list(given_up),
         "reasons": Counter(rows[index]["reason"] for index in given_up),
         "flagged": sum(row["status"] == FLAGGED for row in rows.values()),
+        "audits": [row["audit"] for row in rows.values() if row.get("audit")],
         "bytes": attempt.partial.stat().st_size,
         "sha256": sha256,
         "seconds": sum(row["seconds"] for row in attempt.rows),

@@ -48,7 +48,8 @@ def _is_short(run: RunDir, layout: Layout, shard: int) -> bool:
 def _write_journal(run: RunDir, shard: int) -> None:
     import pyarrow.parquet as pq
 
-    fingerprint = json.loads(run.done_record(shard).read_text())["fingerprint"]
+    record = json.loads(run.done_record(shard).read_text())
+    fingerprint, audits = record["fingerprint"], {one["key"]: one for one in record.get("audits", [])}
     found = {key: (start, end, names) for key, start, end, names in _samples(run.tar(shard))}
     lines: list[dict[str, Any]] = []
     for row in pq.read_table(run.sidecar(shard)).to_pylist():
@@ -65,6 +66,7 @@ def _write_journal(run: RunDir, shard: int) -> None:
                     "media_sha256": row["sha256"],
                     "seconds": row["seconds"],
                     "flagged": row["status"] == FLAGGED,
+                    "audit": audits.get(row["key"]),
                     **origin,
                     "sha256": _hash(run.tar(shard), start, end),
                     "start": start,

@@ -43,6 +43,10 @@ def sidecar_bytes(layout: Layout, rows: Mapping[int, dict[str, Any]]) -> bytes:
             for one in fields(SampleOptions)
         },
         "seconds": pa.array([row["seconds"] for row in ordered], real),
+        **{  # null where the sample was not made with all steps as well
+            f"audit_{name}": pa.array([(row.get("audit") or {}).get(name) for row in ordered], real)
+            for name in ("psnr", "ssim")
+        },
         "sha256": pa.array([row["media_sha256"] for row in ordered], text),
         **{
             name: pa.array([row[name] for row in ordered], text)

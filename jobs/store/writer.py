@@ -77,7 +77,15 @@ class Writer:
         """Take over a sample that an earlier attempt made."""
         self._put(self._inherit, attempt, sample)
 
-    def add(self, attempt: Attempt, sample: Sample, media: np.ndarray, how: dict[str, Any], seconds: float) -> None:
+    def add(
+        self,
+        attempt: Attempt,
+        sample: Sample,
+        media: np.ndarray,
+        how: dict[str, Any],
+        seconds: float,
+        audit: dict[str, Any] | None = None,
+    ) -> None:
         """Encode and append a new sample.
 
         Args:
@@ -86,9 +94,10 @@ class Writer:
             media: uint8 (height, width, 3), or (frames, height, width, 3).
             how: what its json says of how it was made, with "flagged" among it.
             seconds: its share of the time its batch took to generate.
+            audit: how near it is to the same sample with all steps, if that was made.
         """
         encoded = self._pool.submit(self._encode, sample, media, attempt.shard, how)
-        self._put(self._append, attempt, sample, encoded, bool(how["flagged"]), seconds)
+        self._put(self._append, attempt, sample, encoded, bool(how["flagged"]), seconds, audit)
 
     def fail(self, attempt: Attempt, sample: Sample, error: str, *, strike: bool = True, final: bool = False) -> None:
         """Record a sample that could not be made (see ``Attempt.fail``)."""
@@ -177,11 +186,18 @@ class Writer:
     def _parameters(self, sample: Sample) -> str:
         return parameters_text(sample, model=self._common["model"], sampler=self._common["scheduler"])
 
-    def _append(self, attempt: Attempt, sample: Sample, encoded: Any, flagged: bool, seconds: float) -> None:
+    def _append(
+        self,
+        attempt: Attempt,
+        sample: Sample,
+        encoded: Any,
+        flagged: bool,
+        seconds: float,
+        audit: dict[str, Any] | None,
+    ) -> None:
         names, data, media_sha256, sha256 = encoded.result()
-        attempt.append(
-            sample.index, names, data, media_sha256=media_sha256, flagged=flagged, seconds=seconds, sha256=sha256
-        )
+        said: dict[str, Any] = {"media_sha256": media_sha256, "flagged": flagged, "seconds": seconds, "audit": audit}
+        attempt.append(sample.index, names, data, **said, sha256=sha256)
         self._report("sample", attempt.shard, sample.key)
 
     def _fail(self, attempt: Attempt, sample: Sample, error: str, strike: bool, final: bool) -> None:

@@ -242,6 +242,7 @@ SAME = [
     pytest.param(["sample_attempts=5"], id="more-attempts"),
     pytest.param(["total_prompt_num=100"], id="a-limit-beyond-the-end"),
     pytest.param(["model.gpus=2"], id="gpus-of-a-task"),
+    pytest.param(["audit_every=2", "audit_floor=35"], id="audits"),
 ]
 
 
