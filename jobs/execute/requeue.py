@@ -31,6 +31,9 @@ def requeue(until: float | None) -> str:
         return f"somebody ended the job ({state})"
     if state.startswith(("PENDING", "REQUEUE")):
         return ""  # whoever told us to stop has done so
+    if state.startswith("COMPLETING") and not (until and time.time() > until):
+        # Nobody but Slurm knows whether it was scancel, or it queues the job again by itself: it would come back.
+        return "Slurm is ending the job already"
     until = until or time.time() + 10 * LAST
     while True:
         done = _ask("requeue", job)

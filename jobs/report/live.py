@@ -22,7 +22,7 @@ class Display:
     def __init__(self) -> None:
         console = Console(stderr=True)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
-        self._last = ""
+        self._last: list[str] | None = None
         self._next = 0.0
         self.failures: list[str] = []
 
@@ -60,11 +60,9 @@ class Display:
             bar = Text.assemble(("━" * full, "green"), ("━" * (WIDTH - full), "bright_black"))
             failures = [Text(f"failed: {one}", style="red", overflow="ellipsis", no_wrap=True) for one in self.failures]
             self._live.update(Group(bar, Text(str(glance)), Text(tasks), *failures[-FAILURES:]), refresh=True)
-        elif tasks != self._last or time.monotonic() >= self._next:
-            # a change of the queue is told at once, but not every task that begins
-            if self._last and time.monotonic() < self._next and self._last.partition(" ")[2] == tasks.partition(" ")[2]:
-                return
-            self._last, self._next = tasks, time.monotonic() + EVERY
+        elif sorted(pending) != self._last or time.monotonic() >= self._next:
+            # another reason is told at once, but not every task that begins
+            self._last, self._next = sorted(pending), time.monotonic() + EVERY
             print(f"{time.strftime('%H:%M:%S')} {glance}; {tasks}", file=sys.stderr, flush=True)
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from jobs.execute.task import Task
 from jobs.run.run import Run
 from tests.support import command, new_run, write_prompts
 from tools.slurm import Cluster
+from tools.slurm.processes import wait_for
 
 HELD = "+hydra.launcher.additional_parameters.hold=true"
 
@@ -133,6 +135,30 @@ def test_what_slurm_refuses_is_refused_before_anything_is_written(slurm_env, tmp
     assert not (tmp_path / "run").exists() and in_queue() == []
 
 
+STUBBORN = """
+import signal, time
+from jobs.execute.requeue import requeue
+asked = []
+signal.signal(signal.SIGTERM, lambda *signal: asked.append(requeue(None)))
+print("ready", flush=True)
+while not asked:
+    time.sleep(0.05)
+print("answer:", asked[0] or "queued", flush=True)
+"""
+
+
+def test_a_cancelled_task_does_not_come_back(slurm_env: Cluster, tmp_path: Path) -> None:
+    """Between scancel's SIGTERM and SIGKILL a task could have its job queued again."""
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    log = tmp_path / "log"
+    run = f"srun {sys.executable} {tmp_path / 'stubborn.py'}"
+    slurm_env.run("sbatch", "--requeue", "--array=0", f"--output={log}", f"--wrap={run}")
+    assert wait_for(lambda: log.exists() and "ready" in log.read_text(), 60)
+    slurm_env.run("scancel", *(job.id for job in in_queue()))
+    assert wait_for(lambda: not in_queue(), 60)
+    assert "answer: Slurm is ending the job already" in log.read_text()
+
+
 # The submitter itself, in this process.
 
 
@@ -174,8 +200,7 @@ def test_the_rest_is_submitted_as_places_get_free(slurm_env, run, qos, read) -> 
     assert first == list(range(len(first))) and (len(first) == 5 if read else 1 <= len(first) <= 5)
     assert one.left == list(range(len(first), 12)) and one.full
     slurm_env.run("scancel", *[f"{job.id}" for job in in_queue()][:3])
-    while len(in_queue()) > len(first) - min(3, len(first)):
-        pass
+    assert wait_for(lambda: len(in_queue()) == len(first) - min(3, len(first)), 30)
     one._next = 0.0  # the pause is over
     assert len(fill(one)) > len(first) - min(3, len(first))
     numbers = [task for task in range(12) if task not in one.left]
