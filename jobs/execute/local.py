@@ -17,10 +17,7 @@ from jobs.execute.child import follow, lead
 from jobs.parallel.ranks import Member
 from jobs.run.run import Run
 
-PRELOADED = [
-    *("diffusers.loaders.single_file_utils", "diffusers.pipelines.pipeline_utils", "transformers.modeling_utils"),
-    *("pyarrow.parquet", "jobs.execute.worker"),
-]
+PRELOADED = ["jobs.execute.preload"]
 # A cluster sends its signals to every process of a job; the parent is the one that heeds them.
 _OURS = (signal.SIGTERM, signal.SIGCONT, signal.SIGUSR2)
 # Of these a process dies by itself; SIGKILL may come from anybody.

@@ -13,6 +13,7 @@ import psutil
 
 from jobs import __version__
 from jobs.base.errors import BadInput
+from jobs.base.uncollected import uncollected
 from jobs.dataset.layout import Sample
 from jobs.execute import timings
 from jobs.execute.audit import Audit
@@ -256,18 +257,19 @@ def _digest(run: Run) -> str:
 
 def load(run: Run, device: str, group: Any) -> BatchPipeline:
     """Load a run's pipeline onto a device, for a process of that group or for one alone."""
-    import torch
-
     options = run.options
     if run.forecast and run.forecast.pending:
         raise BadInput(f"{run.directory.calibration} is missing: restore it")
-    torch.set_num_threads(options.cpu_threads)
-    return load_pipeline(
-        options.model,
-        run.forecast,
-        run.checkpoint,
-        device=device,
-        degrees=options.parallel,
-        group=group,
-        keep_flagged=options.flagged == "keep",
-    )
+    with uncollected():
+        import torch
+
+        torch.set_num_threads(options.cpu_threads)
+        return load_pipeline(
+            options.model,
+            run.forecast,
+            run.checkpoint,
+            device=device,
+            degrees=options.parallel,
+            group=group,
+            keep_flagged=options.flagged == "keep",
+        )

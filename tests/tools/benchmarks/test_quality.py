@@ -25,6 +25,17 @@ def test_psnr_and_ssim_of_known_differences():
     assert metrics.ssim(clips, np.stack([black, black], axis=1)) == pytest.approx([(1 + near) / 2, (1 + far) / 2])
 
 
+def test_ssim_is_that_of_scikit_image():
+    y, x = np.mgrid[0:20, 0:24]
+    smooth = np.stack([x * 10 % 256, y * 12 % 256, x * y % 256], axis=-1).astype(np.uint8)
+    given = metrics.ssim(smooth[None], (smooth // 2 + 30)[None])
+    assert given == pytest.approx([0.7794443055219441], abs=1e-12)  # structural_similarity(..., channel_axis=-1)
+
+
+def test_rank_correlation_is_that_of_scipy():
+    assert foretold.rank_correlation([1, 2, 2, 5, 9, 0], [3, 1, 4, 4, 9, 2.5]) == pytest.approx(0.7205882352941176)
+
+
 @pytest.mark.parametrize(("steps", "counts"), cases.EVALUATIONS.items())
 def test_every_evaluation_count_has_a_schedule(steps: int, counts: tuple[int, ...]):
     for count in counts:

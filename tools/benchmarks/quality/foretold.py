@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 import spectrum
 from tools.benchmarks.quality import cases
@@ -65,4 +64,14 @@ def correlations(rows: list[dict[str, Any]], label: str) -> tuple[float, float]:
 
 
 def _correlation(rows: list[dict[str, Any]], label: str) -> float:
-    return float(spearmanr([row["costs"][label] for row in rows], [row["psnr"] for row in rows]).statistic)
+    return rank_correlation([row["costs"][label] for row in rows], [row["psnr"] for row in rows])
+
+
+def rank_correlation(one: list[float], two: list[float]) -> float:
+    """Return Spearman's rank correlation; values that are alike share the mean of their ranks."""
+
+    def ranks(values: list[float]) -> np.ndarray:
+        below = np.greater.outer(values, values).sum(axis=1)
+        return below + np.equal.outer(values, values).sum(axis=1) / 2
+
+    return float(np.corrcoef(ranks(one), ranks(two))[0, 1])
