@@ -32,18 +32,23 @@ print(json.dumps(seen))
 print("said", file=sys.stderr)
 sys.exit(5)
 """
-# Its worker says where it comes from.
+# Its worker says where it comes from, and of two signals how it takes them.
 POOL = """
-import multiprocessing, os, sys
+import multiprocessing, multiprocessing.resource_tracker, os, signal, sys
 
 def work(pipe):
     customized = getattr(sys, "customized", 0)
-    pipe.send((os.getpid(), os.getppid(), os.environ["LATE"], os.getcwd(), customized, "torch" in sys.modules))
+    signals = signal.SIGUSR2 in signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.getsignal(signal.SIGHUP).name
+    seen = os.environ["LATE"], os.getcwd(), customized, "torch" in sys.modules, *signals
+    pipe.send((os.getpid(), os.getppid(), *seen))
 
 if __name__ == "__main__":
     multiprocessing.set_start_method("forkserver")
     os.environ["LATE"] = "set by the command"
     ours, theirs = multiprocessing.Pipe()
+    multiprocessing.resource_tracker.ensure_running()  # which unblocks signals
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     worker = multiprocessing.Process(target=work, args=(theirs,))
     worker.start()
     theirs.close()
@@ -98,7 +103,9 @@ def test_it_sees_what_a_started_process_sees(folder: Path, more: dict[str, Any])
 def test_its_workers_are_those_of_a_started_process(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     forked = warm.run(words("pool"), cwd=folder, env=environment, timeout=60)
-    assert forked.stdout == f"True|True|set by the command|{folder}|1|True|0\n", forked.stderr
+    assert forked.stdout == f"True|True|set by the command|{folder}|1|True|True|SIG_IGN|0\n", forked.stderr
+    started = subprocess.run(words("pool"), cwd=folder, env=environment, timeout=60, capture_output=True, text=True)
+    assert started.stdout == f"True|True|set by the command|{folder}|1|False|True|SIG_IGN|0\n", started.stderr
 
 
 def test_an_error_is_printed_as_ever(folder: Path) -> None:

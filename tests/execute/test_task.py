@@ -13,6 +13,7 @@ import pytest
 
 from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
+from tests import warm
 from tests.support import tar_hashes
 
 GOOD = "a red circle on a white background"
@@ -23,7 +24,7 @@ def task(folder: Path, prompts: list[str], *options: str, **environment: str) ->
     file = folder / "prompts.txt"
     file.write_text("\n".join(prompts))
     words = [sys.executable, "-m", "tests.execute.deadly", f"prompt_file={file}", f"output_base_path={folder}"]
-    return subprocess.Popen(
+    return warm.Popen(
         [*words, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,5 +1,6 @@
 """docs/architecture.md's worked example, done for real: one field, one line, and everything follows."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import webdataset as wds
 
+from tests import warm
 from tests.support import PROJECT
 
 FIELD = '    clip_skip: int = option(None, "text encoder layers to skip", least=1, fallback=None)\n'
@@ -36,14 +38,8 @@ def after(path: Path, mark: str, line: str) -> None:
 
 
 def run(code: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "jobs.generate", *words],
-        cwd=code,
-        env={"PYTHONPATH": str(code), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    environment = {**os.environ, "PYTHONPATH": str(code)}
+    return warm.run([sys.executable, "-m", "jobs.generate", *words], cwd=code, env=environment, timeout=200)
 
 
 @pytest.mark.slow

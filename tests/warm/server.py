@@ -12,6 +12,7 @@ import multiprocessing.util
 import os
 import pickle
 import runpy
+import signal
 import socket
 import sys
 import tempfile
@@ -38,20 +39,24 @@ def serve(requests: socket.socket) -> Callable[[], None]:
             os._exit(0)
         message, streams, _, _ = socket.recv_fds(requests, int.from_bytes(length, "little"), 3)
         told, tell = os.pipe()
+        adopted, adopt = os.pipe()
         if not (between := os.fork()):
             child = os.fork()
             if child:
                 os.write(tell, child.to_bytes(8, "little"))
                 os._exit(0)
-            for descriptor in (told, tell):
+            os.read(adopted, 1)
+            for descriptor in (told, tell, adopted, adopt):
                 os.close(descriptor)
             requests.close()
             return begin(pickle.loads(message), streams)
-        for descriptor in (*streams, tell):
+        for descriptor in (*streams, tell, adopted):
             os.close(descriptor)
-        os.waitpid(between, 0)  # then the child has its new parent
+        os.waitpid(between, 0)  # now the child has its new parent
         requests.send(os.read(told, 8))
-        os.close(told)
+        os.write(adopt, b"\0")
+        for descriptor in (told, adopt):
+            os.close(descriptor)
 
 
 def begin(request: dict[str, Any], streams: list[int]) -> Callable[[], None]:
@@ -96,7 +101,8 @@ class Twin:
         if self.socket is None or not words[-1].startswith("from multiprocessing.forkserver import main"):
             return self.plain(path, words, descriptors)
         passed = [0, 1, 2, *map(int, descriptors)]
-        message = pickle.dumps((words[-1], dict(os.environ), os.getcwd(), passed))
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, ()), _ignored()  # a process that is started has them too
+        message = pickle.dumps((words[-1], dict(os.environ), os.getcwd(), signals, passed))
         self.socket.send(len(message).to_bytes(8, "little"))
         socket.send_fds(self.socket, [message], passed)
         self.socket.close()
@@ -109,11 +115,18 @@ class Twin:
             os._exit(0)  # the command has ended and needed none
         message, received, _, _ = socket.recv_fds(requests, int.from_bytes(length, "little"), 20)
         requests.close()
-        code, environment, cwd, wanted = pickle.loads(message)
+        code, environment, cwd, (blocked, ignored), wanted = pickle.loads(message)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
         place(dict(zip(wanted, received, strict=True)))
         settle(environment, cwd)
         sys.argv = ["-c"]
         return code
+
+
+def _ignored() -> list[signal.Signals]:
+    return [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
 
 
 def place(descriptors: dict[int, int]) -> None:
