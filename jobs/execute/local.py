@@ -37,7 +37,8 @@ class Worker:
         meeting: where these find each other.
         doomed: when it must have ended, having lost a rank.
         lost: the rank that it lost, in words.
-        crashed: whether that rank died by itself.
+        killed: whether that rank was killed by a signal, which is no word of its own.
+        crashed: whether it died by itself.
         shard: the one that it is at; None before the first and between two.
         begun: those that it was given.
         published: how many of them are done.
@@ -53,6 +54,7 @@ class Worker:
     meeting: Path
     doomed: float | None = None
     lost: str = ""
+    killed: bool = False
     crashed: bool = False
     shard: int | None = None
     begun: set[int] = field(default_factory=set)

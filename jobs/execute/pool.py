@@ -108,7 +108,8 @@ class Pool:
                 if process.exitcode and not worker.doomed:
                     worker.doomed = time.monotonic() + ENDS
                     worker.lost = f"{process.name}, which {ended(process.exitcode)} ({log_path})"
-                    worker.crashed = is_crash(process.exitcode, 0)
+                    worker.killed = process.exitcode < 0
+                    worker.crashed = worker.killed and is_crash(process.exitcode, 0)
             worker.followers = [each for each in worker.followers if each[0].exitcode is None]
             if worker.doomed and time.monotonic() > worker.doomed:
                 worker.process.kill()
@@ -168,7 +169,7 @@ class Pool:
         if not code:
             return
         unmade = sorted(each for each in worker.begun if not self._run.directory.is_done(each))
-        if not worker.explained or worker.lost:
+        if not worker.explained or worker.killed:
             crashed = worker.crashed if worker.lost else is_crash(code, oom_kills() - self._oom_kills)
             self._oom_kills = oom_kills()
             how = f"lost {worker.lost}" if worker.lost else ended(code)

@@ -62,16 +62,17 @@ def test_a_lost_rank_ends_its_group_and_the_run_resumes(reference: dict[str, str
                 break
             code = run.wait(ENDS)
             output = (folder / "output").read_text()
-            if code == 0:  # all shards had been published a moment before
-                assert "4 of 4 shards done" in output
+            if "problem: worker cpu + cpu" not in output:  # all shards had been published a moment before
+                assert code == 0 and "4 of 4 shards done" in output
                 break
-            assert code == 1, output
             kills += 1
-            assert "problem: worker cpu + cpu" in output
             if victim:
-                assert "rank 1 (process " in output or "lost rank 1, which was killed by signal 9" in output
+                assert "rank 1 (process " in output or "lost rank 1, which was killed by SIGKILL" in output
             else:
-                assert "killed by signal 9" in output
+                assert "killed by SIGKILL" in output
+            if code == 0:  # another group took its place
+                break
+            assert code == 1, output  # it had not begun
             if kills == KILLS:
                 assert start(folder, "parallel.cfg=2").wait(ENDS) == 0, "the same command goes on"
                 break
@@ -99,22 +100,28 @@ def _kill(run: subprocess.Popen, victim: int, dice: random.Random) -> bool:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("rank", "word"),
-    [(0, "lost rank 1, which ended with code 75"), (1, "rank 1 has given no sign of life for 7.5 seconds")],
+    ("rank", "word", "codes"),
+    [
+        (0, "lost rank 1, which ended with code 75", {0}),
+        (1, "rank 1 has given no sign of life for 7.5 seconds", {0, 1}),
+    ],
 )
-def test_a_slow_rank_is_given_up(tmp_path: Path, rank: int, word: str):
-    """A stopped process shows no sign of life, and does not even notice that the others have left."""
+def test_a_slow_rank_is_given_up(tmp_path: Path, rank: int, word: str, codes: set[int]):
+    """A stopped process shows no sign of life, and does not even notice that the others have left.
+
+    Where its leader is the one, that is killed and another group goes on; where it is another, the leader ends in words,
+    and another group goes on if this one had published anything.
+    """
     run = start(tmp_path, "parallel.cfg=2")
     while not list(tmp_path.glob("run/work/*.jsonl")):
         assert run.poll() is None
         time.sleep(0.1)
     stopped = ranks_of(run.pid)[rank]
     stopped.send_signal(signal.SIGSTOP)
-    assert run.wait(ENDS) == 1
+    assert run.wait(ENDS) in codes
     assert word in (tmp_path / "output").read_text()
     assert not stopped.is_running()
     if rank == 0:
-        assert start(tmp_path, "parallel.cfg=2").wait(ENDS) == 0
         logs = [path.read_text() for path in tmp_path.glob("run/logs/*-rank1.log")]
         assert any("rank 0 has given no answer for 7.5 seconds" in log for log in logs)
 
