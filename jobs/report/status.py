@@ -23,6 +23,7 @@ class Status:
         samples_failed: given up.
         samples_flagged: kept, though a safety checker flagged them.
         reasons: why samples were given up -> how many.
+        twins: shards that several processes are at, which does no harm: a node was given up that still works.
         stopped: shards among those left whose last attempt was stopped, by a time limit or a signal -> why.
         calibrating: samples made of the run's own calibration, and of how many; None where it is not in the making.
         failures: one dict a failure: shard, sample ("" for a whole shard), reason, log.
@@ -41,6 +42,7 @@ class Status:
     samples_per_second: float = 0.0
     eta_seconds: float | None = None
     failures: list[dict[str, Any]] = field(default_factory=list)
+    twins: int = 0
     stopped: dict[int, str] = field(default_factory=dict)
     calibrating: tuple[int, int] | None = None
     quality: dict[str, Any] = field(default_factory=dict)
@@ -86,8 +88,9 @@ def read_status(run: RunDir) -> Status:
         status.audits += [row["audit"] for row in rows.values() if row.get("audit")]
         status.samples_done += len(made)
         finished += [(at, 1) for at in made.values()]
-        if any(journal.alive() for journal in tries):
+        if at_work := {_process(journal) for journal in tries if journal.alive()}:
             status.running += 1
+            status.twins += len(at_work) > 1
         elif tries[-1].ended and tries[-1].ended["ended"] == STOPPED:
             status.stopped[tries[-1].header["shard"]] = tries[-1].ended["error"]
         else:
@@ -101,6 +104,12 @@ def read_status(run: RunDir) -> Status:
     status.left = status.shards - status.done - status.running - status.failed
     _speed(status, finished, record["created"], now)
     return status
+
+
+def _process(journal: Journal) -> tuple[Any, ...]:
+    """Tell an attempt's process from others; the one that joins what others made is of the same process."""
+    process = journal.header["process"] or {}
+    return process.get("host"), process.get("pid"), process.get("created")
 
 
 def given_up(run: RunDir, shard: int) -> list[dict[str, Any]]:
@@ -166,6 +175,8 @@ def render(name: str, status: Status, most: int = 20) -> str:
     if status.samples_per_second:
         eta = "" if status.eta_seconds is None else f"   about {duration(status.eta_seconds)} to go"
         lines.append(f"  speed    {status.samples_per_second:.2f} samples/s{eta}")
+    if status.twins:
+        lines.append(f"  twins    {status.twins:,} of those running are made twice at once, to the same bytes")
     if status.stopped:
         reasons = Counter(status.stopped.values())
         lines.append(f"  stopped  {len(status.stopped):,} of those left go on where they are: {_counted(reasons)}")

@@ -109,8 +109,8 @@ def _kill(run: subprocess.Popen, victim: int, dice: random.Random) -> bool:
 def test_a_slow_rank_is_given_up(tmp_path: Path, rank: int, word: str, codes: set[int]):
     """A stopped process shows no sign of life, and does not even notice that the others have left.
 
-    Where its leader is the one, that is killed and another group goes on; where it is another, the leader ends in words,
-    and another group goes on if this one had published anything.
+    A stopped leader is killed, and another group goes on. Where it is another rank, the leader says why it ends, and
+    another group goes on if this one had published anything.
     """
     run = start(tmp_path, "parallel.cfg=2")
     while not list(tmp_path.glob("run/work/*.jsonl")):

@@ -58,6 +58,20 @@ def test_a_run_in_the_making_has_speed_and_eta(run) -> None:
     assert "shard 00002: 2 samples failed [logs/2.log]" in text and "to go" in text
 
 
+def test_two_processes_at_a_shard_are_told_from_two_attempts_of_one(run) -> None:
+    begin(run, 0, 1).joined()  # of this very process
+    begin(run, 1, 1)
+    second = begin(run, 1, 2)
+    assert read_status(run.directory).twins == 0
+    rows = second.journal.read_text().splitlines()
+    header = json.loads(rows[0])
+    header["process"]["host"] = "a node that was given up"
+    second.journal.write_text("\n".join([json.dumps(header), *rows[1:], ""]))
+    status = read_status(run.directory)
+    assert (status.running, status.twins, status.samples_done) == (2, 1, 3)
+    assert "1 of those running are made twice at once" in render("run", status)
+
+
 def test_a_stopped_shard_is_left_and_not_failed(run) -> None:
     begin(run, 1, 2).end("stopped", "its time limit is near")
     status = read_status(run.directory)
