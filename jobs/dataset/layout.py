@@ -7,6 +7,7 @@ shard goes through the same batches, hence the same arithmetic, as one that was 
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -57,6 +58,7 @@ class Layout:
         defaults: the per-sample options of a prompt that sets none itself.
         seed: the run's seed.
         key_prefix: what every key begins with.
+        only: the samples that there are; None: all. Others are left out of shards, and keep their numbers.
     """
 
     table: PromptTable
@@ -66,19 +68,21 @@ class Layout:
     shard_size: int
     batch_size: int
     key_prefix: str = ""
+    only: tuple[int, ...] | None = None
 
     @property
     def num_samples(self) -> int:
-        return len(self.table) * self.samples_per_prompt
+        return len(self.table) * self.samples_per_prompt if self.only is None else len(self.only)
 
     @property
     def num_shards(self) -> int:
         return -(-self.num_samples // self.shard_size)
 
-    def shard_range(self, shard: int) -> range:
-        """Return the sample indices of a shard."""
+    def shard_range(self, shard: int) -> Sequence[int]:
+        """Return the sample indices of a shard, in order."""
         start = shard * self.shard_size
-        return range(start, min(start + self.shard_size, self.num_samples))
+        places = range(start, min(start + self.shard_size, self.num_samples))
+        return places if self.only is None else self.only[places.start : places.stop]
 
     def sample(self, index: int) -> Sample:
         """Return sample ``index``. A prompt's own seed is that of its first repeat; later repeats count up from it."""

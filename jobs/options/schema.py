@@ -213,6 +213,9 @@ class Options(SampleOptions):
     )  # fmt: skip
     wait: bool = option(True, "with -m on a cluster: wait for the tasks; false: return once they are submitted")
     sample_attempts: int = option(2, "attempts after which a failing sample is given up", least=1)
+    retry_failed: bool = option(
+        False, "make another pass, over samples that were given up, into shards of its own: RUN/retry-1/data"
+    )
     max_attempts: int = option(
         5, "kills of processes in the same pipeline call, before its samples are tried alone, and then given up",
         least=2,

@@ -23,6 +23,7 @@ class Status:
         samples_failed: given up.
         samples_flagged: kept, though a safety checker flagged them.
         reasons: why samples were given up -> how many.
+        retried: of the samples given up, those that a later pass has made (``retry_failed=true``).
         twins: shards that several processes are at, which does no harm: a node was given up that still works.
         stopped: shards among those left whose last attempt was stopped, by a time limit or a signal -> why.
         calibrating: samples made of the run's own calibration, and of how many; None where it is not in the making.
@@ -42,6 +43,7 @@ class Status:
     samples_per_second: float = 0.0
     eta_seconds: float | None = None
     failures: list[dict[str, Any]] = field(default_factory=list)
+    retried: int = 0
     twins: int = 0
     stopped: dict[int, str] = field(default_factory=dict)
     calibrating: tuple[int, int] | None = None
@@ -76,6 +78,10 @@ def read_status(run: RunDir) -> Status:
         finished.append((result["finished"], result["samples"]))
         if result["failed"]:
             status.failures += given_up(run, shard)
+    for later in run.retries():
+        status.retried += sum(
+            json.loads(later.done_record(shard).read_text())["samples"] for shard in later.done_shards()
+        )
     attempts: dict[int, list[Journal]] = defaultdict(list)
     for journal in journals(run):
         if journal.header["shard"] not in done:
@@ -170,6 +176,8 @@ def render(name: str, status: Status, most: int = 20) -> str:
         lines += audit_lines(status.audits)
     if status.samples_failed:
         lines.append(f"  samples  given up {status.samples_failed:,}: {_counted(status.reasons)}")
+    if status.retried:
+        lines.append(f"  samples  {status.retried:,} of those given up were made later, in retry-*/data")
     if status.samples_flagged:
         lines.append(f"  samples  kept though flagged {status.samples_flagged:,}")
     if status.samples_per_second:

@@ -18,6 +18,7 @@ from jobs.model.licences import checkpoint_licence
 from jobs.run.calibration import calibration_key, is_measured, with_calibration
 from jobs.run.identity import changes, differences, grows
 from jobs.run.resolve import resolve
+from jobs.run.retry import retried
 from jobs.run.run import Run
 from jobs.store.atomic import create_bytes
 from jobs.store.journal import journals
@@ -37,6 +38,8 @@ def open_run(cfg: DictConfig) -> Run:
     run = resolve(cfg, pin=True)
     if run.directory.exists():
         _check_same(run)
+    if run.options.retry_failed:
+        run = retried(run)
     if run.options.dry_run:
         return run
     _check_writable(run)

@@ -112,6 +112,11 @@ class RunDir:
         except FileNotFoundError:
             return 0
 
+    def retries(self) -> list["RunDir"]:
+        """The passes that were begun over this run's failed samples (``jobs.run.retry``), oldest first."""
+        found = [path for path in self.path.glob("retry-*") if (path / "run.json").exists()]
+        return [RunDir(path) for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))]
+
     def read(self) -> dict[str, Any]:
         """Contents of run.json.
 
