@@ -6,6 +6,7 @@ Exit code 0: none of its tasks is in the queue any more; 1: some still are; 2: t
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from jobs.execute import queue
 from jobs.execute.inqueue import ask, find_out
 from jobs.execute.launches import Queued, launches_of
 from jobs.execute.lock import submitting
+from jobs.execute.steering import to_ask
 from jobs.store.rundir import RunDir
 
 
@@ -53,7 +55,9 @@ def _scancel(tasks: list[Queued]) -> str:
     if not jobs:
         return ""
     try:
-        answer = subprocess.run(["scancel", *jobs], capture_output=True, text=True, timeout=ANSWER)
+        answer = subprocess.run(
+            ["scancel", *jobs], capture_output=True, text=True, timeout=ANSWER, env=to_ask(os.environ)
+        )
     except subprocess.TimeoutExpired:
         return "scancel gave no answer"
     return " ".join(answer.stderr.split())

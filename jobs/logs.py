@@ -10,7 +10,7 @@ from pathlib import Path
 from jobs.base.errors import BadInput, refuse
 from jobs.dataset.shards import shard_name
 from jobs.execute.excerpt import failing_part
-from jobs.execute.launches import Launch, launches_of
+from jobs.execute.launches import Launch, launches_of, spelled
 from jobs.report.status import read_status
 from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
@@ -59,7 +59,7 @@ def _latest_first(run: RunDir) -> list[Launch]:
 
 def _task_logs(run: RunDir, launch: Launch, shard: int | None) -> list[Path]:
     """Return the logs of a launch's tasks that have a shard (or any shard that is not done), the latest first."""
-    own, done = str(run.path.absolute()), run.done_shards()
+    own, done = spelled(run.path), run.done_shards()
     logs = []
     for path, number in launch.logs().items():
         if launch.listing[number]["run"] != own:

@@ -1,18 +1,19 @@
 """Watches tasks leave the queue: what became of them, which nodes are to blame, and what is submitted once more."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from jobs.execute import queue
-from jobs.execute.launches import Queued
+from jobs.execute.begun import begun
+from jobs.execute.launches import Queued, spelled
 from jobs.execute.nodes import IN_A_ROW, Nodes
 from jobs.execute.postmortem import End, ends_of, told
 from jobs.execute.submit import Submitter
-from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
 
-# States of a job that nobody but the node, or the task itself, has ended.
-_NEVER_BEGAN = ("FAILED", "NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED")
+# Ends that may be a node's fault: not those by Slurm's or somebody's hand (CANCELLED, PREEMPTED), of a limit (TIMEOUT,
+# OUT_OF_MEMORY), or of a node that Slurm itself takes out then (NODE_FAIL).
+_BY_ITSELF = ("FAILED", "BOOT_FAIL", "LAUNCH_FAILED")
 AGAIN = 2  # times that a task which died on a bad node is submitted once more
 
 
@@ -33,7 +34,7 @@ class Aftermath:
         say: Callable[[str], None],
         fail: Callable[[str], None],
     ):
-        self._runs = {str(run.path.absolute()): run for run in runs}
+        self._runs = {spelled(run.path): run for run in runs}
         self._submitter, self._say, self._fail = submitter, say, fail
         self._before: dict[str, Queued] = {}
         self._ended: dict[Queued, End] = {}
@@ -53,19 +54,19 @@ class Aftermath:
         done = self._done()
         left = {job: task for job, task in gone.items() if not self._is_done(task, done)}
         ends = ends_of(left) if left else {}
-        worked = self._worked() if left else set()
+        worked = self._worked(left.values())
         # What Slurm calls pending or running is on its way back into the queue, or on its way out: at the next look.
         self._before = now | {job: task for job, task in left.items() if job not in ends}
         for job, task in {**now, **gone}.items():
-            if task.job.node and (job in worked or (job in gone and job not in left)):
+            if task.job.node and ((job, task.job.node) in worked or (job in gone and job not in left)):
                 self._nodes.began(task.job.node)
         buried = {task: ends[job] for job, task in left.items() if job in ends}
         self._ended |= buried
         for sentence in told(buried):
             self._fail(sentence)
         for task, end in buried.items():
-            began = task.job.id in worked or bool(done[task.run] & set(task.shards))
-            if end.node and not began and end.state in _NEVER_BEGAN:
+            began = (task.job.id, end.node) in worked or bool(done[task.run] & set(task.shards))
+            if end.node and not began and end.state in _BY_ITSELF:
                 self._hold_against(end.node, task, end)
 
     def told(self) -> list[str]:
@@ -76,7 +77,7 @@ class Aftermath:
 
     def forget(self, run: RunDir) -> None:
         """Submit nothing of a run once more, since it was cancelled."""
-        self._runs.pop(str(run.path.absolute()), None)
+        self._runs.pop(spelled(run.path), None)
 
     def _done(self) -> dict[str, set[int]]:
         return {path: run.done_shards() for path, run in self._runs.items()}
@@ -84,9 +85,10 @@ class Aftermath:
     def _is_done(self, task: Queued, done: dict[str, set[int]]) -> bool:
         return task.run not in done or done[task.run].issuperset(task.shards)
 
-    def _worked(self) -> set[str]:
-        """Return the ids of jobs that have begun an attempt at a shard."""
-        return {journal.header["slurm_job"] or "" for run in self._runs.values() for journal in journals(run)}
+    @staticmethod
+    def _worked(tasks: Iterable[Queued]) -> set[tuple[str, str]]:
+        """Return the (job, node) of tasks that have come to their work, of the launches of these."""
+        return {mark for folder in {task.launch.folder for task in tasks} for mark in begun(folder)}
 
     def _hold_against(self, node: str, task: Queued, end: End) -> None:
         self._at_start[task] = node

@@ -12,6 +12,7 @@ import numpy as np
 import spectrum
 from jobs.dataset.layout import Sample
 from jobs.execute.batch import generate_batch
+from jobs.execute.begun import mark_begun
 from jobs.media.fidelity import psnr, ssim
 from jobs.model.forecast import best_schedule
 from jobs.model.load import load_pipeline
@@ -41,7 +42,9 @@ class Bench:
 
         options = self._run.options
         torch.set_num_threads(options.cpu_threads)
-        return load_pipeline(options.model, None, self._run.checkpoint, device=self._device, keep_flagged=True)
+        pipeline = load_pipeline(options.model, None, self._run.checkpoint, device=self._device, keep_flagged=True)
+        mark_begun()
+        return pipeline
 
     def record(self, sample: Sample) -> bytes:
         """Make a sample with every step evaluated; return its calibration, or why there is none."""

@@ -5,6 +5,7 @@
                                        array-0.sh   what sbatch is about to get for an array
                                        array-0.json what it answered
                                        array-0.id   the array that has these tasks, by the first of them to start
+                                       begun/       which tasks have come to their work (jobs.execute.begun)
 
 The first two are written before anything is submitted. The folder's name is part of the name of its jobs, with the
 number of the array and the task that its index 0 stands for (``my-run-launch-20261125-120000-123456.1.1000``), so that
@@ -36,6 +37,11 @@ A_DAY = 24 * 3600.0
 _NAME = re.compile(r"-(launch-[\d-]+)(?:\.(\d+)\.(\d+))?$")
 
 
+def spelled(run: Path) -> str:
+    """Return a run's directory as runs are written down and compared: the same whatever links or ``..`` lead there."""
+    return str(run.resolve())
+
+
 @dataclass(frozen=True)
 class Launch:
     """One launch, by the folder of its logs: in the run's own logs, or beside the runs of a sweep."""
@@ -49,18 +55,18 @@ class Launch:
         home = own if len(runs) == 1 else own.parent
         folder = home / "logs" / f"launch-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06d}"
         folder.mkdir(parents=True)
-        listing = [
-            {"run": str(task.run.directory.path.absolute()), "shards": format_shards(task.shards)} for task in tasks
-        ]
+        listing = [{"run": spelled(task.run.directory.path), "shards": format_shards(task.shards)} for task in tasks]
         write_bytes(folder / "tasks.pkl", pickle.dumps(tasks))  # once: all of them share their run
         write_json(folder / "tasks.json", listing)
         return cls(folder)
 
     @cached_property
     def listing(self) -> list[dict[str, Any]]:
-        """The run and the shards of each task, as written down."""
+        """The run and the shards of each task."""
         listing: list[dict[str, Any]] = json.loads((self.folder / "tasks.json").read_text())
-        return listing
+        # earlier versions wrote down what the user had, with links
+        spelling = {run: spelled(Path(run)) for run in {task["run"] for task in listing}}
+        return [{**task, "run": spelling[task["run"]]} for task in listing]
 
     @property
     def owners(self) -> set[int]:
@@ -177,7 +183,7 @@ class Queued(NamedTuple):
 
     @property
     def run(self) -> str:
-        """The directory of its run."""
+        """The directory of its run, ``spelled``."""
         return str(self.launch.listing[self.number]["run"])
 
     @property
@@ -200,7 +206,8 @@ class InQueue(NamedTuple):
 
 def launches_of(runs: Iterable[Path]) -> dict[str, Launch]:
     """Return the launches that may have tasks of runs, their own and those of sweeps, by the folder's name."""
-    homes = {home for run in runs for home in (run.absolute(), run.absolute().parent)}
+    # As one wrote it last: so it is in this command's own launch, and a link may lead to a sweep's launch or away.
+    homes = {home: None for run in runs for path in (run.resolve(), run.absolute()) for home in (path, path.parent)}
     found = [path.parent for home in homes for path in home.glob("logs/launch-*/tasks.json")]
     return {folder.name: Launch(folder) for folder in found}
 
@@ -213,7 +220,7 @@ def queued_tasks(runs: Iterable[Path], launches: dict[str, Launch], jobs: list[J
         launches: by the folder's name.
         jobs: what is in the queue, other programs' jobs too.
     """
-    own = {str(run.absolute()) for run in runs}
+    own = {spelled(run) for run in runs}
     for job in jobs:
         named = _NAME.search(job.name)
         launch = launches.get(named[1]) if named else None

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from jobs.base.errors import BadInput
 from jobs.base.times import ANSWER
+from jobs.execute.steering import to_ask
 
 # What names the cluster itself; everything else of an allocation is that allocation's own.
 CLUSTER_VARIABLES = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS")
@@ -45,9 +46,8 @@ class Job(NamedTuple):
 
 def ask(*command: str) -> str | None:
     """Return the output of a Slurm command; None when it is missing, fails, or the controller does not answer."""
-    environment = {**os.environ, "SLURM_BITSTR_LEN": "0"}  # else squeue cuts the list of an array's tasks short
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, env=environment)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, env=to_ask(os.environ))
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout if answer.returncode == 0 else None
@@ -89,7 +89,7 @@ def look(owners: Iterable[int] = ()) -> list[Job] | None:
     """
     others = [name for uid in set(owners) - {os.getuid()} if (name := user_name(uid))]
     whose = f"--user={','.join([user_name(os.getuid()), *others])}" if others else "--me"
-    listing = ask("squeue", "--noheader", whose, "--format=%i|%T|%r|%B|%j")
+    listing = ask("squeue", "--noheader", whose, "--all", "--format=%i|%T|%r|%B|%j")
     return None if listing is None else read_queue(listing)
 
 
@@ -121,7 +121,7 @@ def expand(numbers: str) -> list[int]:
 
 def node_gpus(partition: str | None) -> int | None:
     """Return the GPUs of the node that has most, in the partition or in all; None where none are listed."""
-    chosen = [f"--partition={partition}"] if partition else []
+    chosen = [f"--partition={partition}", "--all"] if partition else []  # it may be a hidden one
     listing = ask("sinfo", "--noheader", "--format=%G", *chosen) or ""
     nodes = [sum(map(int, re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", line))) for line in listing.splitlines()]
     return max(nodes, default=0) or None
@@ -129,7 +129,7 @@ def node_gpus(partition: str | None) -> int | None:
 
 def nodes(partition: str | None) -> set[str]:
     """Return the nodes of a partition, or of the default one; empty when Slurm does not tell."""
-    chosen = [f"--partition={partition}"] if partition else []
+    chosen = [f"--partition={partition}", "--all"] if partition else []  # it may be a hidden one
     lines = (ask("sinfo", "--noheader", "--Node", "--format=%N %P", *chosen) or "").splitlines()
     return {line.split()[0] for line in lines if partition or line.endswith("*")}
 

@@ -1,11 +1,13 @@
 """A task's way back into the queue, when it was stopped before its work was done."""
 
+import os
 import re
 import shutil
 import subprocess
 import time
 
 from jobs.base.times import LAST
+from jobs.execute.steering import to_ask
 from jobs.store.process import slurm_job
 
 GONE_FOR_GOOD = ("CANCELLED", "COMPLETED", "FAILED")  # states of a job that somebody ended
@@ -55,7 +57,9 @@ def job_state(job: str) -> str:
 
 def _ask(*words: str) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(["scontrol", *words], capture_output=True, text=True, timeout=5 * LAST)
+        return subprocess.run(
+            ["scontrol", *words], capture_output=True, text=True, timeout=5 * LAST, env=to_ask(os.environ)
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(words, 1, "", f"no answer of the controller: {error}")
 

@@ -1,5 +1,6 @@
 """Hands a script to sbatch, and tells what came of it: taken, no place now, refused, or nobody knows."""
 
+import os
 import subprocess
 import tempfile
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.base.times import ANSWER, SLOW
+from jobs.execute.steering import to_submit
 
 # Slurm's words for places that come free again. The general "Job violates accounting/QOS policy" is none of them: it
 # follows every refusal of the kind, also one that holds for ever.
@@ -133,7 +135,8 @@ def _run(command: list[str], script: str, say: Callable[[str], None]) -> tuple[i
         given.write(script)
         given.seek(0)
         start, slow, code = time.monotonic(), False, None
-        process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err)
+        environment = to_submit(os.environ, script)
+        process = subprocess.Popen(command, stdin=given, stdout=out, stderr=err, env=environment)
         try:
             while code is None and time.monotonic() - start < ANSWER:
                 try:

@@ -17,7 +17,7 @@ from jobs.base.errors import BadInput
 from jobs.execute.choose import make_launcher
 from jobs.execute.container import check_container
 from jobs.execute.launch import Launcher
-from jobs.execute.launches import InQueue, Launch
+from jobs.execute.launches import InQueue, Launch, spelled
 from jobs.execute.plan import Unmade, plan_tasks
 from jobs.execute.resources import check_resources
 from jobs.options.texts import quoted, unquoted
@@ -147,7 +147,7 @@ def find_unmade(runs: list[Run], queue: InQueue) -> list[Unmade]:
     """Return what is unfinished of each run, and what of that is nobody's by now."""
     found = []
     for run in runs:
-        own = str(run.directory.path.absolute())
+        own = spelled(run.directory.path)
         busy = {shard for task in queue.tasks if task.run == own for shard in task.shards}
         for journal in journals(run.directory):
             job = journal.header["slurm_job"]

@@ -12,7 +12,7 @@ from jobs.base.times import POLL, QUEUE
 from jobs.execute import queue
 from jobs.execute.aftermath import Aftermath
 from jobs.execute.inqueue import ask
-from jobs.execute.launches import Queued, launches_of
+from jobs.execute.launches import Queued, launches_of, spelled
 from jobs.execute.lock import Held, submitting
 from jobs.execute.pending import blocked, reasons
 from jobs.execute.plan import Unmade
@@ -161,7 +161,7 @@ class Wait:
                 self.problems.append(f"{run.path} was cancelled (python -m jobs.cancel)")
                 self._aftermath.forget(run)
                 if self.submitter:
-                    own = str(run.path.absolute())
+                    own = spelled(run.path)
                     listing = self.submitter.launch.listing
                     self.submitter.drop([number for number, task in enumerate(listing) if task["run"] == own])
 
@@ -195,7 +195,7 @@ class Wait:
     def _fill(self, submitter: Submitter, look: _Look) -> None:
         taken = {(task.run, shard) for task in look.tasks for shard in task.shards}
         for run in self._runs:
-            taken |= {(str(run.path.absolute()), shard) for shard in run.done_shards()}
+            taken |= {(spelled(run.path), shard) for shard in run.done_shards()}
         listing = submitter.launch.listing
         needless = [
             number

@@ -18,6 +18,7 @@ from jobs.dataset.layout import Sample
 from jobs.execute import timings
 from jobs.execute.audit import Audit
 from jobs.execute.batch import Results, Suspicion, generate_batch, reason_of
+from jobs.execute.begun import mark_begun
 from jobs.execute.calibration import calibrated
 from jobs.execute.halt import Halt
 from jobs.model.environment import environment, versions
@@ -76,6 +77,7 @@ def generate_shards(
         return 0.0
     with _group(run, member, device, lost) as group:
         pipeline = load(run, device, group)
+        mark_begun()
         # Imports count as loading: so does whatever a GPU waits for before its first batch.
         loading = time.time() - psutil.Process().create_time() - calibrating
         first = {"loading": loading, "calibrating": calibrating}

@@ -14,8 +14,10 @@ from jobs.execute.plan import Unmade, plan_tasks
 from jobs.execute.queue import read_queue
 from jobs.execute.slurm import Slurm
 from jobs.execute.sweep import _in_name, find_unmade
+from jobs.execute.task import Task
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
+from jobs.store.rundir import RunDir
 from tests.support import generate, new_run, write_prompts
 
 
@@ -79,6 +81,31 @@ def test_a_sweeps_tasks_of_other_runs_are_not_this_ones(run) -> None:
     folders = [run.directory.path]
     (task,) = queued_tasks(folders, launches_of(folders), read_queue("7_[0-1]|PENDING|x||a-launch-2.0.0"))
     assert (task.job.id, task.shards, task.run) == ("7_1", [1], own)
+
+
+def test_a_run_is_the_same_whatever_leads_to_it(run, tmp_path, monkeypatch) -> None:
+    """Under a link, by ``..``, and as an earlier version wrote it down."""
+    real = run.directory.path
+    (tmp_path / "link").symlink_to(real.parent)
+    (tmp_path / "alone").symlink_to(real)
+    spellings = [real, tmp_path / "link" / real.name, real / ".." / real.name, tmp_path / "alone"]
+    linked = replace(run, directory=RunDir(spellings[1]))
+    launch = Launch.begin([linked], [Task(linked, [0], 0), Task(linked, [1], 1)])
+    a_launch(run, "launch-2", *((str(path), "2") for path in spellings))
+    listing = f"7_[0-1]|PENDING|x||{launch.job_name('a')}\n8_[0-3]|PENDING|x||a-launch-2.0.0\n"
+    monkeypatch.chdir(real)
+    for path in (*spellings, Path("../") / real.name):
+        tasks = list(queued_tasks([path], launches_of([path]), read_queue(listing)))
+        assert [task.shards for task in tasks] == [[0], [1], [2], [2], [2], [2]]
+        (unmade,) = find_unmade([replace(run, directory=RunDir(path))], InQueue(tasks, None))
+        assert unmade.free[0] == 3
+
+
+def test_a_commands_own_launch_is_found_as_it_has_it(run, tmp_path) -> None:
+    (tmp_path / "link").symlink_to(run.directory.path.parent)
+    path = tmp_path / "link" / run.directory.path.name
+    launch = Launch.begin([replace(run, directory=RunDir(path))], [Task(run, [0], 0)])
+    assert launches_of([path]) == {launch.folder.name: launch}
 
 
 def test_only_one_array_gets_the_tasks_of_a_submission(run) -> None:

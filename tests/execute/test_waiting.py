@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.execute import queue, waiting
+from jobs.execute.begun import begun, mark_begun
 from jobs.execute.launches import Launch
 from jobs.execute.limits import Limits
 from jobs.execute.plan import Unmade
@@ -212,6 +213,32 @@ def test_a_bad_node_is_left_out_and_what_died_there_is_submitted_again(run, slur
     assert "no more tasks go there (hydra.launcher.exclude=node1" in capsys.readouterr().out
     assert launch.avoided() == ["node1"]
     assert cluster.asked.count("squeue") == 4
+
+
+@pytest.mark.parametrize("state", ["CANCELLED", "PREEMPTED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "COMPLETED"])
+def test_ends_that_are_no_nodes_fault_count_against_none(run, slurm, sbatch, state) -> None:
+    launch = launched(run)
+    one = submitter(launch, None)
+    one.fill([], [])
+    slurm("", ended=failed(0, 1, 2, 3).replace("FAILED", state))
+    wait(run, one)
+    assert len(sbatch) == 1 and launch.avoided() == [] and one.exclude == []
+
+
+def test_tasks_that_came_to_their_work_count_against_no_node(run, slurm, sbatch, monkeypatch) -> None:
+    launch = launched(run)
+    one = submitter(launch, None)
+    one.fill([], [])
+    monkeypatch.setenv("SUBMITIT_FOLDER", str(launch.folder))
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
+    for task, node in ((0, "node1"), (1, "node1"), (2, "node2")):  # the last of them before it was queued again
+        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(task))
+        monkeypatch.setenv("SLURMD_NODENAME", node)
+        mark_begun()
+    slurm("", ended=failed(0, 2, 1, 3))
+    wait(run, one)
+    assert len(sbatch) == 1 and launch.avoided() == []
+    assert begun(launch.folder) == {("5_0", "node1"), ("5_1", "node1"), ("5_2", "node2")}
 
 
 def test_where_all_nodes_are_bad_nothing_more_is_submitted(run, slurm, sbatch) -> None:
