@@ -10,7 +10,7 @@ from jobs.execute import queue
 from jobs.execute.array import Array, at_work, cut, script, throttles
 from jobs.execute.doubt import was_taken
 from jobs.execute.launches import Launch, Queued
-from jobs.execute.limits import Limits
+from jobs.execute.limits import Limits, read_limits
 from jobs.execute.queue import Job
 from jobs.execute.sbatch import Full, Refused, Taken, Unheard, sent_by, submit
 
@@ -24,7 +24,6 @@ class Submitter:
     Args:
         launch: whose tasks they are.
         settings: what to ask of Slurm, by the names of hydra-submitit-launcher.
-        folder: where the logs go.
         label: begins the names of the jobs.
         limits: of the cluster, as they were at the look of which ``there`` is.
         there: how many jobs of this user were in the queue then.
@@ -51,7 +50,7 @@ class Submitter:
         self.sent: list[Queued] = []  # the tasks of those, for who watches what becomes of them
         self.refusal = ""
         self.full = ""
-        self._there, self._serial = there, 0
+        self._there, self._serial, self._reread = there, 0, time.monotonic() + LONGEST_PAUSE
         self._pause, self._next, self._full_at = QUEUE, 0.0, 0
 
     def again(self, numbers: Collection[int]) -> None:
@@ -86,11 +85,10 @@ class Submitter:
         self.drop({task.number for task in own})
         if not self.left or self.refusal or not self._may_try(len(jobs)):
             return
-        places = len(self.left)
-        if self.limits.places is not None:
-            places = min(places, self.limits.places + self._there - len(jobs))
-        if ours and places < min(len(self.left), max(1, len(ours) // 10)):
-            return  # not an array for every single task that ends
+        places = self._places(len(jobs))
+        if places < min(len(self.left), max(1, len(ours) // 10)):  # not an array for every single task that ends
+            self.full = f"{self.limits.most} jobs may be in the queue"
+            return
         arrays = cut(self.left, places, self.limits.array)
         shares = throttles(len(arrays), self.parallelism, at_work([task.job for task in ours]))
         if places < len(self.left):
@@ -98,6 +96,17 @@ class Submitter:
         for numbers, share in zip(arrays, shares, strict=False):
             if not self._submit(numbers, share, len(jobs)):
                 return
+
+    def _places(self, there: int) -> int:
+        """Return how many tasks may be submitted, by what has left the queue since the limits were read.
+
+        What others have in it may count as well, and only Slurm knows that: now and then the limits are read again.
+        """
+        wanted, places = len(self.left), self.limits.places
+        if places is not None and places + self._there - there < wanted and time.monotonic() > self._reread:
+            self.limits, self._there = read_limits(self.settings), there
+            self._reread, places = time.monotonic() + LONGEST_PAUSE, self.limits.places
+        return wanted if places is None else min(wanted, places + self._there - there)
 
     def _submit(self, numbers: tuple[int, ...], share: int, there: int) -> bool:
         """Submit some tasks, or as many of them as there is place for; returns whether all are."""

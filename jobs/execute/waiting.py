@@ -107,6 +107,8 @@ class Wait:
                 if stuck == SURE and not complete:
                     self.problems += verdicts
                     return
+            if complete and self.submitter:
+                self.submitter.left.clear()
             if complete or gone == SURE:
                 return self._tell_of_twins(look)
             self._pause()

@@ -252,6 +252,21 @@ def test_where_all_nodes_are_bad_nothing_more_is_submitted(run, slurm, sbatch) -
     assert len(sbatch) == 2 and launch.avoided() == []
 
 
+def test_places_that_others_leave_free_are_found(run, sbatch, monkeypatch) -> None:
+    """A limit of an account or a QOS counts jobs that our own queue does not show."""
+    clock, limits = [0.0], Limits(1001, 0, 40)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("jobs.execute.submit.read_limits", lambda settings: limits)
+    one = submitter(launched(run), 0, 40)
+    for clock[0] in range(0, 900, 10):
+        one.fill([], [])
+    assert sbatch == [] and one.full == "40 jobs may be in the queue"
+    limits = Limits(1001, 40, 40)
+    for clock[0] in range(900, 1300, 10):
+        one.fill([], [])
+    assert len(sbatch) == 1 and one.left == []
+
+
 def test_a_full_queue_is_tried_less_and_less_often(run, monkeypatch) -> None:
     tries: list[float] = []
     monkeypatch.setattr("jobs.execute.submit.submit", lambda text, say: tries.append(0) or Full("MaxSubmitJobs"))

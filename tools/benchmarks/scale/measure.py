@@ -52,7 +52,7 @@ def measure(folder: Path, shards: int, seconds: float) -> dict[str, Any]:
     cluster.up()
     try:
         environment = {**os.environ, **cluster.env()}
-        found: dict[str, Any] = {"shards": shards}
+        found: dict[str, Any] = {"shards": shards, "load": round(os.getloadavg()[1], 1)}
         found["submit"] = timed((*command, "wait=false"), environment)
         listing = cluster.run("squeue", "--me", "--array", "--noheader", "--format=%i").stdout.split()
         found["queued"], found["arrays"] = len(listing), len({job.partition("_")[0] for job in listing})

@@ -32,6 +32,7 @@ def render(results: dict[str, Any]) -> str:
         ["processor", f"{machine['cpu']}, {machine['cores']} cores"],
         ["memory", f"{machine['memory_gib']} GiB"],
         ["system", f"{machine['system']}, Python {machine['python']}, {versions(machine)}"],
+        ["other work on it", f"a load of {results['load']}, which wall times grow with"],
         ["queue", f"Slurm of tools.slurm: {results['queued']:,} tasks in {results['arrays']} arrays"],
     ]
     said = (
