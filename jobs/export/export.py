@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from jobs.base.errors import BadInput
 from jobs.export.formats import FORMATS, Format, remove, sync
-from jobs.export.index import STAMP, index_shard
+from jobs.export.index import index_shard
 from jobs.export.indexes import energon_is_installed
 from jobs.export.licence import find_licence
 from jobs.export.plan import Piece
@@ -20,7 +20,7 @@ from jobs.export.scan import stamp_of
 from jobs.export.source import SourceRun, open_runs
 from jobs.export.stats import Stats
 from jobs.export.surroundings import METADATA, write_surroundings
-from jobs.export.table import write_metadata
+from jobs.export.table import in_groups, write_metadata
 from jobs.export.view import View
 from jobs.export.work import Work, check_destination
 from jobs.options.export import ExportOptions
@@ -114,11 +114,8 @@ def _index(work: Work, runs: list[SourceRun], say: Say) -> None:
 
     def read(number: int) -> None:
         run, shard = owners[number]
-        if work.index(number).exists():
-            stamp = (work.read_schema(number).metadata or {}).get(STAMP)
-            if stamp == stamp_of(run.directory.tar(shard)).encode():
-                return
-        work.save_index(number, index_shard(run, shard))
+        if not work.has_index(number, stamp_of(run.directory.tar(shard))):
+            work.save_index(number, index_shard(run, shard))
 
     _each(read, range(len(owners)))
     say(f"read {len(owners)} shards")
@@ -129,18 +126,18 @@ def _write_pieces(work: Work, view: View, form: Format, say: Say) -> dict[str, d
 
     def write(piece: Piece) -> tuple[str, dict[str, Any]]:
         name = view.path(piece)
-        record = work.piece(name)
+        record = form.link(view, piece, work.out / name) or work.piece(name)
         if record is None:
             view.check_unchanged(piece)
             new, target = work.new / name.replace("/", "."), work.out / name
             remove(new)
-            record = {**form.write(view, piece, new), "samples": piece.samples}
+            record = form.write(view, piece, new)
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.is_dir():
                 shutil.rmtree(target)
             move(new, target)
             work.save_piece(name, record)
-        return name, record
+        return name, {**record, "samples": piece.samples}
 
     return dict(_each(write, view.pieces))
 
@@ -167,16 +164,15 @@ def _check_space(work: Work, view: View) -> None:
 
 def _table(work: Work, view: View) -> Stats:
     """Write metadata.parquet, and count on the way."""
-    stats = Stats()
+    stats = Stats(prompts=view.count_prompts())
 
-    def tables() -> Iterator[pa.Table]:
-        for number in range(len(view.tars)):
-            rows = view.rows(number)
-            stats.add(rows, view.hashes(number))
+    def counted() -> Iterator[pa.Table]:
+        for rows in in_groups(map(view.rows, range(len(view.tars)))):
+            stats.add(rows)
             yield rows
 
     new = work.new / METADATA
-    written = write_metadata(new, view.schema, tables())
+    written = write_metadata(new, view.schema, counted())
     sync(new)
     if pq.ParquetFile(new).metadata.num_rows != written:
         raise OSError(f"{new} was read back without all of its rows")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.base.errors import BadInput
@@ -29,6 +30,9 @@ _ALL = 1 << 62  # bytes: more than there are
 class Format(Shape, Protocol):
     """How a piece becomes a file, or a folder."""
 
+    def link(self, view: View, piece: Piece, target: Path) -> dict[str, Any] | None:
+        """Put a link into place where that is all there is to do, and return its record."""
+
     def write(self, view: View, piece: Piece, new: Path) -> dict[str, Any]:
         """Write a piece to a path that does not exist, read it back, and return its record."""
 
@@ -47,13 +51,27 @@ class Webdataset:
 
     def write(self, view: View, piece: Piece, new: Path) -> dict[str, Any]:
         """See ``Format``."""
+        return write_tar(new, piece, view.tars, view.prefixes)
+
+    def link(self, view: View, piece: Piece, target: Path) -> dict[str, Any] | None:
+        """See ``Format``."""
         whole = piece.whole
-        if whole is None or view.prefixes[whole] or not link(view.tars[whole], new):
-            return write_tar(new, piece, view.tars, view.prefixes)
-        return {"bytes": new.stat().st_size, "sha256": view.sha256[whole]}
+        if whole is None or view.prefixes[whole]:
+            return None
+        view.check_unchanged(piece)
+        if not link(view.tars[whole], target):
+            return None
+        return {"bytes": target.stat().st_size, "sha256": view.sha256[whole]}
 
 
-class Parquet:
+class _Written:
+    """What is always written anew."""
+
+    def link(self, view: View, piece: Piece, target: Path) -> None:
+        """See ``Format``."""
+
+
+class Parquet(_Written):
     """Parquet files with the images or clips in them, in row groups that the hub's viewer can show."""
 
     by_sample, most = False, None
@@ -85,7 +103,7 @@ class Parquet:
         return {"bytes": new.stat().st_size, "sha256": hash_file(new)}
 
 
-class ImageFolder:
+class ImageFolder(_Written):
     """A file for each image or clip; ``metadata.jsonl`` comes at the end."""
 
     by_sample, most = True, FILES
@@ -112,7 +130,7 @@ class ImageFolder:
         return {"bytes": sum(one["bytes"] for one in files.values()), "files": files}
 
 
-class Mds:
+class Mds(_Written):
     """MosaicML Streaming's shards, written by its own library: a folder for each split."""
 
     by_sample, most = False, None
@@ -173,7 +191,7 @@ def sync(path: Path) -> None:
 def jsonl_lines(rows: pa.Table, split: str) -> bytes:
     """Return the lines of ``metadata.jsonl`` about the rows of a split, with ``file_name`` within its folder."""
     sink = io.StringIO()
-    for row in rows.filter(pa.compute.equal(rows["split"], split)).to_pylist():
+    for row in rows.filter(pc.equal(rows["split"], split)).to_pylist():
         _, _, name = row.pop("file").partition("/")
         json.dump({"file_name": name, "text": row["prompt"], **row}, sink, ensure_ascii=False)
         sink.write("\n")

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.json
+import pyarrow.compute as pc
+import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from jobs.base.errors import BadInput
@@ -44,8 +45,8 @@ def index_shard(run: SourceRun, shard: int) -> pa.Table:
     stamp = stamp_of(directory.tar(shard))
     found = scan(directory.tar(shard), run.shards[shard])
     rows = _sidecar(run, shard)
-    failed = pa.compute.equal(rows["status"], FAILED)
-    kept = rows.filter(pa.compute.invert(failed))
+    failed = pc.equal(rows["status"], FAILED)
+    kept = rows.filter(pc.invert(failed))
     if kept["key"].to_pylist() != found.keys:
         raise BadInput(f"{directory.sidecar(shard)} tells of other samples than {directory.tar(shard)} has: restore it")
     table = _kept(found, kept)
@@ -101,10 +102,10 @@ def _read(infos: list[bytes]) -> pa.Table:
     """Return the samples' json as columns."""
     lines = b"\n".join(infos)
     schema = pa.schema(schema_of(json.loads(infos[0])))
-    return pyarrow.json.read_json(
+    return pj.read_json(
         io.BytesIO(lines),
-        read_options=pyarrow.json.ReadOptions(block_size=len(lines) + 1, use_threads=False),
-        parse_options=pyarrow.json.ParseOptions(explicit_schema=schema),
+        read_options=pj.ReadOptions(block_size=len(lines) + 1, use_threads=False),
+        parse_options=pj.ParseOptions(explicit_schema=schema),
     )
 
 
@@ -118,6 +119,7 @@ def flatten(table: pa.Table) -> pa.Table:
 def _sidecar(run: SourceRun, shard: int) -> pa.Table:
     path = run.directory.sidecar(shard)
     try:
-        return pq.read_table(path, columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            return file.read(columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
     except (OSError, pa.ArrowException):
         raise BadInput(f"{path} is missing or torn: restore it, or delete the shard's done record and tar") from None

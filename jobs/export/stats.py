@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.options.export import SPLITS
 from jobs.store.sidecar import FAILED, FLAGGED
@@ -22,30 +22,31 @@ SHOWN = 5  # prompts in the card
 class Stats:
     """Counts over the rows of ``jobs.export.table``."""
 
-    def __init__(self) -> None:
+    def __init__(self, prompts: int) -> None:
+        """Begin with no rows.
+
+        Args:
+            prompts: how many different prompts there are.
+        """
+        self.distinct = prompts
         self.splits = {split: Counter[str]() for split in SPLITS}
         self.reasons = Counter[str]()
         self.counted = {name: Counter[tuple[Any, ...]]() for name in _COUNTED}
         self.prompts: list[tuple[str, str]] = []
-        self._hashes: list[np.ndarray] = []
 
-    def add(self, table: pa.Table, hashes: "np.ndarray") -> None:
-        """Count a shard's rows.
-
-        Args:
-            hashes: of the prompts of its rows, uint64.
-        """
+    def add(self, table: pa.Table) -> None:
+        """Count rows."""
         status, split = table["status"], table["split"]
-        for name in pa.compute.unique(split).to_pylist():
-            here = table.filter(pa.compute.equal(split, name))
+        for name in pc.unique(split).to_pylist():
+            here = table.filter(pc.equal(split, name))
             counts = self.splits[name]
             counts["given_up"] += _count(here["status"], FAILED)
             counts["flagged"] += _count(here["status"], FLAGGED)
             counts["samples"] += here.num_rows - _count(here["status"], FAILED)
-            counts["media_bytes"] += pa.compute.sum(here["bytes"]).as_py() or 0
-        failed = table.filter(pa.compute.equal(status, FAILED))
+            counts["media_bytes"] += pc.sum(here["bytes"]).as_py() or 0
+        failed = table.filter(pc.equal(status, FAILED))
         self.reasons.update(failed["reason"].to_pylist())
-        kept = table.filter(pa.compute.not_equal(status, FAILED))
+        kept = table.filter(pc.not_equal(status, FAILED))
         for name, columns in _COUNTED.items():
             groups = kept.group_by([one for one in columns if one in kept.column_names]).aggregate([([], "count_all")])
             for row in groups.to_pylist():
@@ -53,7 +54,6 @@ class Stats:
         if len(self.prompts) < SHOWN:
             pairs = zip(kept["key"].to_pylist(), kept["prompt"].to_pylist(), strict=True)
             self.prompts += list(pairs)[: SHOWN - len(self.prompts)]
-        self._hashes.append(np.unique(hashes))
 
     @property
     def samples(self) -> int:
@@ -82,7 +82,7 @@ class Stats:
             "samples": self.samples,
             "given_up": self.given_up,
             "flagged": self.flagged,
-            "prompts": len(np.unique(np.concatenate(self._hashes))) if self._hashes else 0,
+            "prompts": self.distinct,
             "splits": {split: {**dict(self.splits[split]), **files[split]} for split in SPLITS if split in files},
             "reasons": dict(sorted(self.reasons.items())),
             **{
@@ -96,4 +96,4 @@ class Stats:
 
 
 def _count(column: pa.ChunkedArray, value: str) -> int:
-    return int(pa.compute.sum(pa.compute.equal(column, value)).as_py() or 0)
+    return int(pc.sum(pc.equal(column, value)).as_py() or 0)

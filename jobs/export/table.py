@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.export.index import PLACE
@@ -95,7 +96,7 @@ def public_rows(
     """
     own = {name: table[name] for name in table.column_names}
     if prefix:
-        own["key"] = pa.compute.binary_join_element_wise(prefix, own["key"], "")
+        own["key"] = pc.binary_join_element_wise(prefix, own["key"], "")
     own |= {"file": files, "split": splits}
     own |= metadata.columns(own["metadata"].to_pylist()) if metadata.fields and "metadata" in own else {}
     count = table.num_rows
@@ -106,16 +107,17 @@ def public_rows(
 
 
 def write_metadata(target: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
-    """Write the table in row groups of ``ROWS``, whatever the shards' sizes, and return the number of rows."""
+    """Write tables, each as a row group, and return the number of rows."""
     rows = 0
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:
-        for table in _groups(tables):
+        for table in tables:
             writer.write_table(table, row_group_size=ROWS)
             rows += table.num_rows
     return rows
 
 
-def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def in_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the same rows in tables of ``ROWS``, whatever the shards' sizes."""
     held: list[pa.Table] = []
     count = 0
     for table in tables:

@@ -26,7 +26,7 @@ def write_tar(target: Path, piece: Piece, tars: list[Path], prefixes: list[str])
         Its "bytes" and "sha256".
     """
     digest, size = hashlib.sha256(), 0
-    with open(target, "wb", buffering=0) as file:
+    with open(target, "wb") as file:  # buffered: a raw write may take a part only
         for data in _contents(piece, tars, prefixes):
             digest.update(data)
             file.write(data)
@@ -34,6 +34,7 @@ def write_tar(target: Path, piece: Piece, tars: list[Path], prefixes: list[str])
         end = end_of_archive(size)
         digest.update(end)
         file.write(end)
+        file.flush()
         os.fsync(file.fileno())
     sha256 = digest.hexdigest()
     if hash_file(target) != sha256:
@@ -42,9 +43,12 @@ def write_tar(target: Path, piece: Piece, tars: list[Path], prefixes: list[str])
 
 
 def link(source: Path, target: Path) -> bool:
-    """Make a hard link; False where the file systems do not allow one."""
-    target.unlink(missing_ok=True)
+    """Make a hard link, or find it; False where the file systems do not allow one."""
+    if target.exists() and os.path.samefile(source, target):
+        return True
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
         os.link(source, target)
     except OSError:
         return False

@@ -91,9 +91,9 @@ class View:
         """Return where a piece lies in the export."""
         return self._form.path(piece.split, piece.number, self._totals[piece.split])
 
-    def hashes(self, number: int) -> np.ndarray:
-        """Return numbers that stand for the prompts of a source's rows."""
-        return self._hashes[number]
+    def count_prompts(self) -> int:
+        """Return how many different prompts there are."""
+        return len(np.unique(np.concatenate(self._hashes)))
 
     def rows(self, number: int) -> pa.Table:
         """Return a source's rows as the table has them, given-up ones too."""

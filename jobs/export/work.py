@@ -20,11 +20,13 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.base.errors import BadInput
+from jobs.export.index import STAMP
 from jobs.export.source import SourceRun, export_differences
-from jobs.store.atomic import fsync_dir, write_bytes, write_json
+from jobs.store.atomic import fsync_dir, write_json
+from jobs.store.process import HOST
 
 STATS = "stats.json"
-_LOCK = "lock"
+_LOCK, _BOOT = "lock", b"boot"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -65,17 +67,31 @@ class Work:
         return self.path / "index" / f"{number:06d}.arrow"
 
     def save_index(self, number: int, table: pa.Table) -> None:
-        """Keep a shard's table."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_file(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        """Keep a shard's table: until the machine stops, since it is quicker to read shards again than to sync."""
+        new = self.new / self.index(number).name
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), _BOOT: HOST.encode()})
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.OSFile(str(new), "wb") as file, pa.ipc.new_file(file, table.schema, options=options) as writer:
             writer.write_table(table)
-        write_bytes(self.index(number), sink.getvalue().to_pybytes())
+        os.replace(new, self.index(number))
+
+    def has_index(self, number: int, stamp: str) -> bool:
+        """Whether there is the table of a shard whose tar has this stamp."""
+        if not self.index(number).exists():
+            return False
+        try:
+            metadata = self.read_schema(number).metadata or {}
+        except pa.ArrowInvalid:  # torn
+            return False
+        return (metadata.get(_BOOT), metadata.get(STAMP)) == (HOST.encode(), stamp.encode())
 
     def read_index(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """Return a shard's table, or those of some columns that it has."""
-        schema = self.read_schema(number)
-        chosen = None if columns is None else [schema.get_field_index(one) for one in columns if one in schema.names]
         with pa.OSFile(str(self.index(number))) as file:
+            chosen = None
+            if columns is not None:
+                names = pa.ipc.open_file(file).schema.names
+                chosen = [names.index(one) for one in columns if one in names]
             return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=chosen)).read_all()
 
     def read_schema(self, number: int) -> pa.Schema:

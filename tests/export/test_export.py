@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from jobs.export.__main__ import main
 from tests.export.runs import finished_run, lines, make_shards
+from tests.support import PROJECT
 
 WEB = ("energon=false",)
 
@@ -293,6 +295,27 @@ def test_a_shard_that_changes_after_it_was_read_is_read_again(tmp_path, monkeypa
     interrupt(monkeypatch, path, tmp_path / "two")
     tar.write_bytes(data[:-1] + b"x")
     assert "other bytes" in refusal(capsys, path, tmp_path / "two")
+
+
+SMALL_FILES = """import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+from jobs.export.__main__ import main
+main(sys.argv[2:])"""
+
+
+@pytest.mark.parametrize("form", [*("webdataset", "parquet")])
+def test_a_disk_that_takes_no_more_is_said_and_nothing_half_is_there(run, tmp_path, form) -> None:
+    """The limit on the size of a file stands in for a full disk: the same calls fail, in the same places."""
+    words = [str(run), str(tmp_path / "out"), f"format={form}", "energon=false"]
+    for limit in (30_000, 45_000):
+        command = [sys.executable, "-c", SMALL_FILES, str(limit), *words]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=90)
+        assert done.returncode == 2, done.stderr[-2000:]
+        assert "has no room left" in done.stderr and done.stderr.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+    export(*words)
+    export(run, tmp_path / "whole", *words[2:])
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
 def test_runs_that_do_not_go_together_are_refused(run, tmp_path, capsys) -> None:

@@ -1,0 +1,1 @@
+"""How fast exports are beside copies, and what kills do to them."""
