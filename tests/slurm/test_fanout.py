@@ -16,18 +16,19 @@ import webdataset as wds
 
 from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
+from tests import warm
 from tests.support import PROJECT, command, generate, tar_hashes, write_prompts
 from tools.slurm import Cluster
 from tools.slurm.processes import matching
 
-SHARDS, SIZE, BAD = 6, 3, 10
+SHARDS, SIZE, BAD = 4, 3, 10  # a task for each GPU of the two nodes
 SETTINGS = ("num_inference_steps=20", f"shard_size={SIZE}", "batch_size=2", "algo.w=0.5", "exp_name=run")
 FANNED_OUT = ("-m", "hydra/launcher=submitit_slurm", "hydra.launcher.gpus_per_node=1", "hydra.launcher.cpus_per_task=1")
 
 
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """18 prompts; no. 10 asks for a guidance that overflows float32, so its sample can never be made."""
+    """12 prompts; no. 10 asks for a guidance that overflows float32, so its sample can never be made."""
     colours, shapes = ("red", "green", "blue", "yellow"), ("circle", "square", "triangle")
     rows = [
         {"prompt": f"a {colours[i % 4]} {shapes[i % 3]} on a white background", "score": i / 10, "source": f"row {i}"}
@@ -98,7 +99,7 @@ def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompt
     arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={folder}", *SETTINGS)
     run = RunDir(folder / "run")
 
-    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+    with warm.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         killed = kill_a_task_in_mid_shard(run, first)
         output, errors = first.communicate(timeout=400)
     assert first.returncode == 1, errors
@@ -114,7 +115,7 @@ def test_an_array_with_a_bad_prompt_and_a_killed_task(slurm_env: Cluster, prompt
     assert all(state.startswith("COMPLETED 0:0") for job, state in seen.items() if job not in (failed, killed))
     assert {state.split()[-1] for state in seen.values()} == {"node1", "node2"}
 
-    status = subprocess.run(command(str(run.path), module="jobs.status"), capture_output=True, text=True)
+    status = warm.run(command(str(run.path), module="jobs.status"))
     assert status.returncode == 1
     assert f"done {SHARDS - 2}   running 0   failed 2   left 0" in status.stdout
     assert "_log.err" in status.stdout  # every failure names its log
@@ -157,7 +158,7 @@ def check_readers(run: RunDir, scratch: Path) -> None:
 def test_a_second_command_waits_for_the_tasks_of_one_that_died(slurm_env: Cluster, tmp_path) -> None:
     arguments = (*FANNED_OUT, "total_prompt_num=4", f"output_base_path={tmp_path}", *SETTINGS, "shard_size=2")
     run = RunDir(tmp_path / "run")
-    with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+    with warm.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         wait_for(lambda: first.poll() is not None or list(run.logs.glob("launch-*/array-0.json")))
         first.kill()
     again = generate(*arguments)
@@ -185,14 +186,14 @@ def test_a_task_at_its_time_limit_is_queued_again_and_resumes(slurm_env: Cluster
     settings = ("total_prompt_num=6", "num_inference_steps=50", "algo=nocache", "batch_size=1", "exp_name=run")
     arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *settings)
     run = RunDir(tmp_path / "run")
-    with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+    with warm.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         wait_for(lambda: any(journal.samples for journal in journals(run)))
         (before,) = journals(run)
         job = before.header["slurm_job"]
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
         wait_for(lambda: queue_state(job) == "PENDING")
         first.kill()
-    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, text=True) as again:
+    with warm.Popen(command(*arguments), stdout=subprocess.PIPE, text=True) as again:
         assert again.stdout
         assert again.stdout.readline() == "1 tasks of an earlier command are still in the queue: waiting for them too\n"
         # Slurm holds a requeued job back for two minutes; no need to wait for them here

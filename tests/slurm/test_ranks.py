@@ -11,6 +11,7 @@ import pytest
 
 from jobs.store.journal import Journal, journals
 from jobs.store.rundir import RunDir
+from tests import warm
 from tests.slurm.test_fanout import launched, queue_state, states, wait_for
 from tests.support import command, generate, media_hashes
 from tools.slurm import Cluster
@@ -59,7 +60,7 @@ def signal_rank_1(job: str, number: signal.Signals) -> None:
 def test_an_array_of_two_ranks_a_task_loses_one_and_resumes(slurm_env: Cluster, reference, tmp_path: Path) -> None:
     arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *SETTINGS, "parallel.cfg=2")
     run = RunDir(tmp_path / "run")
-    with subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+    with warm.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         killed = kill_a_follower(run, first)
         output, errors = first.communicate(timeout=400)
     assert first.returncode == 1, errors
@@ -69,7 +70,7 @@ def test_an_array_of_two_ranks_a_task_loses_one_and_resumes(slurm_env: Cluster, 
     assert len(jobs) == 2
     assert seen[killed].split()[0] == "FAILED", seen
     assert all(state.startswith("COMPLETED 0:0") for job, state in seen.items() if job != killed), seen
-    status = subprocess.run(command(str(run.path), module="jobs.status"), capture_output=True, text=True)
+    status = warm.run(command(str(run.path), module="jobs.status"))
     assert status.returncode == 1 and "done 1   running 0   failed 1   left 0" in status.stdout, status.stdout
 
     again = generate(*arguments, timeout=400)
@@ -84,7 +85,7 @@ def test_a_task_of_two_ranks_at_its_time_limit_is_queued_again(slurm_env: Cluste
     settings = (*VIDEO, "total_prompt_num=8", "shard_size=8", "num_inference_steps=12", "algo=nocache")
     arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *settings, "parallel.cfg=2")
     run = RunDir(tmp_path / "run")
-    with subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as it:
+    with warm.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as it:
         wait_for(lambda: any(journal.samples for journal in journals(run)))
         (before,) = journals(run)
         job = before.header["slurm_job"]
