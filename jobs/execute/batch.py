@@ -16,28 +16,49 @@ log = logging.getLogger(__name__)
 Results = dict[int, Made | Failure]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Suspicion:
     """What earlier processes died of.
 
+    Only crashes count: a kill from outside, such as a lost node's or an administrator's, says nothing of a prompt,
+    however often it comes. And only those of processes that had made other samples before, since a broken GPU or too
+    little memory kill at every call.
+
     Attributes:
         deaths: of the attempts at this shard.
-        crashes: so many of their own doing, in the same call, are no accident.
-        any_end: so many of whatever kind are none either: a kill from outside does not always come at the same call.
-        trying: told before each call, so that the next process knows what this one died of.
+        crashes: so many in the same call are no accident.
+        trying: told before each call, and whether this process is sound, so that the next one knows what it died of.
+        sound: whether this process has made a call.
+        others: samples that nobody died of, to make once before a suspected call; None where there are none.
     """
 
     deaths: list[Death] = field(default_factory=list)
     crashes: int = 2
-    any_end: int = 5
-    trying: Callable[[list[int]], None] = lambda indices: None
+    trying: Callable[[list[int], bool], None] = lambda indices, sound: None
+    sound: bool = False
+    others: list[Sample] | None = None
 
     def of(self, batch: list[Sample]) -> str:
         """Return why a call is not to be made any more; "" if it may be."""
-        here = [death for death in self.deaths if death.trying == tuple(sample.index for sample in batch)]
-        if len(here) < self.any_end and sum(death.crashed for death in here) < self.crashes:
+        here = [death for death in self._crashes_at(batch) if death.sound]
+        if len(here) < self.crashes:
             return ""
         return f"its process died {len(here)} times of it: {here[-1].words}"
+
+    def begin(self, pipeline: Any, batch: list[Sample]) -> None:
+        """Get ready for a call: make sure that it alone is to blame if the process dies of it."""
+        if self.others and not self.sound and self._crashes_at(batch):
+            self.trying(_indices(self.others), False)
+            pipeline(self.others)
+            self.sound = True
+        self.trying(_indices(batch), self.sound)
+
+    def _crashes_at(self, batch: list[Sample]) -> list[Death]:
+        return [death for death in self.deaths if death.crashed and death.trying == tuple(_indices(batch))]
+
+
+def _indices(batch: list[Sample]) -> list[int]:
+    return [sample.index for sample in batch]
 
 
 def generate_batch(pipeline: Any, batch: list[Sample], suspicion: Suspicion | None = None) -> Results:
@@ -78,9 +99,11 @@ def _try(pipeline: Any, batch: list[Sample], suspicion: Suspicion) -> Results | 
     """Return results by sample index, or the reason of the failure (text: a kept exception would keep its tensors)."""
     import torch
 
-    suspicion.trying([sample.index for sample in batch])
     try:
-        return dict(zip([sample.index for sample in batch], pipeline(batch), strict=True))
+        suspicion.begin(pipeline, batch)
+        results = dict(zip(_indices(batch), pipeline(batch), strict=True))
+        suspicion.sound = True
+        return results
     except Exception as error:
         log.warning("batch of %d from %s failed: %s", len(batch), batch[0].key, traceback.format_exc())
         no_memory = isinstance(error, torch.OutOfMemoryError)

@@ -76,7 +76,7 @@ class Worker:
         for process in processes:  # the followers leave by themselves when the first one has left
             process.join(ENDS)
             process.kill()
-            process.join()
+            process.join(ENDS)  # no longer: one that waits for a broken disk or GPU cannot even be killed
         self.meeting.unlink(missing_ok=True)
 
 

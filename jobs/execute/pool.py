@@ -39,13 +39,14 @@ class Pool:
     Attributes:
         problems: one sentence for each sample and shard that did not come out; empty when all shards are whole.
         mishaps: one for each worker that did not end in order; others may have made up for it.
-        made: samples that came out, or failed, anew; those of a calibration too.
+        made: samples that came out anew; those of a calibration too.
     """
 
     def __init__(self, run: Run, shards: list[int], devices: list[list[str]], halt: Halt, task: str = ""):
         self.problems: list[str] = []
         self.mishaps: list[str] = []
         self.made = 0
+        self._calibrated = ""
         self._run, self._halt, self._task = run, halt, task
         self._queue = deque(shard for shard in shards if not self._is_hopeless(shard))
         self._deaths: Counter[int] = Counter()
@@ -81,7 +82,8 @@ class Pool:
 
     def _is_hopeless(self, shard: int) -> bool:
         """Whether processes die of a shard, wherever they are in it."""
-        deaths = [death for death in deaths_of(list(journals(self._run.directory, shard))) if not death.trying]
+        earlier = deaths_of(list(journals(self._run.directory, shard)))
+        deaths = [death for death in earlier if death.crashed and not death.trying]
         if len(deaths) < self._run.options.max_attempts:
             return False
         self.problems.append(
@@ -132,9 +134,10 @@ class Pool:
             self.made += event == "sample"
         elif event == "calibrating":
             self._bar.set_postfix_str(f"calibrating: {detail}")
-            self.made += 1
+            # The first word is of what was there already.
+            self.made += self._calibrated not in ("", detail)
+            self._calibrated = detail
         elif event == "failed":
-            self.made += 1
             self.problems.append(f"sample {detail}")
         elif event == "done":
             worker.published += 1

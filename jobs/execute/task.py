@@ -1,5 +1,6 @@
 """One task of a launched job: some shards of a run, worked wherever a launcher starts it."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -23,6 +24,7 @@ from jobs.store.journal import STOPPED, journals, write_end
 from jobs.store.process import slurm_job
 
 log = logging.getLogger(__name__)
+TURNS = 20  # of one job, after which one that comes to nothing is the last
 
 
 @dataclass(frozen=True)
@@ -52,39 +54,36 @@ class Task:
         run = self.run
         log_path = task_log(run)
         shards = self.shards
-        try:
-            part, parts, number = launched_share(run.options.parallel)
-            prepare(wait=number == 0)
-            own = set(self.shards[part::parts])
-            shards = [shard for shard in run.unfinished() if shard in own]
-            log.info("working shards %s", shards)
-            check_task(run)
-            run.checkpoint.check()
-            member = launched_member(run.options.parallel, run.directory.work, network_of(run.options))
-            halt = Halt(task_end())
-            with heeded_signals(halt, leads=not (member and member.rank)):
+        # Signals are heeded until the task is in the queue again: the next one would end it on the way there.
+        with contextlib.ExitStack() as signals:
+            try:
+                part, parts, number = launched_share(run.options.parallel)
+                prepare(wait=number == 0)
+                own = set(self.shards[part::parts])
+                shards = [shard for shard in run.unfinished() if shard in own]
+                log.info("working shards %s", shards)
+                check_task(run)
+                run.checkpoint.check()
+                member = launched_member(run.options.parallel, run.directory.work, network_of(run.options))
+                halt = Halt(task_end())
+                signals.enter_context(heeded_signals(halt, leads=not (member and member.rank)))
                 if member:
                     work: Ranked | Pool = Ranked(run, shards, member, log_path=log_path, halt=halt)
                     if not member.rank:
                         _cut_off_in_time(halt, lambda: self._end_cut_off(halt, work, shards, log_path))
                 else:
-                    work = Pool(
-                        run,
-                        shards,
-                        task_workers(run.options, self.number if parts == 1 else number, self.workers),
-                        halt,
-                        log_path,
-                    )
+                    among = self.number if parts == 1 else number
+                    work = Pool(run, shards, task_workers(run.options, among, self.workers), halt, log_path)
                 work.work()
-        except Exception as error:
-            trouble = disk_trouble(error, run.directory.path)
-            self._leave_word(shards, trouble or first_line(error), log_path)
-            if trouble:
-                raise Unfinished(trouble) from None
-            log.exception("this task left work behind")
-            raise
-        if halt.why and not (member and member.rank) and not run.directory.done_shards().issuperset(shards):
-            self._end_stopped(halt, work, shards, log_path)
+            except Exception as error:
+                trouble = disk_trouble(error, run.directory.path)
+                self._leave_word(shards, trouble or first_line(error), log_path)
+                if trouble:
+                    raise Unfinished(trouble) from None
+                log.exception("this task left work behind")
+                raise
+            if halt.why and not (member and member.rank) and not run.directory.done_shards().issuperset(shards):
+                self._end_stopped(halt, work, shards, log_path)
         left = [] if run.directory.done_shards().issuperset(shards) else work.mishaps
         if problems := [*left, *work.problems]:
             raise Unfinished("; ".join(problems))
@@ -96,8 +95,11 @@ class Task:
             Unfinished: there is no other turn.
             SystemExit: there is one.
         """
+        turn = int(os.environ.get("SLURM_RESTART_COUNT") or 0) + 1
         if halt.nearly_over and not work.made:
             refusal = "nothing could be made within its time limit: raise hydra.launcher.timeout_min"
+        elif turn > TURNS and not work.made:
+            refusal = f"nothing could be made in its turn no. {turn}"
         else:
             self._await_others(halt)
             refusal = requeue(halt.end)

@@ -159,6 +159,11 @@ class Pace:
         self._samples.append(seconds / len(batch))
 
     @property
+    def begun(self) -> bool:
+        """Whether this process has made a batch."""
+        return bool(self._samples)
+
+    @property
     def sample(self) -> float | None:
         """Seconds of a sample on the average, without the first batch's; None of a few."""
         later = self._samples[1:]
@@ -187,7 +192,8 @@ def make_shard(
     """
     halt, pace, audit = halt or Halt(), pace or Pace(), audit or Audit(run, pipeline)
     options = run.options
-    suspicion = Suspicion(attempt.deaths, options.sample_attempts, options.max_attempts, attempt.trying)
+    others = _unsuspected(run, attempt) if attempt.deaths else None
+    suspicion = Suspicion(attempt.deaths, options.sample_attempts, attempt.trying, pace.begun, others)
     writer.start(attempt)
     began = time.perf_counter()
     try:
@@ -225,6 +231,17 @@ def make_shard(
         raise
     attempt.trying([])
     writer.finish(attempt)
+
+
+def _unsuspected(run: Run, attempt: Attempt) -> list[Sample] | None:
+    """Return a batch of this shard or another one of which no process died; None where there is none."""
+    suspected = {index for death in attempt.deaths for index in death.trying}
+    count = run.layout.num_shards
+    for shard in ((attempt.shard + step) % count for step in range(min(count, 2))):
+        for batch in run.layout.batches(shard):
+            if not any(sample.index in suspected for sample in batch):
+                return batch
+    return None
 
 
 def common_of(run: Run, pipeline: BatchPipeline, device: str) -> dict[str, Any]:

@@ -217,9 +217,8 @@ class Options(SampleOptions):
         False, "make another pass, over samples that were given up, into shards of its own: RUN/retry-1/data"
     )
     max_attempts: int = option(
-        5, "kills of processes in the same pipeline call, before its samples are tried alone, and then given up",
-        least=2,
-    )  # fmt: skip
+        5, "crashes of processes at a shard, before they come to a pipeline call, after which it is left alone", least=2
+    )
     audit_every: int | None = option(
         None, "make every so many-th sample, with its batch, with all steps too, and say how near it came; null: none",
         least=1,

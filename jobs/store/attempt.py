@@ -72,7 +72,7 @@ class Attempt:
         earlier = list(journals(run, shard))
         self.earlier_failures = [row for journal in earlier for row in journal.failed]
         self.strikes = strikes_of(self.earlier_failures)
-        self.deaths = deaths_of(earlier)
+        self.deaths = deaths_of(earlier, fingerprint)
         # The newest copy first, and before all that of the attempt to be joined: when a batch is made again because one
         # of its samples failed, the others come out of another call than they did before.
         newest = [*reversed([one for one in earlier if one.header["attempt"] != joins])]
@@ -165,10 +165,15 @@ class Attempt:
             raise OSError(f"sample {index} of shard {self.shard} vanished from an earlier attempt's partial")
         self._append(data, self._copies[index][0][1])
 
-    def trying(self, indices: list[int]) -> None:
-        """Write down what is about to be made: should the process die of it, the next attempt knows of what."""
+    def trying(self, indices: list[int], sound: bool = False) -> None:
+        """Write down what is about to be made: should the process die of it, the next attempt knows of what.
+
+        Args:
+            indices: of the samples; none: what follows is no call.
+            sound: whether this process has made others before.
+        """
         with contextlib.suppress(ValueError):  # ended meanwhile, by the writer; its next call says why
-            self._write_row({"trying": indices, "at": time.time()})
+            self._write_row({"trying": indices, "sound": sound, "at": time.time()})
 
     def append(
         self,

@@ -37,6 +37,7 @@ class Journal:
     samples: list[dict[str, Any]] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     trying: list[int] = field(default_factory=list)  # the samples that it tried last
+    sound: bool = False  # whether its process had made others before
     ended: dict[str, Any] | None = None
 
     @property
@@ -54,12 +55,12 @@ class Journal:
         """Read a journal; None when the file is gone or does not even hold a header."""
         rows = []
         try:
-            for line in path.read_bytes().split(b"\n"):
-                rows.append(json.loads(line))
+            lines = path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return None
-        except ValueError:
-            pass  # the torn or empty end
+        for line in lines:
+            with contextlib.suppress(ValueError):  # a torn or empty one: what a kill leaves
+                rows.append(json.loads(line))
         if not rows or "attempt" not in rows[0]:
             return None
         journal = cls(path, rows[0])
@@ -67,7 +68,7 @@ class Journal:
             if "ended" in row:
                 journal.ended = row
             elif "trying" in row:
-                journal.trying = row["trying"]
+                journal.trying, journal.sound = row["trying"], row.get("sound", False)
             elif "failed" in row:
                 journal.failed.append(row)
             else:
@@ -116,25 +117,35 @@ class Death:
 
     Attributes:
         trying: the samples that it was making; none, if it came to no call.
+        sound: whether it had made others before, so that neither machine nor model were broken.
         crashed: whether it was of its own doing (a segmentation fault, lack of memory), as far as anybody saw.
         words: how it ended.
     """
 
     trying: tuple[int, ...]
+    sound: bool
     crashed: bool
     words: str
 
 
-def deaths_of(earlier: list[Journal]) -> list[Death]:
-    """Return the deaths of a shard's attempts, oldest first."""
+def deaths_of(earlier: list[Journal], fingerprint: str | None = None) -> list[Death]:
+    """Return the deaths of a shard's attempts, oldest first.
+
+    Args:
+        earlier: the attempts' journals.
+        fingerprint: of the environment that counts; None: any. What died of another version of a library says nothing.
+    """
     return [
         Death(
             tuple(journal.trying),
+            journal.sound,
             bool(journal.ended and journal.ended.get("crashed")),
             journal.ended["error"] if journal.ended else "its process ended without a message",
         )
         for journal in earlier
-        if journal.died and (journal.trying or not journal.samples)
+        if journal.died
+        and (journal.trying or not journal.samples)
+        and fingerprint in (None, journal.header.get("fingerprint"))
     ]
 
 
@@ -154,7 +165,7 @@ def write_end(run: RunDir, shards: Iterable[int], pid: int, how: str, error: str
         process = journal.header["process"] or {}
         if process.get("pid") == pid and process.get("host") == HOST and (not journal.ended or journal.died):
             with contextlib.suppress(OSError), open(journal.path, "ab") as file:
-                file.write(json.dumps(row).encode() + b"\n")
+                file.write(b"\n" + json.dumps(row).encode() + b"\n")  # the kill may have torn the last line
 
 
 def copies_of(earlier: list[Journal], fingerprint: str, tar: Path) -> defaultdict[int, list[Copy]]:

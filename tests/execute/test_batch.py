@@ -1,16 +1,18 @@
 """Which sample is to blame when a batch fails; the generator is a stand-in that fails as told."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jobs.dataset.layout import Sample
-from jobs.execute.batch import generate_batch
+from jobs.execute.batch import Suspicion, generate_batch
 from jobs.execute.worker import make_shard as make
 from jobs.media.image import ImageFormat
 from jobs.model.pipeline import Failure, Made
 from jobs.store.attempt import Attempt
+from jobs.store.journal import Death
 from jobs.store.writer import Writer
 from tests.support import new_run, picture, tar_hashes, write_prompts
 
@@ -89,3 +91,43 @@ def test_a_failure_that_passed_leaves_no_trace_in_the_bytes(tmp_path: Path) -> N
     make_shard(unharmed, StandIn(lambda indices, call: None))
     assert tar_hashes(harmed.directory.path) == tar_hashes(unharmed.directory.path)
     assert len(tar_hashes(harmed.directory.path)) == 1
+
+
+def crash(*samples: int, sound: bool = True, crashed: bool = True) -> Death:
+    return Death(samples, sound, crashed, "was killed by SIGSEGV")
+
+
+def fit(indices: list[int], call: int) -> None:
+    """A stand-in's answer that all is well."""
+
+
+@pytest.mark.parametrize(
+    "deaths",
+    [
+        [crash(0, 1, 2, 3, crashed=False)] * 50,  # lost nodes, scancel, a twin that is only silent
+        [crash(0, 1, 2, 3, sound=False)] * 50,  # a broken GPU, too little memory: every call is deadly
+        [crash(0, 1, 2, 3)],
+        [crash(0), crash(1), crash(2), crash(3)],
+    ],
+)
+def test_what_says_nothing_of_a_prompt_does_not_count_against_it(batch, deaths) -> None:
+    assert drawn(generate_batch(StandIn(fit), batch, Suspicion(deaths)), 4) == {0, 1, 2, 3}
+
+
+def test_crashes_of_sound_processes_give_a_sample_up_alone(batch) -> None:
+    deaths = [crash(0, 1, 2, 3), crash(0, 1, 2, 3), crash(2), crash(2)]
+    results = generate_batch(StandIn(fit), batch, Suspicion(deaths))
+    assert drawn(results, 1) == {0, 1, 3}
+    assert results[2] == Failure("its process died 2 times of it: was killed by SIGSEGV", final=True)
+
+
+def test_a_process_shows_that_it_is_sound_before_a_suspected_call(batch) -> None:
+    calls: list[list[int]] = []
+    told: list[tuple[list[int], bool]] = []
+    generator = StandIn(lambda indices, call: calls.append(indices))
+    others = [dataclasses.replace(batch[0], index=9)]
+    doubt = Suspicion([crash(0, 1, 2, 3)], trying=lambda *said: told.append(said), others=others)
+    assert drawn(generate_batch(generator, batch, doubt), 4) == {0, 1, 2, 3}
+    assert calls == [[9], [0, 1, 2, 3]]
+    assert told == [([9], False), ([0, 1, 2, 3], True)]
+    assert drawn(generate_batch(generator, batch, doubt), 4) and len(calls) == 3  # once is enough
