@@ -161,11 +161,18 @@ def write_end(run: RunDir, shards: Iterable[int], pid: int, how: str, error: str
         crashed: see ``Death``.
     """
     row = {"ended": how, "error": error, "at": time.time(), "crashed": crashed}
-    for journal in (journal for shard in shards for journal in journals(run, shard)):
-        process = journal.header["process"] or {}
-        if process.get("pid") == pid and process.get("host") == HOST and (not journal.ended or journal.died):
+    for shard in shards:
+        own = [journal for journal in journals(run, shard) if _is_of(journal, pid)]
+        for journal in own[-1:]:  # an older one is of another process that had this pid
             with contextlib.suppress(OSError), open(journal.path, "ab") as file:
                 file.write(b"\n" + json.dumps(row).encode() + b"\n")  # the kill may have torn the last line
+
+
+def _is_of(journal: Journal, pid: int) -> bool:
+    """Whether an attempt of this machine's process has not said in its own words how it ended."""
+    process = journal.header["process"] or {}
+    own = (process.get("pid"), process.get("host")) == (pid, HOST)
+    return own and (not journal.ended or journal.died)
 
 
 def copies_of(earlier: list[Journal], fingerprint: str, tar: Path) -> defaultdict[int, list[Copy]]:

@@ -1,6 +1,7 @@
 """Attempts, takeover and publishing, on pictures that need no model."""
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from jobs.media.image import ImageFormat
 from jobs.report.status import read_status
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
-from jobs.store.journal import Journal, journals
+from jobs.store.journal import DIED, STOPPED, Journal, journals, write_end
 from jobs.store.tar import sample_bytes
 from jobs.store.writer import Writer
 from tests.support import HOW, new_run, picture, tar_hashes, write_prompts
@@ -211,6 +212,47 @@ def test_an_attempt_of_a_dead_process_is_not_alive(run) -> None:
     attempt.journal.write_text(json.dumps(header) + "\n")
     (journal,) = journals(run.directory, 0)
     assert not journal.alive()
+
+
+def ended(run: Run, how: str, *, tried: tuple[int, ...] = (), made: int = 0, crashed: bool = False) -> None:
+    """Leave an attempt whose process did not end in its own words, where ``how`` says so."""
+    attempt = open_attempt(run)
+    if tried:
+        attempt.trying(list(tried))
+    for index in range(made):
+        attempt.append(index, ["a"], b"x" * 512, media_sha256="", seconds=1.0)
+    if how == "vanished":
+        rows = attempt.journal.read_text().splitlines()
+        header = json.loads(rows[0])
+        header["process"]["created"] -= 10
+        attempt.journal.write_text("\n".join([json.dumps(header), *rows[1:], ""]))
+    elif how == DIED:
+        write_end(run.directory, [0], os.getpid(), DIED, "was killed by SIGSEGV", crashed=crashed)
+    else:
+        attempt.end(how, "in its own words")
+
+
+def test_only_who_died_in_a_call_or_before_anything_counts_as_a_death(run) -> None:
+    ended(run, "vanished", tried=(0, 1))
+    ended(run, "vanished", tried=(0, 1), made=2)  # the call had come back
+    ended(run, "error", tried=(2,))
+    ended(run, STOPPED, tried=(2,))
+    ended(run, DIED, tried=(3,), crashed=True)
+    ended(run, "vanished")  # before it came to a call
+    found = [(death.trying, death.crashed) for death in open_attempt(run).deaths]
+    assert found == [((0, 1), False), ((3,), True), ((), False)]
+
+
+def test_an_attempt_that_goes_on_writes_only_what_is_new(run, reference) -> None:
+    left = abandon(run, 4)
+    attempt = open_attempt(run)
+    for index in range(4):
+        assert attempt.inherits(index)
+        attempt.inherit(index)
+    attempt.end(STOPPED, "its time limit is near")
+    assert attempt.partial.stat().st_size == 0 and left.size > 0
+    assert make(run, open_attempt(run)) == "done"  # copied once, when the shard is complete
+    assert tar_hashes(run.directory.path)["00000.tar"] == reference
 
 
 def test_sample_bytes_do_not_depend_on_the_machine() -> None:
