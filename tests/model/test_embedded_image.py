@@ -89,7 +89,7 @@ def test_prompt_file_is_of_the_grammar() -> None:
 
 
 def test_unknown_embedded_model() -> None:
-    with pytest.raises(ValueError, match="there is: image, video"):
+    with pytest.raises(ValueError, match="there is: image, unet, video"):
         demo.path("video-of-cats")
 
 

@@ -202,7 +202,7 @@ def test_a_calibration_given_is_used_and_searched(tmp_path: Path):
     assert len(plan.evaluated) == len(window) and plan.evaluated != window
 
 
-@pytest.mark.parametrize("model", ["demo", "demo-video"])
+@pytest.mark.parametrize("model", ["demo", "demo-unet", "demo-video"])
 @pytest.mark.parametrize(("steps", "flex", "count"), [(50, 0.75, 14), (50, 3, 10), (28, 0.75, 11)])
 def test_embedded_models_evaluate_as_often_as_the_window_would_and_elsewhere(
     model: str, steps: int, flex: float, count: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -28,6 +28,7 @@ LIMITS = {
     "hunyuan": ({"text_encoder": 256, "text_encoder_2": 77}, {"text_encoder": 64, "text_encoder_2": 77}),
     "wan14b": ({"text_encoder": 512}, {"text_encoder": 64}),
     "demo": ({"text_encoder": 16, "text_encoder_2": 16}, None),
+    "demo-unet": ({"text_encoder": 16, "text_encoder_2": 16}, None),
     "demo-video": ({"text_encoder": 16}, {"text_encoder": 64}),
 }
 CASES = [(name, own) for name, limits in LIMITS.items() for own in (False, True) if limits[own] is not None]

@@ -79,7 +79,7 @@ def test_aliases_stand_for_options_that_exist() -> None:
         ("/data/ckpt", "is a path, and model= takes the name of a file in conf/model: write model.path=/data/ckpt *"),
         ("~/ckpt", "is a path, and *"),
         ("here", "is a path, and *"),
-        ("sdx", "is not known: choose one of demo, demo-video, flux, hunyuan, sd3-5, sdxl, wan14b"),
+        ("sdx", "is not known: choose one of demo, demo-unet, demo-video, flux, hunyuan, sd3-5, sdxl, wan14b"),
     ],
 )
 def test_a_checkpoint_in_place_of_a_model_is_recognised(

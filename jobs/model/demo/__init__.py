@@ -5,6 +5,8 @@
     a red circle above a blue square on a white background
     a green star on a black background
 
+`unet` draws the same pictures, with a UNet that predicts noise.
+
 `video` draws two seconds, 17 frames of 48x48, of one moving shape:
 
     a green star moving left on a black background
@@ -23,14 +25,14 @@ import json
 from pathlib import Path
 
 HERE = Path(__file__).parent
-_WORDS = {"image": "tokenizer_2", "video": "tokenizer"}  # where each model keeps its words
+_WORDS = {"image": "tokenizer_2", "unet": "tokenizer", "video": "tokenizer"}  # where each model keeps its words
 
 
 def path(name: str) -> Path:
     """The pipeline directory of an embedded model.
 
     Args:
-        name: Its name: "image" or "video".
+        name: Its name: "image", "unet" or "video".
 
     Raises:
         ValueError: No embedded model has that name.
@@ -45,7 +47,7 @@ def vocabulary(name: str = "image") -> set[str]:
     """The words that an embedded model knows; it reads any other word as `<unk>`.
 
     Args:
-        name: "image" or "video".
+        name: "image", "unet" or "video".
 
     Raises:
         ValueError: No embedded model has that name.

@@ -173,7 +173,7 @@ def test_a_tiny_agreement_compares_schedules(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "quality-agreement.md").read_text() == page
 
 
-@pytest.mark.parametrize("name", ["demo", "demo-video"])
+@pytest.mark.parametrize("name", ["demo", "demo-video", "demo-unet"])
 def test_choices_are_made_on_other_sentences_and_other_noise(name: str):
     one = sampling.subject(name, 64)
     other = sampling.others(one, 16)

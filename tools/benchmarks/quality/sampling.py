@@ -20,7 +20,7 @@ from jobs.run.run import Run
 from tools.benchmarks.common.denoisers import denoiser_of, last_query
 from tools.benchmarks.quality.cases import Case
 from tools.training import score
-from tools.training.domain import IMAGE, VIDEO, Domain
+from tools.training.domain import IMAGE, UNET, VIDEO, Domain
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,14 @@ class Model:
 
 
 SHAPES, MOVING = "docs/benchmarks/calibration-demo.txt", "prompts/shapes-video.txt"
+DPM = "DPMSolverMultistepScheduler"
 MODELS = {
     "demo": Model(("model=demo",), IMAGE, 16, SHAPES, "FlowMatchEulerDiscreteScheduler"),
     "demo-video": Model(("model=demo-video",), VIDEO, 8, MOVING, "UniPCMultistepScheduler"),
+    "demo-unet": Model(("model=demo-unet",), UNET, 16, SHAPES, "DDIMScheduler", caches=False),
+    "demo-unet-dpm": Model(
+        ("model=demo-unet", f"model.scheduler={DPM}"), UNET, 16, SHAPES, DPM, fits=False, caches=False
+    ),
 }
 SEED = 1  # of the noise
 OTHER_SEED = 4242  # of the sentences and the noise that choices are made on
