@@ -4,13 +4,14 @@ A forecast step runs a denoiser's own forward with its stacks empty and the inpu
 family is therefore one row here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spectrum.errors import SpectrumError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -124,6 +125,21 @@ def denoisers_of(pipe: Any) -> "dict[str, nn.Module]":
     if not denoisers:
         raise SpectrumError(f"{type(pipe).__name__} has no transformer or unet that Spectrum could attach to")
     return denoisers
+
+
+def steps_by_denoiser(pipe: Any, names: Iterable[str], timesteps: "torch.Tensor") -> dict[str, int]:
+    """Return how many of the coming steps are each denoiser's part.
+
+    Args:
+        pipe: The pipeline.
+        names: Of its denoisers.
+        timesteps: Of the steps to come, (n,).
+    """
+    # As Wan2.2 splits them: transformer_2 takes over below a boundary, or has no part where there is none.
+    boundary, below = pipe.config.get("boundary_ratio"), 0
+    if boundary is not None:
+        below = int((timesteps < boundary * pipe.scheduler.config.num_train_timesteps).sum())
+    return {name: below if name == "transformer_2" else len(timesteps) - below for name in names}
 
 
 def spec_of(denoiser: "nn.Module") -> DenoiserSpec:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from spectrum.errors import SpectrumError
+from spectrum.step_plan import StepPlan
 from spectrum.trajectory import Statistics, Trajectory
 
 
@@ -71,6 +72,11 @@ class Follower(ABC):
     def forget(self) -> None:
         """Clear the statistics of the last trajectory."""
         self._latest = None
+
+    @property
+    def plan(self) -> StepPlan | None:
+        """The plan of the last (or current) trajectory; None where it had no part in that."""
+        return self._latest.plan if self._latest else None
 
     @property
     def statistics(self) -> Statistics:

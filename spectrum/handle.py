@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from spectrum.clock import Clock
 from spectrum.coefficients import ForecastRule
-from spectrum.denoisers import BESIDE, denoisers_of
+from spectrum.denoisers import BESIDE, denoisers_of, steps_by_denoiser
 from spectrum.errors import SpectrumError
 from spectrum.follower import Follower, check_cache, check_module
 from spectrum.schedulers import check_timesteps
@@ -109,6 +109,12 @@ class Handle:
         """The same for each denoiser, by its name in the pipeline."""
         return {name: follower.statistics for name, follower in self._followers.items()}
 
+    @property
+    def plans_by_denoiser(self) -> dict[str, StepPlan]:
+        """The plan that each denoiser followed in the last (or current) trajectory; those that had a part in it."""
+        plans = {name: follower.plan for name, follower in self._followers.items()}
+        return {name: plan for name, plan in plans.items() if plan}
+
     def detach(self) -> None:
         """Leave the pipeline as `attach` found it and free all histories. Calling it again does nothing."""
         for follower in self._followers.values():
@@ -157,10 +163,4 @@ class Handle:
             follower.begin(Trajectory(self.plan_for(num_steps), follower.storage_dtype, self._config.history_device))
 
     def _steps_by_denoiser(self) -> dict[str, int]:
-        """Return how many of the coming steps are each denoiser's part."""
-        timesteps = self._clock.timesteps
-        # As Wan2.2 splits them: transformer_2 takes over below a boundary, or has no part where there is none.
-        boundary, below = self._pipe.config.get("boundary_ratio"), 0
-        if boundary is not None:
-            below = int((timesteps < boundary * self._clock.scheduler.config.num_train_timesteps).sum())
-        return {name: below if name == "transformer_2" else len(timesteps) - below for name in self._followers}
+        return steps_by_denoiser(self._pipe, self._followers, self._clock.timesteps)

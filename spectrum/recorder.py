@@ -19,7 +19,7 @@ from torch import nn
 
 from spectrum.calibration import Calibration
 from spectrum.clock import Clock
-from spectrum.denoisers import denoisers_of, spec_of
+from spectrum.denoisers import denoisers_of, spec_of, steps_by_denoiser
 from spectrum.errors import SpectrumError
 from spectrum.follower import check_module
 from spectrum.interception import Interception
@@ -40,19 +40,18 @@ class Recorder:
     """A sum of the Gram matrices of a pipeline's features or outputs, over all trajectories while it is open.
 
     There is a matrix for each head in each guidance branch, that is in each denoiser call of a step, and for each
-    tensor that such a call returns. The samples of a batch are trajectories of their own, each of which counts
-    alike: its matrix is scaled to a mean square of one.
+    tensor that such a call returns. Where two denoisers share the steps (Wan2.2), each is recorded for its part, under
+    the number of steps of that; two parts of as many steps count as branches of one. The samples of a batch are
+    trajectories of their own, each of which counts alike: its matrix is scaled to a mean square of one.
 
     Args:
-        pipe: A pipeline as `spectrum.attach` takes it for these targets, with one denoiser, and plain: nothing is
-            attached.
+        pipe: A pipeline as `spectrum.attach` takes it for these targets, and plain: nothing is attached.
         max_elements: Elements of a sample's feature that are kept, evenly spread; those of all steps of a
             trajectory are held until its last one. Inner products of so many differ little from those of all.
         targets: What is recorded: "features", "output" or both, which one calibration then serves.
 
     Raises:
-        SpectrumError: The pipeline is of a kind that Spectrum cannot work with, has two denoisers, or
-            Spectrum is attached to it.
+        SpectrumError: The pipeline is of a kind that Spectrum cannot work with, or Spectrum is attached to it.
     """
 
     def __init__(
@@ -60,28 +59,36 @@ class Recorder:
     ) -> None:
         self._max_elements = max_elements
         self._targets = targets
-        self._num_steps = 0  # of the trajectory under way; 0: none
-        self._call = -1
-        # (target, call, place among its tensors) -> a tensor (B, F) a step
-        self._kept: dict[tuple[str, int, int], list[torch.Tensor]] = {}
-        # target -> steps -> a sum (n, n) for each call and place
+        self._pipe = pipe
+        self._num_steps: dict[str, int] = {}  # of each denoiser in the trajectory under way; empty: none
+        self._calls: dict[str, int] = {}  # of each denoiser in the step under way
+        # (denoiser, target, call, place among its tensors) -> a tensor (B, F) a step
+        self._kept: dict[tuple[str, str, int, int], list[torch.Tensor]] = {}
+        # target -> steps -> a sum (n, n) for each denoiser, call and place
         self._sums: dict[str, dict[int, list[torch.Tensor]]] = {target: {} for target in targets}
         self._counts: dict[int, int] = {}
-        (name, denoiser), *more = denoisers_of(pipe).items()
-        if more:
-            raise SpectrumError(
-                f"{type(pipe).__name__} has two denoisers that share the steps: use it without a calibration"
-            )
-        check_module(name, denoiser)
-        if is_attached(denoiser):
-            raise SpectrumError("Spectrum is attached to this pipeline, and a calibration takes plain runs: detach it")
-        for target in targets:
-            target_named(target).follower.check(name, denoiser)
-        heads = heads_of(denoiser, spec_of(denoiser)) if "features" in targets else []
+        self._parts: dict[int, list[int]] = {}  # steps of a trajectory -> of each denoiser's part
+        self._denoisers = denoisers_of(pipe)
+        for name, denoiser in self._denoisers.items():
+            check_module(name, denoiser)
+            if is_attached(denoiser):
+                raise SpectrumError(
+                    "Spectrum is attached to this pipeline, and a calibration takes plain runs: detach it"
+                )
+            for target in targets:
+                target_named(target).follower.check(name, denoiser)
+        heads = {
+            name: heads_of(denoiser, spec_of(denoiser)) if "features" in targets else []
+            for name, denoiser in self._denoisers.items()
+        }
         self._clock = Clock(pipe.scheduler, self._start, self._after_step)
-        self._interception = Interception(denoiser, self._hear)
+        self._interceptions = [
+            Interception(denoiser, functools.partial(self._hear, name)) for name, denoiser in self._denoisers.items()
+        ]
         self._hooks = [
-            module.register_forward_pre_hook(functools.partial(self._before_head, head)) for head, module in heads
+            module.register_forward_pre_hook(functools.partial(self._before_head, name, head))
+            for name, each in heads.items()
+            for head, module in each
         ]
 
     def calibration(self, source: Mapping[str, Any]) -> Calibration:
@@ -102,13 +109,16 @@ class Recorder:
             "scheduler_config": config,
             "trajectories": {str(n): count for n, count in self._counts.items()},
         }
+        if len(self._denoisers) > 1:
+            made_from["parts"] = {str(n): parts for n, parts in self._parts.items()}
         features, outputs = (self._means(target) for target in ("features", "output"))
         return Calibration(features, {**source, **made_from}, outputs)
 
     def close(self) -> None:
         """Leave the pipeline as it was found. Calling it again does nothing."""
         self._clock.stop()
-        self._interception.release()
+        for interception in self._interceptions:
+            interception.release()
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -126,27 +136,27 @@ class Recorder:
 
     def _start(self) -> None:
         self._kept.clear()  # of a trajectory that was interrupted
-        self._num_steps = 0
-        self._call = -1
+        self._num_steps = {}
+        self._calls = {}
 
-    def _hear(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _hear(self, name: str, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self._kept:
-            self._num_steps = len(self._clock.timesteps)
-        self._call += 1
+            self._num_steps = steps_by_denoiser(self._pipe, self._denoisers, self._clock.timesteps)
+        self._calls[name] = self._calls.get(name, -1) + 1
         output = call(*args, **kwargs)
         if "output" in self._targets:
             for place, tensor in enumerate(batches_of(output)):
-                self._keep("output", place, tensor)
+                self._keep(name, "output", place, tensor)
         return output
 
-    def _before_head(self, head: int, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._keep("features", head, args[0])
+    def _before_head(self, name: str, head: int, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._keep(name, "features", head, args[0])
 
-    def _keep(self, target: str, place: int, tensor: torch.Tensor) -> None:
-        if self._num_steps:
+    def _keep(self, name: str, target: str, place: int, tensor: torch.Tensor) -> None:
+        if self._num_steps.get(name):
             flat = tensor.detach().flatten(1)
             part = flat[:, :: self._stride(flat.shape[1])].clone()
-            self._kept.setdefault((target, self._call, place), []).append(part)
+            self._kept.setdefault((name, target, self._calls[name], place), []).append(part)
 
     def _stride(self, numel: int) -> int:
         # Without a common divisor it visits all channels alike.
@@ -156,33 +166,47 @@ class Recorder:
         return stride
 
     def _after_step(self) -> None:
-        self._call = -1
-        taken = max(map(len, self._kept.values()), default=0)
-        if self._num_steps and taken == self._num_steps:
+        self._calls = {}
+        taken = dict.fromkeys(self._num_steps, 0)
+        for (name, *_), steps in self._kept.items():
+            taken[name] = max(taken[name], len(steps))
+        if self._kept and taken == self._num_steps:
             self._add()
             self._start()
 
     def _add(self) -> None:
-        if any(len(steps) != self._num_steps for steps in self._kept.values()):
+        if any(len(steps) != self._num_steps[name] for (name, *_), steps in self._kept.items()):
             raise SpectrumError(
                 "guidance called the denoiser on part of the steps only: calibrate with guidance on all of them"
             )
-        for target in self._targets:
-            kept = [steps for (of, *_), steps in self._kept.items() if of == target]
-            if any(len({step.shape for step in steps}) > 1 for steps in kept):
+        parts = [count for count in self._num_steps.values() if count]
+        batch = len(next(iter(self._kept.values()))[0])
+        grams = {
+            (target, count): self._grams_of(target, count) for target in self._targets for count in dict.fromkeys(parts)
+        }
+        for (target, count), each in grams.items():
+            sums = self._sums[target].setdefault(count, [torch.zeros_like(gram[0]) for gram in each])
+            if len(sums) != len(each):
                 raise SpectrumError(
-                    f"the {target} changed shape within a trajectory: use this pipeline without a calibration"
-                )
-            grams = [_grams(steps) for steps in kept]
-            sums = self._sums[target].setdefault(self._num_steps, [torch.zeros_like(gram[0]) for gram in grams])
-            if len(sums) != len(grams):
-                raise SpectrumError(
-                    f"the denoiser was called {len(grams)} times a step, and {len(sums)} times before: calibrate with "
+                    f"the denoiser was called {len(each)} times a step, and {len(sums)} times before: calibrate with "
                     "the same guidance throughout"
                 )
-            for total, gram in zip(sums, grams, strict=True):
+            for total, gram in zip(sums, each, strict=True):
                 total += gram.sum(dim=0)
-        self._counts[self._num_steps] = self._counts.get(self._num_steps, 0) + len(grams[0])
+        for count in dict.fromkeys(parts):
+            self._counts[count] = self._counts.get(count, 0) + batch
+        self._parts[len(self._clock.timesteps)] = parts
+
+    def _grams_of(self, target: str, count: int) -> list[torch.Tensor]:
+        """Return the Gram matrices of all that was kept of a target, in the parts of so many steps."""
+        kept = [
+            steps for (name, of, *_), steps in self._kept.items() if of == target and self._num_steps[name] == count
+        ]
+        if any(len({step.shape for step in steps}) > 1 for steps in kept):
+            raise SpectrumError(
+                f"the {target} changed shape within a trajectory: use this pipeline without a calibration"
+            )
+        return [_grams(steps) for steps in kept]
 
 
 def _grams(features: list[torch.Tensor]) -> torch.Tensor:
@@ -192,5 +216,6 @@ def _grams(features: list[torch.Tensor]) -> torch.Tensor:
         torch.stack([feature[:, at : at + _CHUNK] for feature in features], dim=1) for at in range(0, size, _CHUNK)
     )
     total = sum((part.double() @ part.double().mT for part in parts), start=torch.zeros((), dtype=torch.float64))
-    grams = total.cpu()
+    total = total.cpu()
+    grams = (total + total.mT) / 2  # exactly symmetric, which not every product is: a file has one half only
     return grams / grams.diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -137,14 +138,13 @@ class _Making:
         rule = spectrum.CalibratedRule(calibration, target=self._forecast.target)
         found = {}
         for steps, each in self._chosen.items():
-            if steps not in calibration.of(self._forecast.target):
+            parts = calibration.source.get("parts", {}).get(str(steps), [steps])
+            if not calibration.of(self._forecast.target).keys() >= {*parts}:
                 continue
-            window = len(self._forecast.config.evaluated_steps(steps))
             if self._automatic.quality is not None:
                 found[str(steps)] = self._least(rule, steps, each.held, self._automatic.quality)
             else:
-                count = min(self._forecast.evaluations or window, steps)
-                found[str(steps)] = self._quality(rule, steps, each.held, count)
+                found[str(steps)] = self._quality(rule, steps, each.held, self._forecast.evaluations)
         return replace(calibration, source={**calibration.source, "quality": found})
 
     def _least(self, rule: spectrum.CalibratedRule, steps: int, held: list[Sample], quality: float) -> dict[str, Any]:
@@ -165,31 +165,40 @@ class _Making:
                 f"have {best[0]['psnr']['mean']:.1f} dB: ask for less, or use algo=nocache"
             )
         least = 1
-        while least < enough["evaluated"]:
-            middle = (least + enough["evaluated"]) // 2
+        while least < enough["count"]:
+            middle = (least + enough["count"]) // 2
             if measured := reached(middle):
                 enough = measured
             else:
                 least = middle + 1
         return {**enough, "asked": quality}
 
-    def _quality(self, rule: spectrum.CalibratedRule, steps: int, held: list[Sample], count: int) -> dict[str, Any]:
-        """Return what so many evaluations bring: PSNR in dB and SSIM to the same samples with all steps."""
-        evaluations = count if self._forecast.searched else None
+    def _quality(
+        self, rule: spectrum.CalibratedRule, steps: int, held: list[Sample], count: int | None
+    ) -> dict[str, Any]:
+        """Return what so many evaluations bring: PSNR in dB and SSIM to the same samples with all steps.
+
+        Args:
+            rule: the calibration.
+            steps: of the samples.
+            held: the samples.
+            count: evaluated steps, where two denoisers share them of each; None: as many as the window makes.
+        """
+        asked = min(count or len(self._forecast.config.evaluated_steps(steps)), steps)
         makers = {
-            f"measured-{count}-{_name(steps, one)}": partial(
-                self._bench.compare, one, rule, evaluations, self._folder / _name(steps, one)
+            f"measured-{asked}-{_name(steps, one)}": partial(
+                self._bench.compare, one, rule, count, self._folder / _name(steps, one)
             )
             for one in held
         }
-        self._share(makers, f"forecast with {count} of {steps} steps evaluated")
+        self._share(makers, f"forecast with {asked} of {steps} steps evaluated")
         each = [one for name in makers if (one := json.loads(self._read(name)))]
-        schedule = "searched" if evaluations else "window"
-        said: dict[str, Any] = {"evaluated": count, "schedule": schedule, "samples": len(each), "psnr": {}, "ssim": {}}
-        if each:
-            for name in ("psnr", "ssim"):
-                values = [one[name] for one in each]
-                said[name] = {"mean": float(np.mean(values)), "worst": min(values)}
+        schedule = "searched" if self._forecast.searched else "window"
+        said: dict[str, Any] = {"count": asked, "schedule": schedule, "samples": len(each), "psnr": {}, "ssim": {}}
+        said["evaluated"] = each[0]["evaluated"] if each else asked
+        for name in ("psnr", "ssim") if each else ():
+            values = [one[name] for one in each]
+            said[name] = {"mean": float(np.mean(values)), "worst": min(values)}
         return said
 
     def _read(self, name: str) -> bytes:
@@ -228,5 +237,7 @@ def _merge(run: Run, key: str, chosen: dict[int, Chosen], parts: list[bytes]) ->
         if "skipped" not in content
     ]
     clock = {name: made[0].source[name] for name in ("scheduler", "scheduler_config")}
-    counts = {str(steps): sum(steps in {*one.grams, *one.output_grams} for one in made) for steps in chosen}
-    return spectrum.Calibration.mean(made, {**source, **clock, "trajectories": counts})
+    counts = Counter(steps for one in made for steps in one.source["trajectories"])
+    shared = {steps: each for one in made for steps, each in one.source.get("parts", {}).items()}
+    said = {"trajectories": dict(counts), **({"parts": shared} if shared else {})}
+    return spectrum.Calibration.mean(made, {**source, **clock, **said})

@@ -5,7 +5,6 @@ import json
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,8 @@ from jobs.model.forecast import best_schedule
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline, Failure, Made
 from jobs.run.run import Run
+
+_UNFIT = f"{spectrum.SpectrumError.__name__}: "  # how a reason begins that lies in the model
 
 
 class Bench:
@@ -34,6 +35,9 @@ class Bench:
     def __init__(self, run: Run, device: str):
         assert run.forecast
         self.seconds = 0.0
+        self._unfit = ""  # why the model cannot be calibrated
+        # Both where it can be, which serves runs of either target; what is forecast alone where not.
+        self._targets = [("features", "output"), (run.forecast.target,)]
         self._run, self._device, self._forecast = run, device, run.forecast
 
     @cached_property
@@ -48,21 +52,32 @@ class Bench:
 
     def record(self, sample: Sample) -> bytes:
         """Make a sample with every step evaluated; return its calibration, or why there is none."""
-        try:
-            recorder = self._recorder()
-        except spectrum.SpectrumError as error:
-            return _skipped(str(error), unfit=True)
-        with recorder:
-            result = self._made(sample)
+        while self._targets:
             try:
-                calibration: spectrum.Calibration = recorder.calibration({})
+                recorder = spectrum.Recorder(self._pipeline.pipeline, targets=self._targets[0])
             except spectrum.SpectrumError as error:
-                reason = result.reason if isinstance(result, Failure) else str(error)
-                return _skipped(reason, unfit=reason.startswith("SpectrumError"))
-        grams = [*calibration.grams.values(), *calibration.output_grams.values()]
-        if not all(np.isfinite(gram).all() for gram in grams):
-            return _skipped("the model's output is not finite", unfit=False)
-        return calibration.to_json().encode()
+                self._give_up(str(error))
+                continue
+            with recorder:
+                result = self._made(sample)
+                try:
+                    calibration: spectrum.Calibration = recorder.calibration({})
+                except spectrum.SpectrumError as error:
+                    reason = result.reason if isinstance(result, Failure) else str(error)
+                    if not reason.startswith(_UNFIT):
+                        return _skipped(reason, unfit=False)
+                    self._give_up(reason.removeprefix(_UNFIT))
+                    continue
+            grams = [*calibration.grams.values(), *calibration.output_grams.values()]
+            if not all(np.isfinite(gram).all() for gram in grams):
+                return _skipped("the model's output is not finite", unfit=False)
+            return calibration.to_json().encode()
+        return _skipped(self._unfit, unfit=True)
+
+    def _give_up(self, reason: str) -> None:
+        """Try no other sample with these targets: it is the model."""
+        del self._targets[0]
+        self._unfit = reason
 
     def reference(self, sample: Sample) -> bytes:
         """Make a sample with every step evaluated; return its pixels as a npy file, empty where it failed."""
@@ -73,47 +88,39 @@ class Bench:
         np.save(file, result.media)
         return file.getvalue()
 
-    def compare(self, sample: Sample, rule: spectrum.CalibratedRule, evaluations: int | None, reference: Path) -> bytes:
+    def compare(self, sample: Sample, rule: spectrum.CalibratedRule, count: int | None, reference: Path) -> bytes:
         """Make a sample with forecasts; return how near it is to its reference, or null where one of both failed.
 
         Args:
             sample: as for ``reference``.
             rule: the calibration.
-            evaluations: evaluated steps of the searched schedule; None: the window's.
+            count: evaluated steps of a searched schedule, of each denoiser; None: as many as the window makes.
             reference: the file of the reference.
         """
         data = reference.read_bytes()
         if not data:
             return b"null"
 
-        def search(num_steps: int) -> tuple[int, ...]:
-            assert evaluations
-            return best_schedule(rule, num_steps, evaluations)
-
         config, target = self._forecast.config, self._forecast.target
-        schedule = search if evaluations else None
-        with spectrum.attach(self._pipeline.pipeline, config, rule=rule, schedule=schedule, target=target):
+
+        def search(num_steps: int) -> tuple[int, ...]:
+            return best_schedule(rule, num_steps, min(count or len(config.evaluated_steps(num_steps)), num_steps))
+
+        schedule = search if self._forecast.searched else None
+        with spectrum.attach(self._pipeline.pipeline, config, rule=rule, schedule=schedule, target=target) as handle:
             result = self._made(sample)
+            evaluated = handle.statistics.evaluated_steps
         if isinstance(result, Failure):
             return b"null"
         whole = np.load(io.BytesIO(data))
-        return json.dumps({"psnr": psnr(result.media, whole), "ssim": ssim(result.media, whole)}).encode()
+        near = {"psnr": psnr(result.media, whole), "ssim": ssim(result.media, whole)}
+        return json.dumps({"evaluated": evaluated, **near}).encode()
 
     def _made(self, sample: Sample) -> Made | Failure:
         begun = time.perf_counter()
         (result,) = generate_batch(self._pipeline, [sample]).values()
         self.seconds = time.perf_counter() - begun
         return result
-
-    def _recorder(self) -> Any:
-        """Listen to features and outputs; to outputs alone where features cannot be forecast and need not."""
-        pipeline = self._pipeline.pipeline
-        try:
-            return spectrum.Recorder(pipeline, targets=("features", "output"))
-        except spectrum.SpectrumError:
-            if self._forecast.target == "output":
-                return spectrum.Recorder(pipeline, targets=("output",))
-            raise
 
 
 def _skipped(reason: str, *, unfit: bool) -> bytes:

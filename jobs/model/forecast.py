@@ -99,7 +99,7 @@ class Forecast:
                 return window
             count = self.evaluations or len(window)
             if self.automatic and self.automatic.quality:
-                count = self.measured(num_steps)["evaluated"]
+                count = self.measured(num_steps)["count"]
             return best_schedule(rule.calibrated, num_steps, min(count, num_steps))
 
         return search
@@ -108,8 +108,11 @@ class Forecast:
         """Return what the run measured of its own forecasts (``jobs.execute.measure``); empty where it did not."""
         if self.automatic is None or self.calibration is None:
             return {}
-        found: dict[str, Any] = self.calibration.read().source.get("quality", {}).get(str(num_steps), {})
-        return found
+        source = self.calibration.read().source
+        # Of one of two denoisers that share the steps, what was measured of both together.
+        wholes = [whole for whole, parts in source.get("parts", {}).items() if num_steps in parts]
+        measured = source.get("quality", {})
+        return next((measured[steps] for steps in (str(num_steps), *wholes) if steps in measured), {})
 
     def plan(self, num_steps: int) -> spectrum.StepPlan:
         """Return what happens in a trajectory of so many steps."""
@@ -140,21 +143,21 @@ class Forecast:
         }
 
 
-def as_used(forecast: Forecast | None, plan: spectrum.StepPlan | None, num_steps: int) -> dict[str, Any]:
+def as_used(forecast: Forecast | None, plans: Sequence[spectrum.StepPlan], num_steps: int) -> dict[str, Any]:
     """Return how the steps of a sample were taken, for its json: the same fields for all, 0 or "" where unused.
 
     Args:
         forecast: how the run forecasts; None for the plain pipeline.
-        plan: what was done; None likewise.
+        plans: what was done, of each denoiser that had a part in the steps, in their order; empty likewise.
         num_steps: denoising steps of the sample.
     """
     numbers: dict[str, Any] = dict.fromkeys((*FORM, *SCHEDULE), 0)
     used = {"name": "nocache", "target": "", "weights": "", "calibration": "", "schedule": ""}
     expected = {"expected_psnr": 0.0, "expected_ssim": 0.0}
     evaluated: Sequence[int] = range(num_steps)
-    if forecast and plan:
+    if forecast and plans:
         rule, config = forecast.rule, forecast.config
-        calibrated = rule is not None and rule.fits(num_steps)
+        calibrated = rule is not None and all(rule.fits(plan.num_steps) for plan in plans)
         searched = calibrated and forecast.searched
         used = {
             "name": "spectrum",
@@ -169,7 +172,8 @@ def as_used(forecast: Forecast | None, plan: spectrum.StepPlan | None, num_steps
             numbers |= {name: getattr(config, name) for name in (*SCHEDULE, "force_last")}
         measured = forecast.measured(num_steps)
         expected = {name: measured.get(name.removeprefix("expected_"), {}).get("mean", 0.0) for name in expected}
-        evaluated = plan.evaluated
+        begun = [sum(plan.num_steps for plan in plans[:number]) for number in range(len(plans))]
+        evaluated = [begin + step for begin, plan in zip(begun, plans, strict=True) for step in plan.evaluated]
     for name in ("w", "lam", "window_size", "flex_window"):
         numbers[name] = float(numbers[name])
     return {**used, **expected, **numbers, "evaluated": list(evaluated)}

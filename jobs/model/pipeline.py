@@ -13,6 +13,7 @@ from jobs.media.flat import is_flat
 from jobs.model.forecast import Forecast, as_used
 from jobs.model.tokens import Seen, TokenCounter
 from jobs.options.schema import ModelOptions
+from spectrum.denoisers import BESIDE
 
 FLAGGED = "flagged by the pipeline's safety checker (flagged=keep keeps such samples)"
 NOT_FINITE = "the model's output is not finite: lower the guidance, or use a wider dtype"
@@ -118,10 +119,11 @@ class BatchPipeline:
     def _how(self, batch: list[Sample], asked: dict[str, Any]) -> list[dict[str, Any]]:
         """Return what the json of each sample says of how it was made."""
         steps = batch[0].options.num_inference_steps  # shared by the batch
-        plan = self.spectrum.plan_for(steps) if self.spectrum else None
+        plans = self.spectrum.plans_by_denoiser if self.spectrum else {}
+        in_turn = [plan for name, plan in plans.items() if name != BESIDE]
         shared = {
             "evaluated_steps": self.spectrum.statistics.evaluated_steps if self.spectrum else steps,
-            "algo": as_used(self.forecast, plan, steps),
+            "algo": as_used(self.forecast, in_turn, steps),
             "batch": len(batch),
         }
         negative = asked.get("negative_prompt")

@@ -84,9 +84,10 @@ def unused_calibration(run: Run) -> str | None:
             f"algo.calibration {file.path} is not used, because {run.forecast.misfit}: "
             "forecasts are those of algo.weights=chebyshev"
         )
-    known = file.read().of(run.forecast.target)
+    calibration = file.read()
+    known = {*calibration.of(run.forecast.target), *map(int, calibration.source.get("parts", {}))}
     own = run.layout.table.settings.get("num_inference_steps", [])
-    if others := sorted({run.options.num_inference_steps, *filter(None, own)} - known.keys()):
+    if others := sorted({run.options.num_inference_steps, *filter(None, own)} - known):
         return (
             f"algo.calibration {file.path} was made for {', '.join(map(str, sorted(known)))} steps: samples of "
             f"{', '.join(map(str, others))} are forecast as with algo.weights=chebyshev"

@@ -159,10 +159,10 @@ def is_measured(calibration: spectrum.Calibration, forecast: Forecast, steps: in
     wanted = {
         "asked": forecast.automatic.quality,
         "schedule": "searched" if forecast.searched else "window",
-        "evaluated": min(forecast.evaluations or len(forecast.config.evaluated_steps(steps)), steps),
+        "count": min(forecast.evaluations or len(forecast.config.evaluated_steps(steps)), steps),
     }
     if forecast.automatic.quality is not None:
-        del wanted["evaluated"]  # it was found
+        del wanted["count"]  # it was found
     return all(measured.get(name) == value for name, value in wanted.items())
 
 

@@ -17,6 +17,7 @@ from jobs.execute.worker import generate_shards
 from jobs.report.status import read_status, render
 from jobs.run.run import Run
 from tests.support import new_run, tar_hashes, write_prompts
+from tests.tiny_pipelines import PIPELINES
 
 PROMPTS = 3  # recorded; one more is held back
 SETTINGS = ("num_inference_steps=9", "height=32", "width=32", "shard_size=3", "batch_size=2", "algo.calibration=auto")
@@ -156,6 +157,32 @@ def test_the_fewest_evaluations_of_a_quality_are_found(tmp_path: Path, prompts: 
             "ask for less, or use algo=nocache"
         )
     assert not run.directory.calibration.exists()
+
+
+def test_two_denoisers_are_calibrated_each_for_its_part(tmp_path: Path):
+    weights = tmp_path / "weights"
+    pipe = PIPELINES["wan14b"]()
+    pipe.register_modules(transformer_2=PIPELINES["wan14b"]().transformer)
+    pipe.register_to_config(boundary_ratio=0.9)
+    pipe.save_pretrained(weights)
+    (tmp_path / "p.txt").write_text("a cat\na dog\na cow\n")
+    run = new_run(
+        tmp_path,
+        *("model=wan14b", f"model.path={weights}", "model.dtype=float32", f"prompt_file={tmp_path}/p.txt"),
+        *("height=32", "width=32", "num_frames=5", "num_inference_steps=16", "shard_size=3", "batch_size=3"),
+        *("algo.calibration=auto", "algo.calibration_prompts=2", "algo.evaluations=3"),
+    )
+    generate_shards(run, [0], device="cpu", log_path="", report=lambda *_: None)
+    calibration = spectrum.Calibration.load(run.directory.calibration)
+    (parts,) = calibration.source["parts"].values()
+    assert sum(parts) == 16 and len({*parts}) == 2 and calibration.grams.keys() == {*parts}
+    rule = spectrum.CalibratedRule(calibration)
+    first, second = (rule.schedule(part, 3) for part in parts)
+    (info, *_) = jsons(run)
+    assert info["algo"]["evaluated"] == [*first, *(parts[0] + step for step in second)]
+    assert info["evaluated_steps"] == calibration.source["quality"]["16"]["evaluated"] == 6
+    assert (info["algo"]["weights"], info["algo"]["calibration"]) == ("calibrated", calibration.digest)
+    assert info["algo"]["expected_psnr"] > 10
 
 
 def test_a_process_that_is_to_stop_finishes_the_sample_in_hand(tmp_path: Path, prompts: Path):

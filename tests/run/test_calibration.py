@@ -52,7 +52,7 @@ def weights(run: Run) -> tuple[str, str | None]:
     return said["weights"], said["calibration"]
 
 
-MEASURED = {"evaluated": 14, "schedule": "searched", "samples": 8, "psnr": {"mean": 40.0, "worst": 30.0}}
+MEASURED = {"count": 14, "evaluated": 14, "schedule": "searched", "samples": 8, "psnr": {"mean": 40.0, "worst": 30.0}}
 
 
 def made(run: Run, **source: Any) -> spectrum.Calibration:

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from spectrum import CalibratedRule, Recorder, SpectrumConfig, SpectrumError, attach
 from tests.spectrum.test_output_anywhere import qwen21
+from tests.spectrum.test_two_denoisers import wan22
 from tests.spectrum.tiny import FAMILIES, STEPS, Family
 
 NAMES = ("flux", "sd3", "sdxl", "wan", "hunyuan")
@@ -145,6 +147,49 @@ def test_guidance_on_part_of_the_steps_is_refused():
     pipe = sd3.make()
     with Recorder(pipe), pytest.raises(SpectrumError, match="on part of the steps only"):
         sd3.run(pipe, skip_guidance_layers=[1], skip_layer_guidance_start=0.1, skip_layer_guidance_stop=0.7)
+
+
+# Two denoisers that share the steps
+
+
+@pytest.mark.parametrize("boundary", [0.9, 0.5])
+def test_each_of_two_denoisers_is_recorded_for_its_part(boundary):
+    family = wan22(boundary)
+    pipe = family.make()
+    seen: dict[str, list[torch.Tensor]] = {"transformer": [], "transformer_2": []}
+    hooks = [
+        getattr(pipe, name).norm_out.register_forward_pre_hook(lambda _, args, kept=kept: kept.append(args[0].clone()))
+        for name, kept in seen.items()
+    ]
+    plain = family.run(pipe)
+    for hook in hooks:
+        hook.remove()
+    with Recorder(pipe, targets=("features", "output")) as recorder:
+        assert torch.equal(family.run(pipe), plain)
+        family.run(pipe)
+    made = recorder.calibration({})
+    parts = [len(kept) // 2 for kept in seen.values()]
+    assert made.source["parts"] == {"16": parts} and len({*parts}) == 2
+    assert made.source["trajectories"] == {str(part): 2 for part in parts}
+    for part, kept in zip(parts, seen.values(), strict=True):
+        assert made.grams[part].shape == made.output_grams[part].shape == (2, part, part)
+        for branch in range(2):
+            expected = grams_of(kept[branch::2])
+            torch.testing.assert_close(torch.from_numpy(made.grams[part][branch]), expected, rtol=1e-12, atol=1e-12)
+    rule = CalibratedRule(made)
+    with attach(pipe, SpectrumConfig(), rule=rule, schedule=lambda n: rule.schedule(n, 3)) as handle:
+        family.run(pipe)
+        assert [plan.evaluated for plan in handle.plans_by_denoiser.values()] == [rule.schedule(n, 3) for n in parts]
+
+
+def test_two_parts_of_as_many_steps_are_branches_of_one():
+    family = wan22(0.8)
+    pipe = family.make()
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=4.0)  # which puts half of the steps on either side
+    with Recorder(pipe) as recorder:
+        family.run(pipe)
+    made = recorder.calibration({})
+    assert made.source["parts"] == {"16": [8, 8]} and made.grams[8].shape == (4, 8, 8)
 
 
 # Outputs
