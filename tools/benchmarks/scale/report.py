@@ -38,7 +38,7 @@ def render(results: dict[str, Any]) -> str:
     said = (
         f"Made by `{COMMAND}`; the same numbers for programs are in `scale.json`. Each shard is one task that may "
         "begin only hours later: what is measured is the runner's own. Times are those of whole commands, with "
-        "Python's start and Slurm's programs."
+        "Python's start and Slurm's programs. Where all shards are done, the benchmark has written their records."
     )
     return f"""# A launch of {results["shards"]:,} tasks
 
