@@ -11,7 +11,7 @@ from jobs.execute.shape import shape_of
 from jobs.run.run import Run
 
 GPUS = {"gpus_per_node", "gpus_per_task", "gres"}  # the ways to ask for them
-SIGNAL = 90  # seconds before the time limit at which Slurm sends a task SIGUSR2, of long limits
+SIGNAL = 30  # seconds before a long time limit at which Slurm sends SIGUSR2; it may do so a minute earlier
 
 
 class Launched(Protocol):

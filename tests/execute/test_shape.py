@@ -133,7 +133,7 @@ def test_own_settings_win(run, monkeypatch) -> None:
     assert made["additional_parameters"] == {"requeue": False, "mail-type": "END"}
     assert made["setup"][:2] == ['export JOBS_TIMEOUT_MIN=33 JOBS_BEGAN="$(date +%s)"', "module load x"]
     open_ones = submission(SLURM, set(), [on_gpus(run)], "name")
-    assert open_ones["additional_parameters"] == {"requeue": True} and open_ones["signal_delay_s"] == 90
+    assert open_ones["additional_parameters"] == {"requeue": True} and open_ones["signal_delay_s"] == 30
     assert (open_ones["gpus_per_node"], open_ones["tasks_per_node"]) == (1, 1)
     short = submission({**SLURM, "timeout_min": 1}, {"timeout_min"}, [on_gpus(run)], "name")
     assert short["signal_delay_s"] < 60
