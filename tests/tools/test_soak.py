@@ -48,9 +48,18 @@ def test_each_kind_of_harm_is_seen(reference: Path, copy: Path) -> None:
 def test_the_page_counts_what_was_found() -> None:
     broken = Verdict(lost=["a", "b"], twice=[], differing=["00000.tar"], given_up=[], leftovers=[])
     fault = {"kind": "job requeued", "what": "", "at": 1.0}
-    row = {"begun": 0, "seconds": 60, "commands": 2, "released": 1, "faults": [fault, fault], "hung": False}
+    row = {
+        "commit": "abc",
+        "begun": 0,
+        "seconds": 60,
+        "commands": 2,
+        "released": 1,
+        "faults": [fault, fault],
+        "hung": False,
+    }
     wrong = {name: found for name, found in vars(broken).items() if found}
     text = page([{**row, "wrong": wrong}, {**row, "wrong": {}, "hung": True}], {"cpu": "one", "cores": 2})
+    assert "abc (2)" in text
     assert "2 datasets, 2 minutes, 4 faults" in text
     lines = {tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in text.splitlines() if "|" in line}
     assert {("samples lost", "2"), ("samples there twice", "0"), ("rounds that hung", "1")} <= lines

@@ -27,6 +27,7 @@ def page(rows: list[dict[str, Any]], machine: dict[str, Any]) -> str:
     faults = Counter(fault["kind"] for row in rows for fault in row["faults"])
     wrong = {name: sum(len(row["wrong"].get(name, ())) for row in rows) for name in WRONG}
     minutes = sum(row["seconds"] for row in rows) / 60
+    states = Counter(row["commit"] for row in rows)
     found = [[text, str(wrong[name])] for name, text in WRONG.items()]
     found.append(["rounds that hung", str(sum(row["hung"] for row in rows))])
     listed = [[kind, str(count)] for kind, count in faults.most_common()]
@@ -39,7 +40,8 @@ as a user would; jobs that Slurm holds back after a requeue are released at once
 
 {time.strftime("%Y-%m-%d", time.gmtime(rows[0]["begun"]))}, {machine["cpu"]}, {machine["cores"]} cores:
 {len(rows)} datasets, {minutes:.0f} minutes, {faults.total()} faults,
-{sum(row["commands"] for row in rows)} commands, {sum(row["released"] for row in rows)} jobs released.
+{sum(row["commands"] for row in rows)} commands, {sum(row["released"] for row in rows)} jobs released. Commits
+(datasets): {", ".join(f"{commit} ({count})" for commit, count in states.items())}.
 
 ## What was found
 

@@ -42,7 +42,7 @@ def soak(cluster: Cluster, out: Path, prompts: Path, reference: Path, *, minutes
         with small_disk(out / "disk") as folder:
             stage = Stage(cluster, folder, prompts, out / f"round-{number:03d}")
             try:
-                row = {"round": number, "seed": seed, **_round(stage, dice, reference)}
+                row = {"round": number, "seed": seed, "commit": _commit(), **_round(stage, dice, reference)}
             finally:
                 stage.end()
             if row["hung"] or row["wrong"]:
@@ -84,6 +84,12 @@ def _round(stage: Stage, dice: random.Random, reference: Path) -> dict[str, Any]
         "hung": hung,
         "wrong": wrong,
     }
+
+
+def _commit() -> str:
+    """Return which state of the project this is."""
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @contextmanager
