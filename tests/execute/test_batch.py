@@ -73,39 +73,6 @@ def test_a_broken_accelerator_is_nobodys_fault(batch) -> None:
     assert generator.calls == 1
 
 
-def deaths(*trying: int, crashes: int = 0, kills: int = 0) -> list[Death]:
-    return [Death(trying, True, "SIGSEGV")] * crashes + [Death(trying, False, "SIGKILL")] * kills
-
-
-@pytest.mark.parametrize(
-    ("past", "suspect"),
-    [
-        (deaths(0, 1, 2, 3, crashes=1, kills=3), False),
-        (deaths(0, 1, 2, 3, crashes=2), True),
-        (deaths(0, 1, 2, 3, kills=5), True),
-        (deaths(0, 1, crashes=9, kills=9), False),  # of another call
-        (deaths(crashes=9), False),  # of none
-    ],
-)
-def test_a_call_that_processes_die_of_is_not_made_again(batch, past, suspect) -> None:
-    generator = StandIn(lambda indices, call: None)
-    tried: list[list[int]] = []
-    results = generate_batch(generator, batch, Suspicion(past, trying=tried.append))
-    assert tried == ([[0], [1], [2], [3]] if suspect else [[0, 1, 2, 3]])
-    if suspect:  # as with a batch that fails only as one: nobody is given up for it
-        assert all(isinstance(one, Failure) and not one.strike and not one.final for one in results.values())
-    else:
-        assert drawn(results, 4) == {0, 1, 2, 3}
-
-
-def test_the_sample_that_kills_alone_is_given_up_and_the_others_are_made_alone(batch) -> None:
-    past = deaths(0, 1, 2, 3, crashes=2) + deaths(2, crashes=2)
-    generator = StandIn(lambda indices, call: None)
-    results = generate_batch(generator, batch, Suspicion(past))
-    assert isinstance(results[2], Failure) and results[2].final and "died 2 times of it: SIGSEGV" in results[2].reason
-    assert drawn(results, 1) == {0, 1, 3} and generator.calls == 3
-
-
 def make_shard(run, generator: StandIn) -> None:
     attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
     writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None)
@@ -152,6 +119,16 @@ def test_crashes_of_sound_processes_give_a_sample_up_alone(batch) -> None:
     results = generate_batch(StandIn(fit), batch, Suspicion(deaths))
     assert drawn(results, 1) == {0, 1, 3}
     assert results[2] == Failure("its process died 2 times of it: was killed by SIGSEGV", final=True)
+
+
+def test_a_deadly_batch_whose_samples_live_alone_blames_none_of_them(batch) -> None:
+    tried: list[list[int]] = []
+    doubt = Suspicion([crash(0, 1, 2, 3), crash(0, 1, 2, 3)], trying=lambda indices, sound: tried.append(indices))
+    results = generate_batch(StandIn(fit), batch, doubt)
+    assert tried == [[0], [1], [2], [3]]  # never all together again
+    for failure in results.values():
+        assert isinstance(failure, Failure) and not failure.strike and not failure.final
+        assert "fails only as a batch of 4" in failure.reason
 
 
 def test_a_process_shows_that_it_is_sound_before_a_suspected_call(batch) -> None:
