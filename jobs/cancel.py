@@ -6,6 +6,7 @@ Exit code 0: none of its tasks is in the queue any more; 1: some still are; 2: t
 """
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -32,18 +33,38 @@ def main() -> None:
     try:
         run.read()
         queue.require()
-        with submitting([run.path], print):
-            run.cancel()
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(submitting([run.path], print))
+                run.cancel()
+            except OSError as error:  # a full disk must keep nobody from this
+                print(
+                    f"{error.filename or run.path}: {error.strerror}: a command that waits for this run cannot be told "
+                    "that it was cancelled, and may submit more tasks: end it"
+                )
             _, found = find_out([run.path], print)
             said = _scancel(found.tasks)
     except BadInput as error:
         refuse(str(error))
-    running = sum(task.job.state != "PENDING" for task in found.tasks)
-    print(f"{run.path}: cancelled {len(found.tasks) - running} pending and {running} running tasks", flush=True)
     left = _left(run, found.tasks)
-    if left:
-        print(f"{left} tasks are still in the queue{f': {said}' if said else ', on their way out'}")
+    print(outcome(run.path, found.tasks, left, said))
     sys.exit(1 if left else 0)
+
+
+def outcome(run: Path, tasks: list[Queued], left: int, said: str) -> str:
+    """Return in words what came of a cancelling.
+
+    Args:
+        run: the run's directory.
+        tasks: that were in the queue.
+        left: how many of them still are.
+        said: what scancel has against it.
+    """
+    if left and said:
+        return f"{run}: {left} of {len(tasks)} tasks are still in the queue: {said}"
+    running = sum(task.job.state != "PENDING" for task in tasks)
+    also = f"; {left} of them are still in the queue, on their way out" if left else ""
+    return f"{run}: cancelled {len(tasks) - running} pending and {running} running tasks{also}"
 
 
 def _scancel(tasks: list[Queued]) -> str:
@@ -58,7 +79,7 @@ def _scancel(tasks: list[Queued]) -> str:
         answer = subprocess.run(
             ["scancel", *jobs], capture_output=True, text=True, timeout=ANSWER, env=to_ask(os.environ)
         )
-    except subprocess.TimeoutExpired:
+    except (OSError, subprocess.TimeoutExpired):
         return "scancel gave no answer"
     return " ".join(answer.stderr.split())
 

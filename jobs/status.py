@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
-from jobs.base.times import QUEUE
+from jobs.base.times import BRIEF, QUEUE
 from jobs.execute.inqueue import ask
 from jobs.execute.launches import launches_of
-from jobs.execute.pending import never, reasons
+from jobs.execute.pending import never, nothing_runs, reasons
 from jobs.report.ledger import read_ledger, render_ledger
 from jobs.report.live import standing
 from jobs.report.status import read_status, render
@@ -38,9 +38,12 @@ def main() -> None:
             if arguments.json:
                 lines = [json.dumps({**asdict(status), **({"ledger": asdict(ledger)} if ledger else {})}, indent=2)]
             else:
-                lines = [render(str(run.path), status), *in_queue(run), *([render_ledger(ledger)] if ledger else [])]
+                lines = [render(str(run.path), status), *([render_ledger(ledger)] if ledger else [])]
             clear = "\033[H\033[J" if arguments.watch and sys.stdout.isatty() else ""
             print(clear + "\n".join(lines), flush=True)
+            if not arguments.json:  # after what the files tell, since it may take a while
+                for line in in_queue(run):
+                    print(line, flush=True)
             if status.done == status.shards or not arguments.watch:
                 break
             time.sleep(QUEUE)
@@ -56,15 +59,15 @@ def in_queue(run: RunDir) -> list[str]:
     launches = launches_of([run.path])
     if not launches or not shutil.which("squeue"):
         return []
-    answer = ask([run.path], launches)
+    answer = ask([run.path], launches, BRIEF)
     if answer is None:
         return ["  queue    Slurm does not answer"]
     tasks = answer[1].tasks
     if not tasks:
         return []
     pending = reasons(tasks)
-    runs_nothing = not any(job.state == "RUNNING" for job in answer[0])
-    blocked = {reason: why for reason in pending if (why := never(reason, runs_nothing))}
+    alone = nothing_runs(answer[0])
+    blocked = {reason: why for reason in pending if (why := never(reason, alone))}
     lines = [f"  queue    {standing(len(tasks) - pending.total(), pending, 0)}"]
     return [*lines, *(f"  blocked  {pending[reason]} tasks ({reason}): {why}" for reason, why in blocked.items())]
 

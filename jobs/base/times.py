@@ -34,4 +34,6 @@ QUEUE = 10.0 * PATIENCE  # between looks at its queue, however many tasks are wa
 ANSWER = 60.0 * PATIENCE  # one of its commands has to answer
 SLOW = 5.0 * PATIENCE  # without an answer of sbatch, after which that is said
 SETTLES = 60.0 * PATIENCE  # an array that sbatch did not answer for must have come to light in the queue
+BLOCKED = 120.0 * PATIENCE  # nothing in the queue can start, before a command ends over that
+BRIEF = 10.0 * PATIENCE  # the queue has to answer where the files tell nearly all
 LOCKED = 600.0 * PATIENCE  # another command may be submitting

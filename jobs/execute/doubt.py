@@ -1,5 +1,6 @@
 """Whether Slurm took an array for which sbatch did not answer: found out with patience, or refused."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ def was_taken(launch: Launch, serial: int, say: Callable[[str], None]) -> bool:
         BadInput: Slurm does not answer, so that nobody knows.
     """
     name = launch.sent_name(serial)
+    if launch.claimed(serial):  # it has begun already
+        return True
     say(f"sbatch gave no answer for {name}: finding out whether Slurm took it")
     sent, silent_since = launch.sent_at(serial), time.monotonic()
     answers = 0
@@ -34,10 +37,13 @@ def was_taken(launch: Launch, serial: int, say: Callable[[str], None]) -> bool:
                 )
         else:
             answers, silent_since = answers + 1, time.monotonic()
-            known = (launch.folder.name, serial) in queued_arrays(jobs) or _accounted(name, sent)
+            known = (
+                launch.claimed(serial) or (launch.folder.name, serial) in queued_arrays(jobs) or _accounted(name, sent)
+            )
             # the file system's clock may be ahead of ours
             if known or (answers > 1 and abs(time.time() - sent) > SETTLES):
-                launch.answered(serial, "taken" if known else "lost")
+                with contextlib.suppress(OSError):  # a full disk: the next command asks again
+                    launch.answered(serial, "taken" if known else "lost")
                 say(f"Slurm {'took' if known else 'did not take'} it")
                 return known
         time.sleep(QUEUE)

@@ -109,6 +109,10 @@ class Launch:
             os.close(file)
         return True
 
+    def claimed(self, serial: int) -> bool:
+        """Return whether a task of a submission has begun."""
+        return (self.folder / f"array-{serial}.id").exists()
+
     def about_to_submit(self, serial: int, script: str) -> None:
         """Write down what sbatch is going to get: who finds no answer to it has to ask Slurm what became of it."""
         (self.folder / f"array-{serial}.json").unlink(missing_ok=True)  # of an earlier try
@@ -138,16 +142,17 @@ class Launch:
 
     def avoid(self, nodes: list[str]) -> None:
         """Write down the nodes on which tasks die before they begin anything, for later commands."""
-        write_json(self.folder / "avoid.json", nodes)
+        with contextlib.suppress(OSError):  # on a full disk those find it out anew
+            write_json(self.folder / "avoid.json", nodes)
 
-    def avoided(self) -> list[str]:
-        """Return those nodes, for a day: by then somebody may have mended them."""
+    def avoided(self) -> list[str] | None:
+        """Return those nodes, for a day, since somebody may have mended them by then; None where none are told."""
         path = self.folder / "avoid.json"
         try:
             recent = time.time() - path.stat().st_mtime < A_DAY
-            return list(json.loads(path.read_text())) if recent else []
+            return list(json.loads(path.read_text())) if recent else None
         except FileNotFoundError:
-            return []
+            return None
 
     def logs(self) -> dict[Path, int]:
         """Return the logs of the tasks' first ranks, the latest first, and each one's task."""
@@ -210,6 +215,15 @@ def launches_of(runs: Iterable[Path]) -> dict[str, Launch]:
     homes = {home: None for run in runs for path in (run.resolve(), run.absolute()) for home in (path, path.parent)}
     found = [path.parent for home in homes for path in home.glob("logs/launch-*/tasks.json")]
     return {folder.name: Launch(folder) for folder in found}
+
+
+def avoided_by(launches: Iterable[Launch]) -> list[str]:
+    """Return the nodes that launches avoided, given oldest first; one that found them without fault acquits them."""
+    nodes: list[str] = []
+    for launch in launches:
+        told = launch.avoided()
+        nodes = [] if told == [] else list(dict.fromkeys([*nodes, *(told or ())]))
+    return nodes
 
 
 def queued_tasks(runs: Iterable[Path], launches: dict[str, Launch], jobs: list[Job]) -> Iterator[Queued]:

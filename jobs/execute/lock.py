@@ -37,9 +37,9 @@ def submitting(runs: Iterable[Path], say: Callable[[str], None] | None = None) -
         for run in sorted({run.resolve() for run in runs}):  # in one order: two sweeps do not wait for each other
             file = held.enter_context(open(run / "logs" / "submit.lock", "a+"))
             _take(file, run, say)
-            file.truncate(0)
-            file.write(f"{os.uname().nodename} {os.getpid()}")
-            file.flush()
+            with contextlib.suppress(OSError):  # a full disk: it is held all the same
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"{os.uname().nodename} {os.getpid()}".encode())
         yield
 
 
@@ -63,7 +63,7 @@ def _take(file: IO[str], run: Path, say: Callable[[str], None] | None) -> None:
             host, _, pid = file.read().partition(" ")
             raise BadInput(
                 f"another command has been submitting tasks of {run} for {LOCKED:.0f} seconds: "
-                f"end it (process {pid} on {host}), and start this one again"
+                f"end it{f' (process {pid} on {host})' if pid else ''}, and start this one again"
             )
         if not told:
             told = True

@@ -37,7 +37,7 @@ class End:
 
 
 def ends_of(jobs: Iterable[str]) -> dict[str, End]:
-    """Return how jobs ended, by one or two questions whatever their number; jobs that have not are left out.
+    """Return how jobs ended, by one question or two whatever their number; jobs that have not are left out.
 
     Args:
         jobs: ids, such as 12_3.
@@ -46,12 +46,19 @@ def ends_of(jobs: Iterable[str]) -> dict[str, End]:
     arrays = sorted({job.partition("_")[0] for job in wanted})
     found: dict[str, End] = {}
     # The controller knows best of what ended just now, the accounting of what it has forgotten; either may be missing.
-    for array in arrays:
-        found |= read_scontrol(queue.ask("scontrol", "--oneliner", "show", "job", array) or "")
+    # The controller tells of one array or of everybody's jobs, which is much to ask while the accounting may tell.
+    if len(arrays) == 1:
+        found = _of_controller(*arrays)
     if wanted - found.keys():
         which = ("-j", ",".join(arrays), "--format=jobid,state,exitcode,nodelist,reason")
         found = read_sacct(queue.ask("sacct", "-XnP", *which) or "") | found
+    if len(arrays) > 1 and wanted - found.keys():
+        found = _of_controller() | found
     return {job: found.get(job, End()) for job in wanted if found.get(job, End()).state not in _STILL}
+
+
+def _of_controller(*array: str) -> dict[str, End]:
+    return read_scontrol(queue.ask("scontrol", "--oneliner", "show", "job", *array) or "")
 
 
 def read_scontrol(text: str) -> dict[str, End]:
@@ -104,14 +111,15 @@ def error_file(task: Queued) -> Path:
 def told(ended: dict[Queued, End], most: int = 5) -> list[str]:
     """Return a sentence for each way in which tasks ended: how many, which, where, and their last words."""
     alike: dict[tuple[str, str], list[Queued]] = defaultdict(list)
+    words_of = {task: last_words(error_file(task)) for task in ended}
     for task, end in ended.items():
-        alike[str(end), _general(last_words(error_file(task)))].append(task)
+        alike[str(end), _general(words_of[task])].append(task)
     sentences = []
     for (how, _), tasks in alike.items():
         ids = [task.job.id for task in tasks]
         named = ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
         log = error_file(tasks[0])
-        words = last_words(log)
+        words = words_of[tasks[0]]
         said = f"{words} [{log}]" if words else f"its log is empty or missing [{log}]"
         sentences.append(f"task{'s' if len(ids) > 1 else ''} {named}: {how}: {said}")
     return sentences

@@ -44,10 +44,10 @@ class Job(NamedTuple):
         return self.array if self.task is None else f"{self.array}_{self.task}"
 
 
-def ask(*command: str) -> str | None:
-    """Return the output of a Slurm command; None when it is missing, fails, or the controller does not answer."""
+def ask(*command: str, within: float = ANSWER) -> str | None:
+    """Return the output of a Slurm command; None when it is missing, fails, or does not answer within some seconds."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER, env=to_ask(os.environ))
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=within, env=to_ask(os.environ))
     except (OSError, subprocess.TimeoutExpired):
         return None
     return answer.stdout if answer.returncode == 0 else None
@@ -78,18 +78,19 @@ def require() -> None:
         )
 
 
-def look(owners: Iterable[int] = ()) -> list[Job] | None:
+def look(owners: Iterable[int] = (), within: float = ANSWER) -> list[Job] | None:
     """Return this user's jobs that are in the queue, by one call of squeue whatever their number.
 
     Args:
         owners: further users whose jobs are looked for; several people may work at one run.
+        within: seconds that the controller may take.
 
     Returns:
         None when the controller does not answer, which says nothing about the jobs.
     """
     others = [name for uid in set(owners) - {os.getuid()} if (name := user_name(uid))]
     whose = f"--user={','.join([user_name(os.getuid()), *others])}" if others else "--me"
-    listing = ask("squeue", "--noheader", whose, "--all", "--format=%i|%T|%r|%B|%j")
+    listing = ask("squeue", "--noheader", whose, "--all", "--format=%i|%T|%r|%B|%j", within=within)
     return None if listing is None else read_queue(listing)
 
 

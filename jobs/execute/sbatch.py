@@ -13,7 +13,12 @@ from jobs.execute.steering import to_submit
 
 # Slurm's words for places that come free again. The general "Job violates accounting/QOS policy" is none of them: it
 # follows every refusal of the kind, also one that holds for ever.
-_FULL = ("MaxSubmitJob", "GrpSubmitJob", "temporarily unable to accept", "Resource temporarily unavailable")
+_FULL = (
+    *("MaxSubmitJob", "GrpSubmitJob", "temporarily unable to accept", "Resource temporarily unavailable"),
+    *("Slurm job queue full", "Unable to create job record", "Job creation temporarily disabled"),
+)
+# After these it would try again by itself, for two minutes.
+_RETRIES = ("sleeping and retrying", "temporarily disabled, retrying")
 # After these Slurm may have taken the array all the same.
 _UNHEARD = (
     *("Unable to contact", "timed out", "Zero Bytes", "onnection refused", "onnection reset", "connection failure"),
@@ -142,8 +147,8 @@ def _run(command: list[str], script: str, say: Callable[[str], None]) -> tuple[i
                 try:
                     code = process.wait(0.5 if slow or time.monotonic() - start > 1 else 0.05)
                 except subprocess.TimeoutExpired:
-                    if "sleeping and retrying" in _text(err):
-                        break  # it would, for two minutes
+                    if any(words in _text(err) for words in _RETRIES):
+                        break
                     if not slow and time.monotonic() - start > SLOW:
                         slow = True
                         say("Slurm's controller has not answered sbatch yet: waiting for it")

@@ -14,7 +14,7 @@ from jobs.execute.asks import shards_per_task
 from jobs.execute.container import start_inside
 from jobs.execute.inqueue import find_out
 from jobs.execute.launch import Launcher
-from jobs.execute.launches import InQueue, Launch, launches_of
+from jobs.execute.launches import InQueue, Launch, avoided_by, launches_of
 from jobs.execute.limits import read_limits
 from jobs.execute.lock import submitting
 from jobs.execute.plan import Unmade
@@ -42,6 +42,11 @@ class Slurm(Launcher):
         queue.drop_allocation_variables()
 
     def check(self, runs: list[Run]) -> None:
+        if read_limits(self.settings).most == 0:
+            raise BadInput(
+                "your account or QOS may not submit any jobs (its limit is 0): "
+                "choose another hydra.launcher.account, partition or qos"
+            )
         text = script(self._asked(runs), runs[0].directory.logs, "check", Array(0, (0,), 1))
         answer = rehearse(text, _say)
         if isinstance(answer, Unheard):
@@ -70,27 +75,37 @@ class Slurm(Launcher):
         return partial(_leave, submitter, unmade)
 
     def _submit(self, runs: list[Run], launch: Launch) -> Submitter:
-        limits = read_limits(self.settings)
-        if limits.most == 0:
-            raise BadInput(
-                "your account or QOS may not submit any jobs (its limit is 0): "
-                "choose another hydra.launcher.account, partition or qos"
-            )
         label = self.settings["name"] if "name" in self.given else runs[0].directory.path.name
         avoid = self._avoided(runs)
         submitter = Submitter(
-            launch, self._asked(runs), label=label, limits=limits, there=len(self._jobs), avoid=avoid, say=_say
+            launch,
+            self._asked(runs),
+            label=label,
+            limits=read_limits(self.settings),
+            there=len(self._jobs),
+            avoid=avoid,
+            say=_say,
         )
-        submitter.fill(self._jobs, self._tasks)
+        try:
+            submitter.fill(self._jobs, self._tasks)
+        except KeyboardInterrupt:
+            _say(
+                "interrupted: tasks that Slurm has taken go on without this command; the same command waits for them "
+                f"and submits the rest, python -m jobs.cancel {runs[0].directory.path} ends them"
+            )
+            sys.exit(130)
+        except BadInput as error:
+            if len(submitter.left) == len(launch.listing):
+                raise
+            submitter.refusal = str(error)  # of the rest: what Slurm has taken is waited for
         if submitter.refusal and len(submitter.left) == len(launch.listing):
             shutil.rmtree(launch.folder)
             raise BadInput(submitter.refusal)
         return submitter
 
     def _avoided(self, runs: list[Run]) -> list[str]:
-        """Return the nodes on which tasks of the latest launch died, if there are others."""
-        latest = sorted(launches_of([run.directory.path for run in runs]).items())[-2:-1]  # the last is this one
-        avoid = [node for _, launch in latest for node in launch.avoided()]
+        """Return the nodes on which tasks of earlier launches died, if there are others."""
+        avoid = avoided_by(launch for _, launch in sorted(launches_of([run.directory.path for run in runs]).items()))
         if not avoid or queue.nodes(self.settings["partition"]) <= set(avoid):
             return []
         _say(f"no tasks go to {', '.join(avoid)}, where those before died at start-up; after a day they do again")

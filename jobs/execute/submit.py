@@ -1,5 +1,6 @@
 """Submits the tasks of a launch: as many as there are places for, the others as places get free."""
 
+import contextlib
 import time
 from collections.abc import Callable, Collection
 from typing import Any
@@ -85,6 +86,7 @@ class Submitter:
         self.drop({task.number for task in own})
         if not self.left or self.refusal or not self._may_try(len(jobs)):
             return
+        self.full = ""
         places = self._places(len(jobs))
         if places < min(len(self.left), max(1, len(ours) // 10)):  # not an array for every single task that ends
             self.full = f"{self.limits.most} jobs may be in the queue"
@@ -160,8 +162,9 @@ class Submitter:
                 raise BadInput(
                     f"Slurm does not take the array {name} ({heard.reason}): start the same command again later"
                 )
-        self.launch.answered(array.serial, *told(outcome))
-        self._serial += 1
+        self._serial += 1  # whatever the disk says
+        with contextlib.suppress(OSError):  # a full one: the next command asks Slurm
+            self.launch.answered(array.serial, *told(outcome))
         return outcome
 
 

@@ -89,11 +89,19 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
 
 @contextlib.contextmanager
 def _written() -> Iterator[None]:
-    """Turn a disk that takes nothing into a sentence."""
+    """Make a sentence and code 1 of what goes wrong by now: code 2 says that nothing was written or submitted."""
     try:
         yield
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
-        raise BadInput(f"nothing could be launched: {error.filename or 'the disk'}: {error.strerror}") from None
+        print(
+            f"error: not everything could be launched: {error.filename or 'the disk'}: {error.strerror}: "
+            "mend that, and start the same command again",
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 def _combinations(context: HydraContext, config: DictConfig, arguments: list[str]) -> list[DictConfig]:

@@ -1,28 +1,31 @@
 """Waits for the tasks of runs that are in the queue, and submits the others as places get free."""
 
+import errno
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from jobs.base.errors import BadInput
-from jobs.base.times import POLL, QUEUE
+from jobs.base.times import BLOCKED, POLL, QUEUE
 from jobs.execute import queue
 from jobs.execute.aftermath import Aftermath
 from jobs.execute.inqueue import ask
 from jobs.execute.launches import Queued, launches_of, spelled
 from jobs.execute.lock import Held, submitting
-from jobs.execute.pending import blocked, reasons
+from jobs.execute.pending import blocked, nothing_runs, reasons
 from jobs.execute.plan import Unmade
 from jobs.execute.submit import Submitter
 from jobs.report.live import Display
 from jobs.report.progress import Progress
-from jobs.store.rundir import RunDir
 
 T = TypeVar("T")
 SURE = 2  # looks in a row that have to show the same, before it is believed
+AWAY = 3  # looks in a row without a run's directory: a network file system may lose sight of it
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Wait:
             self.submitter.sent = []
         self._cancelled = {run.path: run.cancelled() for run in self._runs}
         self._silent, self._disk = False, ""  # what is said once
+        self._missing: Counter[Path] = Counter()  # looks in a row without that run
 
     def until_done(self) -> list[str]:
         """Wait until every shard is done, or nothing that is in the queue or to be submitted will change that.
@@ -88,9 +92,11 @@ class Wait:
         return [*self.problems, *self._aftermath.told()]
 
     def _wait(self) -> None:
-        gone = stuck = 0
+        gone, free = 0, time.monotonic()  # when something was last seen that can start
         while True:
-            self._steadily(self._check_runs)
+            if not self._steadily(self._check_runs):
+                self._pause()
+                continue
             look = self._steadily(self._look)
             complete = self._steadily(self._progress.done) == sum(len(one.asked) for one in self.unmade)
             if look:
@@ -100,11 +106,10 @@ class Wait:
                     self.submitter.sent = []
                 idle = not look.tasks and not self._to_submit
                 gone = gone + 1 if idle else 0
-                runs_nothing = not any(job.state == "RUNNING" for job in look.jobs)
-                verdicts = blocked(look.tasks, runs_nothing)
-                stuck = stuck + 1 if verdicts else 0
+                verdicts = blocked(look.tasks, nothing_runs(look.jobs))
+                free = free if verdicts else time.monotonic()
                 self._show(look)
-                if stuck == SURE and not complete:
+                if verdicts and time.monotonic() - free > BLOCKED and not complete:
                     self.problems += verdicts
                     return
             if complete and self.submitter:
@@ -128,7 +133,8 @@ class Wait:
     def _show(self, look: _Look) -> None:
         glance = self._steadily(self._progress.look)
         if glance:
-            self.display.show(glance, look.running, reasons(look.tasks), self._to_submit)
+            full = self.submitter.full if self.submitter else ""
+            self.display.show(glance, look.running, reasons(look.tasks), self._to_submit, full)
 
     def _pause(self) -> None:
         """Until the next look at the queue; the end of the last shard is seen sooner."""
@@ -150,14 +156,23 @@ class Wait:
             return None
         return answer
 
-    def _check_runs(self) -> None:
+    def _check_runs(self) -> bool:
+        """Heed what was done to the runs since the last look; True where nothing hinders another one.
+
+        Raises:
+            OSError: a run cannot be seen, which may pass: nothing can be said of its shards and tasks then.
+            SystemExit: it was taken away.
+        """
         for run in self._runs:
-            if not (run.exists() or self._comes_back(run)):
+            self._missing[run.path] = 0 if run.exists() else self._missing[run.path] + 1
+            if self._missing[run.path] == AWAY:
                 self.display.say(
                     f"error: {run.path} was taken away while its tasks were waited for: "
                     "they fail as they start, or take them out of the queue with scancel"
                 )
                 sys.exit(1)
+            if self._missing[run.path]:
+                raise FileNotFoundError(errno.ENOENT, "it is not there", str(run.path / "run.json"))
             if run.cancelled() != self._cancelled[run.path]:
                 self._cancelled[run.path] = run.cancelled()
                 self.problems.append(f"{run.path} was cancelled (python -m jobs.cancel)")
@@ -166,10 +181,7 @@ class Wait:
                     own = spelled(run.path)
                     listing = self.submitter.launch.listing
                     self.submitter.drop([number for number, task in enumerate(listing) if task["run"] == own])
-
-    def _comes_back(self, run: RunDir) -> bool:
-        time.sleep(POLL)  # a network file system may forget for a moment
-        return run.exists()
+        return True
 
     def _look(self) -> _Look | None:
         """Look at the queue once, and submit what there are places for; None where it does not answer."""

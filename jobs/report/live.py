@@ -45,7 +45,7 @@ class Display:
         if not self._live:
             self.say(f"failed: {sentence}")
 
-    def show(self, glance: Glance, running: int, pending: Counter[str], unsubmitted: int) -> None:
+    def show(self, glance: Glance, running: int, pending: Counter[str], unsubmitted: int, full: str = "") -> None:
         """Show where things stand.
 
         Args:
@@ -53,8 +53,9 @@ class Display:
             running: tasks that run.
             pending: Slurm's reason -> tasks that are pending for it.
             unsubmitted: tasks that are not submitted yet.
+            full: why there is no place for those.
         """
-        tasks = standing(running, pending, unsubmitted)
+        tasks = standing(running, pending, unsubmitted, full)
         if self._live:
             full = round(WIDTH * glance.made / max(glance.samples, 1))
             bar = Text.assemble(("━" * full, "green"), ("━" * (WIDTH - full), "bright_black"))
@@ -66,10 +67,10 @@ class Display:
             print(f"{time.strftime('%H:%M:%S')} {glance}; {tasks}", file=sys.stderr, flush=True)
 
 
-def standing(running: int, pending: Counter[str], unsubmitted: int) -> str:
+def standing(running: int, pending: Counter[str], unsubmitted: int, full: str = "") -> str:
     """Return in words what the tasks do."""
     parts = [f"{running:,} running"]
     parts += [f"{count:,} pending ({reason})" for reason, count in pending.most_common()]
     if unsubmitted:
-        parts.append(f"{unsubmitted:,} to be submitted")
+        parts.append(f"{unsubmitted:,} to be submitted{f' ({full})' if full else ''}")
     return f"tasks: {', '.join(parts)}"

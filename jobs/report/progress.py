@@ -1,14 +1,20 @@
-"""How far runs are, seen again and again at little cost: what is new on the disk is counted, nothing is parsed."""
+"""How far runs are, seen again and again at little cost: of journals what is new is read, and hardly parsed."""
 
 import contextlib
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from jobs.report.status import WINDOW, duration
 from jobs.run.run import Run
+
+# Rows of journals (jobs.store.attempt) begin with what they are.
+_MADE = re.compile(rb'^\{"sample": (\d+)', re.MULTILINE)
+_FAILED = re.compile(rb'^\{"failed"', re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,17 @@ class Glance:
 
 
 @dataclass
+class _Read:
+    """What was read of one journal: up to where, and which samples it has."""
+
+    shard: int
+    offset: int = 0
+    samples: set[int] = field(default_factory=set)
+
+
+@dataclass
 class Progress:
-    """Looks at some shards of some runs.
+    """Looks at some shards of some runs. Of journals only what is new is read, and no number goes backwards.
 
     Attributes:
         asked: each run, and the shards of it that are waited for.
@@ -46,6 +61,9 @@ class Progress:
 
     asked: list[tuple[Run, set[int]]]
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
+    _read: dict[Path, _Read] = field(default_factory=dict)
+    _most: int = 0
+    _tried: int = 0
 
     def done(self) -> int:
         """Return how many of the shards are done."""
@@ -53,8 +71,7 @@ class Progress:
 
     def work(self) -> int:
         """Return a number that grows with each sample that is made, or tried in vain."""
-        tried = sum(text.count(b'{"failed"') for run, _ in self.asked for _, text in _journals(run))
-        return self.look().made + tried
+        return self.look().made + self._tried
 
     def look(self) -> Glance:
         """Count shards and samples."""
@@ -63,7 +80,9 @@ class Progress:
             finished = run.directory.done_shards() & shards
             done += len(finished)
             made += sum(len(run.layout.shard_range(shard)) for shard in finished)
-            made += sum(count for shard, count in _in_journals(run).items() if shard in shards - finished)
+            made += len(self._in_journals(run, shards - finished))
+        # Attempts vanish as others copy what they have, and are seen neither here nor there for a moment.
+        made = self._most = max(self._most, made)
         now = time.monotonic()
         self._seen.append((now, made))
         while self._seen[0][0] < now - WINDOW:
@@ -73,20 +92,33 @@ class Progress:
         samples = sum(len(run.layout.shard_range(shard)) for run, shards in self.asked for shard in shards)
         return Glance(sum(len(shards) for _, shards in self.asked), done, samples, made, rate)
 
+    def _in_journals(self, run: Run, shards: set[int]) -> set[int]:
+        """Return the samples of these shards that the attempts at them have made together."""
+        sizes = dict(_journals(run.directory.work))
+        for path in [path for path in self._read if path.parent == run.directory.work and path not in sizes]:
+            del self._read[path]  # published
+        for path, size in sizes.items():
+            stem = path.name.partition(".")[0]
+            if stem.isdecimal() and size != self._read.setdefault(path, _Read(int(stem))).offset:
+                self._read_on(path)
+        of_run = (read for path, read in self._read.items() if path in sizes and read.shard in shards)
+        return set().union(*(read.samples for read in of_run))
 
-def _in_journals(run: Run) -> dict[int, int]:
-    """Return unfinished shard -> samples that the attempt which is furthest has made."""
-    counts: dict[int, int] = {}
-    for name, text in _journals(run):
-        stem = name.partition(".")[0]
-        if stem.isdecimal():
-            counts[int(stem)] = max(counts.get(int(stem), 0), text.count(b'"media_sha256"'))
-    return counts
+    def _read_on(self, path: Path) -> None:
+        read = self._read[path]
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:  # published meanwhile
+            file.seek(read.offset)
+            text = file.read()
+            text = text[: text.rfind(b"\n") + 1]  # the last line may be in the writing
+            read.offset += len(text)
+            read.samples.update(map(int, _MADE.findall(text)))
+            self._tried += len(_FAILED.findall(text))
 
 
-def _journals(run: Run) -> Iterator[tuple[str, bytes]]:
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(run.directory.work):
-            if name.endswith(".jsonl"):
+def _journals(work: Path) -> Iterator[tuple[Path, int]]:
+    """Yield each journal of a run and its size."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(work) as entries:
+        for entry in entries:
+            if entry.name.endswith(".jsonl"):
                 with contextlib.suppress(FileNotFoundError):  # published meanwhile
-                    yield name, (run.directory.work / name).read_bytes()
+                    yield work / entry.name, entry.stat().st_size

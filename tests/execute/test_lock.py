@@ -48,6 +48,20 @@ def test_it_comes_in_when_the_first_one_is_killed(run: Path) -> None:
             assert len(said) == 1
 
 
+def test_a_full_disk_keeps_nobody_out(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file, data) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    with submitting([run]):
+        with pytest.raises(Held), submitting([run]):
+            pass
+        monkeypatch.setattr(lock, "LOCKED", 0.0)
+        ends = pytest.raises(BadInput, match=r"submitting .* seconds: end it, and")  # nobody knows which
+        with ends, submitting([run], lambda said: None):
+            pass
+
+
 def test_a_disk_without_locks_is_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(file, how) -> None:
         raise OSError(errno.ENOLCK, "No locks available")

@@ -58,6 +58,18 @@ def test_jobs_that_have_not_ended_are_left_out(monkeypatch, scontrol, sacct, sta
     assert {job: end.state for job, end in ends_of(["49_3", "49_0", "49_9"]).items()} == states
 
 
+def test_however_many_arrays_there_are_it_is_one_question_or_two(monkeypatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    answers: dict[str, str | None] = {"sacct": None, "scontrol": SCONTROL.replace("ArrayJobId=49", "ArrayJobId=50")}
+    monkeypatch.setattr(queue, "ask", lambda *command: asked.append(command) or answers[command[0]])
+    wanted = [f"{array}_3" for array in range(40, 60)]
+    assert ends_of(wanted)["50_3"].state == "FAILED"
+    assert [command[0] for command in asked] == ["sacct", "scontrol"] and asked[1][-1] == "job"
+    asked.clear()
+    answers["sacct"] = "".join(f"{job}|FAILED|1:0|n1|None\n" for job in wanted)
+    assert {end.state for end in ends_of(wanted).values()} == {"FAILED"} and len(asked) == 1
+
+
 LOG = """\
 2026-11-29 10:00:00,000 INFO jobs.execute.task: working shards [3]
 Traceback (most recent call last):

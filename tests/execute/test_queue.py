@@ -35,13 +35,13 @@ def test_the_queue_is_read_task_by_task() -> None:
 
 
 def test_no_answer_is_not_an_empty_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue, "ask", lambda *command: None)
+    monkeypatch.setattr(queue, "ask", lambda *command, within: None)
     assert queue.look() is None
 
 
 def test_jobs_of_others_are_asked_for_by_name_and_our_own_without(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(queue, "ask", lambda *command: asked.append(command) or "")
+    monkeypatch.setattr(queue, "ask", lambda *command, within: asked.append(command) or "")
     monkeypatch.setattr(queue, "user_name", {0: "me", 7: "other", 8: ""}.__getitem__)
     monkeypatch.setattr("os.getuid", lambda: 0)
     for owners in ((), (0,), (0, 8), (0, 7)):

@@ -22,6 +22,9 @@ FAILED = "sbatch: error: Batch job submission failed: {}\n"
         (POLICY.format("MaxSubmitJobsPerAccount"), Full),
         (POLICY.format("AssocMaxSubmitJobLimit"), Full),
         ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n", Full),
+        ("sbatch: error: Slurm job queue full, sleeping and retrying\n", Full),
+        ("sbatch: error: Job creation temporarily disabled, retrying\n", Full),
+        (FAILED.format("Unable to create job record, try again"), Full),
         (POLICY.format("QOSMaxCpuPerUserLimit"), Refused),  # the general sentence alone never means that it is full
         (POLICY.format("QOSMaxWallDurationPerJobLimit"), Refused),
         (FAILED.format("Job violates accounting/QOS policy (job submit limit, ...)"), Refused),
@@ -72,8 +75,16 @@ def test_the_script_is_given_and_the_id_read(sbatch) -> None:
     assert submit("text", print) == Taken("12")
 
 
-def test_one_that_keeps_retrying_is_ended(sbatch) -> None:
-    sbatch("echo 'sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying' >&2; exec sleep 600")
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Slurm temporarily unable to accept job, sleeping and retrying",
+        "Slurm job queue full, sleeping and retrying",
+        "Job creation temporarily disabled, retrying",
+    ],
+)
+def test_one_that_keeps_retrying_is_ended(sbatch, said) -> None:
+    sbatch(f"echo 'sbatch: error: {said}' >&2; exec sleep 600")
     assert isinstance(submit("text", print), Full)
 
 

@@ -1,6 +1,8 @@
 """The wait for tasks in the queue, by what the queue and the disk show from one look to the next."""
 
+import errno
 import json
+import os
 import shutil
 import signal
 import time
@@ -10,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from jobs.cancel import outcome
 from jobs.execute import queue, waiting
 from jobs.execute.begun import begun, mark_begun
-from jobs.execute.launches import Launch
+from jobs.execute.doubt import was_taken
+from jobs.execute.launches import Launch, Queued, avoided_by
 from jobs.execute.limits import Limits
 from jobs.execute.plan import Unmade
 from jobs.execute.sbatch import Full, Taken
@@ -21,6 +25,7 @@ from jobs.execute.task import Task
 from jobs.execute.waiting import Wait
 from jobs.report.live import Display
 from jobs.run.run import Run
+from jobs.store.rundir import RunDir
 from tests.support import new_run, write_prompts
 
 SHARDS = 4
@@ -31,6 +36,7 @@ Look = str | Callable[[], str | None] | None
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     for name in ("QUEUE", "POLL"):
         monkeypatch.setattr(waiting, name, 0.001)
+    monkeypatch.setattr(waiting, "BLOCKED", 0.0)
     return new_run(tmp_path, f"prompt_file={write_prompts(tmp_path / 'p.txt', SHARDS)}", "shard_size=1")
 
 
@@ -40,7 +46,7 @@ class Cluster:
     def __init__(self, looks: list[Look], ended: str = ""):
         self.looks, self.ended, self.asked = looks, ended, []
 
-    def __call__(self, *command: str) -> str | None:
+    def __call__(self, *command: str, within: float = 0) -> str | None:
         self.asked.append(command[0])
         if command[0] == "sinfo":
             return "node1 dev*\nnode2 dev*\n"
@@ -119,6 +125,43 @@ def test_what_will_never_start_ends_the_wait(run, slurm) -> None:
     slurm(lines(launch, tasks="0"), lines(launch, "PENDING", reason="PartitionTimeLimit"))
     (problem, *_) = wait(run)
     assert problem.startswith("4 tasks will not start (PartitionTimeLimit): the partition has a shorter time limit")
+
+
+def test_a_reason_that_passes_within_minutes_ends_nothing(run, slurm, monkeypatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(waiting, "BLOCKED", 120.0)
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(waiting.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    monkeypatch.setattr(waiting, "QUEUE", 10.0)
+    launch = launched(run)
+    held, free = (lines(launch, "PENDING", reason=reason) for reason in ("JobHeldAdmin", "Priority"))
+    slurm(*[held] * 11, free, *[held] * 11, lambda: make(run, *range(SHARDS)) or lines(launch))
+    assert wait(run) == []
+    shutil.rmtree(run.directory.done)
+    run.directory.done.mkdir()
+    begun_at = clock[0]
+    slurm(held)
+    assert wait(run)[0].startswith("4 tasks will not start (JobHeldAdmin)")
+    assert 120 < clock[0] - begun_at < 150
+
+
+def test_a_directory_out_of_sight_for_a_moment_is_waited_for(run, slurm, monkeypatch, capsys) -> None:
+    """No tasks are buried meanwhile; and a disk that fails is one sentence."""
+    launch = launched(run)
+    seen = iter([False, OSError(errno.ESTALE, "Stale file handle", "/runs"), False, True, False])
+
+    def exists(self) -> bool:
+        answer = next(seen, True)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(RunDir, "exists", exists)
+    cluster = slurm(lines(launch), lambda: make(run, *range(SHARDS)) or "")
+    assert wait(run) == []
+    said = capsys.readouterr().out
+    assert "run.json: it is not there: waiting for it" in said and "/runs: Stale file handle: waiting for it" in said
+    assert cluster.asked == ["squeue", "squeue"]
 
 
 def test_twins_of_what_is_done_are_not_waited_for(run, slurm, capsys) -> None:
@@ -222,7 +265,7 @@ def test_ends_that_are_no_nodes_fault_count_against_none(run, slurm, sbatch, sta
     one.fill([], [])
     slurm("", ended=failed(0, 1, 2, 3).replace("FAILED", state))
     wait(run, one)
-    assert len(sbatch) == 1 and launch.avoided() == [] and one.exclude == []
+    assert len(sbatch) == 1 and launch.avoided() is None and one.exclude == []
 
 
 def test_tasks_that_came_to_their_work_count_against_no_node(run, slurm, sbatch, monkeypatch) -> None:
@@ -237,7 +280,7 @@ def test_tasks_that_came_to_their_work_count_against_no_node(run, slurm, sbatch,
         mark_begun()
     slurm("", ended=failed(0, 2, 1, 3))
     wait(run, one)
-    assert len(sbatch) == 1 and launch.avoided() == []
+    assert len(sbatch) == 1 and launch.avoided() is None
     assert begun(launch.folder) == {("5_0", "node1"), ("5_1", "node1"), ("5_2", "node2")}
 
 
@@ -265,6 +308,52 @@ def test_places_that_others_leave_free_are_found(run, sbatch, monkeypatch) -> No
     for clock[0] in range(900, 1300, 10):
         one.fill([], [])
     assert len(sbatch) == 1 and one.left == []
+
+
+def test_what_slurm_took_is_known_though_the_disk_is_full(run, sbatch, monkeypatch) -> None:
+    def full(*what: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Launch, "answered", full)
+    one = submitter(launched(run), 2)
+    one.fill([], [])
+    assert one.left == [2, 3] and one.arrays == ["5"] and one.launch.unanswered() == [0]
+
+
+def test_an_array_whose_task_has_begun_was_taken(run, slurm) -> None:
+    launch = launched(run)
+    launch.about_to_submit(0, f"#SBATCH --job-name={launch.job_name('a')}\n")
+    slurm(None)  # though Slurm does not answer now
+    assert launch.claim(0, "5") and was_taken(launch, 0, print)
+
+
+def test_nodes_that_any_launch_of_the_day_found_bad_are_avoided(run) -> None:
+    launches = [launched(run) for _ in range(4)]
+    assert avoided_by(launches) == []
+    launches[0].avoid(["n1"])
+    launches[2].avoid(["n2", "n1"])
+    assert avoided_by(launches) == ["n1", "n2"]
+    launches[1].avoid([])  # it was not the nodes
+    launches[2].avoid(["n2"])
+    assert avoided_by(launches) == ["n2"]
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(launches[2].folder / "avoid.json", (long_ago, long_ago))
+    assert avoided_by(launches) == []
+
+
+def cancelled(left: int, said: str) -> str:
+    tasks = [
+        Queued(Launch(Path("l")), 0, number, queue.Job("1", number, state, "None", "", None, "n"))
+        for number, state in enumerate(["PENDING", "PENDING", "RUNNING"])
+    ]
+    return outcome(Path("run"), tasks, left, said)
+
+
+def test_what_is_said_of_a_cancelling() -> None:
+    assert cancelled(0, "") == "run: cancelled 2 pending and 1 running tasks"
+    assert cancelled(0, "already completed") == cancelled(0, "")  # one of them had ended by itself
+    assert cancelled(1, "").endswith("running tasks; 1 of them are still in the queue, on their way out")
+    assert cancelled(3, "scancel gave no answer") == "run: 3 of 3 tasks are still in the queue: scancel gave no answer"
 
 
 def test_a_full_queue_is_tried_less_and_less_often(run, monkeypatch) -> None:

@@ -74,3 +74,44 @@ def test_progress_counts_what_is_new(tmp_path) -> None:
     assert progress.done() == 1
     (run.directory.work / "00002.a.jsonl").write_text('{"sample": 8, "media_sha256": ""}\n')  # of a done shard
     assert progress.look().made == 3
+
+
+def test_samples_of_several_attempts_are_counted_once_and_never_lost(tmp_path) -> None:
+    run = new_run(tmp_path, f"prompt_file={write_prompts(tmp_path / 'p.txt', 10)}", "shard_size=5")
+    one, two = (run.directory.work / f"00000.{name}.jsonl" for name in "ab")
+    made = '{{"sample": {}, "media_sha256": ""}}\n'.format
+    one.write_text('{"attempt": 1}\n' + made(0) + made(1) + '{"sample": 2, "med')  # it is writing, or died
+    progress = Progress([(run, {0, 1})])
+    assert progress.look().made == 2
+    two.write_text('{"attempt": 2}\n' + made(1) + made(3))
+    assert progress.look().made == 3
+    with open(two, "a") as file:
+        file.write(made(4) + '{"failed": 2}\n')
+    assert progress.look().made == 4 and progress.work() == 5
+    with open(one, "a") as file:
+        file.write('ia_sha256": ""}\n')
+    assert progress.look().made == 5
+    two.unlink()
+    assert progress.look().made == 5 and progress.work() == 6  # not backwards
+
+
+def test_of_a_journal_only_what_is_new_is_read(tmp_path, monkeypatch) -> None:
+    run = new_run(tmp_path, f"prompt_file={write_prompts(tmp_path / 'p.txt', 4)}", "shard_size=4")
+    journal = run.directory.work / "00000.a.jsonl"
+    journal.write_text('{"attempt": 1}\n')
+    progress = Progress([(run, {0})])
+    reads: list[int] = []
+    monkeypatch.setattr(
+        Progress, "_read_on", lambda self, path, on=Progress._read_on: reads.append(1) or on(self, path)
+    )
+    for looks in range(1, 5):
+        with open(journal, "a") as file:
+            file.write(f'{{"sample": {looks - 1}}}\n')
+        assert [progress.look().made for _ in range(3)] == [looks] * 3
+        assert len(reads) == looks and progress._read[journal].offset == journal.stat().st_size
+
+
+def test_why_tasks_are_not_submitted_is_told() -> None:
+    assert live.standing(1, Counter(), 4, "5 jobs may be in the queue").endswith(
+        "4 to be submitted (5 jobs may be in the queue)"
+    )

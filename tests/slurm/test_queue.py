@@ -74,7 +74,7 @@ def test_many_tasks_are_submitted_once_seen_again_and_cancelled(slurm_env: Clust
     assert sorted(shard for task in tasks for shard in task.shards) == list(range(1100))
     assert len({task.job.array for task in tasks}) == 2
 
-    waited = ended(launch(tmp_path, *options), 1)
+    waited = ended(launch(tmp_path, *options, JOBS_PATIENCE="0.25"), 1)  # it waits for minutes, times that
     assert "launching" not in waited and len(list(run.glob("logs/launch-*"))) == 1
     assert "1100 tasks will not start (JobHeldUser): they are held" in waited
     assert "nothing came of this command" in waited and len(in_queue()) == 1100
