@@ -78,6 +78,7 @@ def _torchvision_works() -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_what_the_card_says_of_reading_is_true(exported) -> None:
     rows = table(exported)
     train = {row["sha256"] for row in rows.values() if row["split"] == "train"}
@@ -173,6 +174,7 @@ def test_image_folders_come_with_their_metadata(run, tmp_path) -> None:
         assert one["text"] == rows[one["key"]]["prompt"] and one["image"].size == (16, 16)
 
 
+@pytest.mark.slow
 def test_mosaicml_streaming_reads_what_its_library_wrote(run, tmp_path) -> None:
     found = read_by(tmp_path / "out", f"mds:{run}")
     rows = table(tmp_path / "out")
