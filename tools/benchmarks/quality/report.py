@@ -29,7 +29,8 @@ def write(results: dict[str, Any], path: Path) -> None:
         "([how it was chosen](../calibration.md)); `searched, outputs` forecasts what the denoiser returns, on the "
         f"schedule of the features. `{MIXED}` has MeanCache's forecasts on that schedule. L2P, DPCache, MeanCache, "
         "Golden-Path, BudCache and the threshold method are [our re-implementations](#the-published-methods-as-they-"
-        "are-here), `fewer steps` samples plainly in fewer steps, with the model's own sampler or another. "
+        "are-here), `fewer steps` samples plainly in fewer steps, with the model's own sampler or another. Empty cells "
+        "were not measured. "
         f"Made by `{COMMAND}` with torch {results['machine']['libraries']['torch']}.",
     ]
     for name, entry in results["models"].items():
