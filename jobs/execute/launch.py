@@ -4,6 +4,7 @@ Hydra's own launchers compose the configuration again in every task and swallow 
 same configuration (``hydra.launcher.*``) and hand the resolved run to the task.
 """
 
+import multiprocessing
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -154,6 +155,8 @@ class Submitit(Launcher):
 
 def _outcome(task: Task) -> str:
     """Run a task; what its files tell is not repeated."""
+    # joblib's processes name its own way of starting others as the usual one, which the task's workers do not know
+    multiprocessing.set_start_method("spawn", force=True)
     try:
         task()
     except Unfinished:
