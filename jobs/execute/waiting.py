@@ -112,6 +112,8 @@ class Wait:
                 if verdicts and time.monotonic() - free > BLOCKED and not complete:
                     self.problems += verdicts
                     return
+            else:
+                free = time.monotonic()  # nobody knows
             if complete and self.submitter:
                 self.submitter.left.clear()
             if complete or gone == SURE:

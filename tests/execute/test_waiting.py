@@ -135,7 +135,9 @@ def test_a_reason_that_passes_within_minutes_ends_nothing(run, slurm, monkeypatc
     monkeypatch.setattr(waiting, "QUEUE", 10.0)
     launch = launched(run)
     held, free = (lines(launch, "PENDING", reason=reason) for reason in ("JobHeldAdmin", "Priority"))
-    slurm(*[held] * 11, free, *[held] * 11, lambda: make(run, *range(SHARDS)) or lines(launch))
+    slurm(
+        *[held] * 11, free, *[held] * 11, *[None] * 20, *[held] * 11, lambda: make(run, *range(SHARDS)) or lines(launch)
+    )
     assert wait(run) == []
     shutil.rmtree(run.directory.done)
     run.directory.done.mkdir()

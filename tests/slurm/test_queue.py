@@ -60,11 +60,12 @@ def ask(module: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.timeout(600)
 def test_many_tasks_are_submitted_once_seen_again_and_cancelled(slurm_env: Cluster, tmp_path: Path) -> None:
-    """More than an array takes; two commands at once; nothing of it ever starts."""
+    """More than an array takes; two commands at once; nothing of it ever starts. Variables steer nothing."""
     prompts = tmp_path / "many.txt"
     prompts.write_text("a red circle on a white background\n" * 1100)
     options = (f"prompt_file={prompts}", "shard_size=1", "shards_per_task=1", HELD)
-    two = [launch(tmp_path, *options, "wait=false") for _ in range(2)]
+    steering = {"SQUEUE_STATES": "RUNNING", "SBATCH_JOB_NAME": "mine", "SBATCH_TIMELIMIT": "1"}
+    two = [launch(tmp_path, *options, "wait=false", **steering) for _ in range(2)]
     said = [ended(process, 0) for process in two]
     assert sorted("launching 1100 tasks" in text for text in said) == [False, True]
     assert any("1100 tasks of an earlier command are still in the queue" in text for text in said)
@@ -116,7 +117,8 @@ def test_only_a_runs_own_tasks_are_cancelled(slurm_env: Cluster, tmp_path: Path)
     )
     one, other = sorted(path for path in tmp_path.iterdir() if path.name.startswith("run--"))
     assert len({job.array for job in in_queue()}) == 1
-    assert "cancelled 3 pending" in ask("jobs.cancel", one).stdout
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert "cancelled 3 pending" in ask("jobs.cancel", tmp_path / "link" / ".." / tmp_path.name / one.name).stdout
     left = list(queued_tasks([one, other], launches_of([one, other]), in_queue()))
     assert [Path(task.run) for task in left] == [other.absolute()] * 3
 
