@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
+from jobs.execute.begun import begun
+from jobs.execute.launches import launches_of
 from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
 from tests import warm
@@ -166,6 +168,8 @@ def test_a_second_command_waits_for_the_tasks_of_one_that_died(slurm_env: Cluste
     assert "still in the queue" in again.stdout
     assert len(launched(run.path)) == 1
     assert sorted(tar_hashes(run.path)) == ["00000.tar", "00001.tar"]
+    (launch,) = launches_of([run.path]).values()
+    assert len({job for job, node in begun(launch.folder) if node in ("node1", "node2")}) == 2
 
 
 def queue_state(job: str) -> str:
