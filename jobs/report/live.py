@@ -57,8 +57,8 @@ class Display:
         """
         tasks = standing(running, pending, unsubmitted, full)
         if self._live:
-            full = round(WIDTH * glance.made / max(glance.samples, 1))
-            bar = Text.assemble(("━" * full, "green"), ("━" * (WIDTH - full), "bright_black"))
+            length = round(WIDTH * glance.made / max(glance.samples, 1))
+            bar = Text.assemble(("━" * length, "green"), ("━" * (WIDTH - length), "bright_black"))
             failures = [Text(f"failed: {one}", style="red", overflow="ellipsis", no_wrap=True) for one in self.failures]
             self._live.update(Group(bar, Text(str(glance)), Text(tasks), *failures[-FAILURES:]), refresh=True)
         elif sorted(pending) != self._last or time.monotonic() >= self._next:
