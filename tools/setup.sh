@@ -86,6 +86,9 @@ if [ "$extra" = dev ]; then
     # Readers of exports. Their own lists ask for older libraries, or for a torch of another build; what their loaders
     # import beside these is among the extra's packages.
     pip --no-deps "open_clip_torch>=3.3" "mosaicml-streaming>=0.13"
+    # Beside the others, since diffusers imports it wherever it is: seconds and warnings in every process.
+    rm -rf .venv/aside
+    pip --no-deps --target .venv/aside "torchao>=0.15"
 fi
 printf '%s\n' "$wanted" >.venv/installed
 cp .venv/installed "$stamp" 2>/dev/null || true  # without an extra it is the same file

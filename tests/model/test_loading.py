@@ -2,7 +2,9 @@
 
 import functools
 import json
-from importlib.metadata import version
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from jobs.model.checkpoint import find_checkpoint
 from jobs.model.load import load_pipeline
 from jobs.model.provenance import provenance
 from jobs.run.run import Run
-from tests.support import resolved, write_prompts
+from tests.support import PROJECT, resolved, write_prompts
 from tests.tiny_pipelines import WIDTH, save
 
 
@@ -73,18 +75,22 @@ def test_a_fused_lora_leaves_no_layer_behind(flux: Path, style: Path) -> None:
 
 
 def test_parts_are_quantised_and_forecast(flux: Path) -> None:
-    asked = "model.quantization={transformer: int8, text_encoder_2: float8}"
-    spectrum = ("algo=spectrum", "algo.target=output", "warmup_steps=2")
-    run = begin(flux, asked, *spectrum, steps=6)
-    loaded = load_pipeline(run.options.model, run.forecast, run.checkpoint, device="cpu")
-    weight = loaded.pipeline.transformer.transformer_blocks[0].attn.to_q.weight
-    assert type(weight).__name__ == "Int8Tensor"
-    (made,) = loaded([run.layout.sample(0)])
-    assert loaded.spectrum.statistics.evaluated_steps < 6
-    assert not np.array_equal(made.media, picture(begin(flux, *spectrum, steps=6)))
-    said = json.loads(provenance(run.options.model, run.checkpoint, loaded.pipeline)["quantization"])
-    assert said == {"transformer": "int8", "text_encoder_2": "float8", "torchao": version("torchao")}
-    assert run.identity != begin(flux, *spectrum, steps=6).identity
+    """In a process of its own, which alone sees torchao (tools/setup.sh puts it aside)."""
+    aside = Path(sys.prefix) / "aside"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.model.quantised", str(flux)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(aside), str(PROJECT)])},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["weight"] == "Int8Tensor"
+    assert found["evaluated"] < found["steps"]
+    assert found["said"] == {"transformer": "int8", "text_encoder_2": "float8", "torchao": found["torchao"]}
+    assert found["identity"] != found["plain_identity"]
+    assert found["differs"]
 
 
 def test_a_lora_of_another_model_is_refused(flux: Path, style: Path, tmp_path: Path) -> None:
@@ -109,10 +115,14 @@ def test_a_lora_of_another_model_is_refused(flux: Path, style: Path, tmp_path: P
         ("model.quantization={unet: int8}", "has no unet; its networks are text_encoder, text_encoder_2, transformer"),
         ("model.quantization={transformer: int3}", "transformer=int3 is not known: choose one of int8"),
         ("model.quantization={transformer: bnb-4bit}", "needs bitsandbytes: pip install bitsandbytes"),
+        ("model.quantization={transformer: int8}", "needs torchao: pip install torchao"),
         ("model.variant=fp16", "lacks weights of the variant fp16: .*use model.variant=null, which is there"),
     ],
 )
-def test_what_cannot_be_loaded_is_refused_before(flux: Path, style: Path, option: str, words: str) -> None:
+def test_what_cannot_be_loaded_is_refused_before(
+    flux: Path, style: Path, monkeypatch: pytest.MonkeyPatch, option: str, words: str
+) -> None:
+    monkeypatch.setattr("jobs.model.quantization.find_spec", lambda name: None)
     with pytest.raises(BadInput, match=words):
         begin(flux, option.replace("STYLE", str(style))).checkpoint.check()
 
