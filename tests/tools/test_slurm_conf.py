@@ -53,6 +53,7 @@ AccountingStoragePort=7002
 # Here this names the munge socket once more: AuthInfo does not hold for slurmdbd's connections.
 AccountingStoragePass=/c/run/munge
 AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations,limits,qos
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/none
 
