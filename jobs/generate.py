@@ -5,7 +5,6 @@ left, and the summary says what. 2: the command line or the prompt file needs me
 """
 
 import os
-import signal
 import sys
 
 import hydra
@@ -14,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from jobs.base.errors import BadInput, refuse
+from jobs.base.output import print_all
 from jobs.execute.command import run_command
 from jobs.options.compose import DEFAULTS
 from jobs.options.explain import explain
@@ -25,8 +25,7 @@ from jobs.options.table import help_text
 def main() -> None:
     """Run Hydra, and turn what a user can mend into one sentence and exit code 2."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of "--help | head"
-        print(help_text())
+        print_all(help_text())
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions come here instead of being printed by Hydra
     try:

@@ -4,11 +4,11 @@ DEST is a new folder that holds only what is public. It is there once it is whol
 and the same command goes on with it. Exit code 0: it is there. 2: it cannot be made, and one sentence says why.
 """
 
-import signal
 import sys
 from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
+from jobs.base.output import print_all
 from jobs.export.export import export
 from jobs.options.export import export_help, parse_export
 
@@ -17,8 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Make the export, and print what was done."""
     words = sys.argv[1:] if arguments is None else arguments
     if {"--help", "-h"} & {*words}:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as of "--help | head"
-        print(f"{__doc__}\n\nOptions:\n{export_help()}")
+        print_all(f"{__doc__}\n\nOptions:\n{export_help()}")
         return 0
     try:
         paths, options = parse_export(words)
