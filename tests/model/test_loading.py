@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from diffusers import FluxPipeline
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -21,6 +23,17 @@ from jobs.model.provenance import provenance
 from jobs.run.run import Run
 from tests.support import PROJECT, resolved, write_prompts
 from tests.tiny_pipelines import WIDTH, save
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """What a worker sets for its whole process is taken back for the tests that follow in this one."""
+    backend = _AttentionBackendRegistry._active_backend
+    inductor, dynamo = torch._inductor.config, torch._dynamo.config
+    before = (inductor.deterministic, dynamo.recompile_limit, dynamo.accumulated_recompile_limit)
+    yield
+    _AttentionBackendRegistry.set_active_backend(backend)
+    inductor.deterministic, dynamo.recompile_limit, dynamo.accumulated_recompile_limit = before
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +156,6 @@ def test_a_backend_is_used_and_recorded(flux: Path) -> None:
     from jobs.parallel.diffusers_private import attention_backend
 
     assert attention_backend() == "_native_math"
-    pipeline.transformer.reset_attention_backend()
 
 
 def test_the_whole_denoiser_compiles_where_nothing_reaches_into_it(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
