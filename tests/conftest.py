@@ -17,6 +17,10 @@ from tests.isolation import Session, enter
 
 # Here and not in a hook: conftest files further down import torch before the first hook is called.
 SESSION = enter()
+# Started in the background or by nohup, a process ignores these, and so would all that tests start.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 warm.begin()
 
 # Folders below this one, and files, whose tests start many processes or share one Slurm: those of a group run one after
