@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -300,7 +301,7 @@ def test_where_all_nodes_are_bad_nothing_more_is_submitted(run, slurm, sbatch) -
 def test_places_that_others_leave_free_are_found(run, sbatch, monkeypatch) -> None:
     """A limit of an account or a QOS counts jobs that our own queue does not show."""
     clock, limits = [0.0], Limits(1001, 0, 40)
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("jobs.execute.submit.time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr("jobs.execute.submit.read_limits", lambda settings: limits)
     one = submitter(launched(run), 0, 40)
     for clock[0] in range(0, 900, 10):
@@ -363,7 +364,7 @@ def test_a_full_queue_is_tried_less_and_less_often(run, monkeypatch) -> None:
     monkeypatch.setattr("jobs.execute.submit.submit", lambda text, say: tries.append(0) or Full("MaxSubmitJobs"))
     monkeypatch.setattr("submitit.SlurmExecutor.affinity", lambda self: 1)
     clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("jobs.execute.submit.time", SimpleNamespace(monotonic=lambda: clock[0]))
     one = submitter(launched(run), None)
     at = []
     while clock[0] < 1000:

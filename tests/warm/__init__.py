@@ -31,7 +31,8 @@ _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
 
 def _read_once(environment: dict[str, str]) -> dict[str, str]:
     told = {name: value for name, value in environment.items() if name.startswith(_READ_ONCE)}
-    return {name: value for name, value in told.items() if name != "PYTHONPATH"}  # this is done as at a start
+    # The first is done as at a start, and the second set by torch itself, when its compiler is imported.
+    return {name: value for name, value in told.items() if name not in ("PYTHONPATH", "TORCHINDUCTOR_CACHE_DIR")}
 
 
 class _Server:
