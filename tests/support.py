@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,21 @@ def command(*arguments: str, module: str = "jobs.generate") -> list[str]:
 def generate(*arguments: str, timeout: float = 240, **more: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m jobs.generate`` and wait."""
     return warm.run(command(*arguments), env={**os.environ, **more}, timeout=timeout)
+
+
+@contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own, such as one of ``size=64k``; only root may make one, as CI is."""
+    import pytest  # not above: processes that tests start import this module
+
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs: run as root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 def tar_hashes(run: Path) -> dict[str, str]:

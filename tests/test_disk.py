@@ -12,18 +12,14 @@ import pytest
 from jobs.base.disk import disk_trouble, human_bytes
 from jobs.report.summary import conclude
 from jobs.store.atomic import write_bytes
-from tests.support import new_run, write_prompts
+from tests.support import new_run, small_disk, write_prompts
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 kB and 20 files."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    if call(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=20", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("needs the right to mount a tmpfs")
-    yield folder
-    call(["umount", folder], check=True)
+    with small_disk(tmp_path / "small", "size=64k,nr_inodes=20") as folder:
+        yield folder
 
 
 def trouble(folder: Path, write) -> str:
