@@ -46,7 +46,7 @@ BESIDE = "unconditional_transformer"
 
 # Attributes of pipelines that hold denoisers: one that takes all steps or the first of them, one that takes the others
 # (Wan2.2), and one that takes all of them beside the first (Ideogram 4's guidance).
-_IN_PIPELINES = ("transformer", "transformer_2", BESIDE, "unet")
+IN_PIPELINES = ("transformer", "transformer_2", BESIDE, "unet")
 
 _TWO_STREAMS = ("transformer_blocks", "single_transformer_blocks")
 
@@ -121,7 +121,7 @@ def denoisers_of(pipe: Any) -> "dict[str, nn.Module]":
     Raises:
         SpectrumError: There is none.
     """
-    denoisers = {name: getattr(pipe, name) for name in _IN_PIPELINES if getattr(pipe, name, None) is not None}
+    denoisers = {name: getattr(pipe, name) for name in IN_PIPELINES if getattr(pipe, name, None) is not None}
     if not denoisers:
         raise SpectrumError(f"{type(pipe).__name__} has no transformer or unet that Spectrum could attach to")
     return denoisers

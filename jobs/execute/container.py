@@ -99,8 +99,9 @@ def mounts(run: Run) -> list[str]:
         needed.append(_hub_cache())
     else:
         needed.append(_without_wildcards(Path(options.prompt_file).expanduser()))
-    if options.algo.calibration is not None:
-        needed.append(Path(options.algo.calibration).expanduser())
+    needed += [lora.path for lora in run.checkpoint.loras]
+    if run.forecast and run.forecast.calibration:
+        needed.append(Path(run.forecast.calibration.path).expanduser())
     found = [os.path.realpath(path) for path in needed] + [os.path.abspath(path) for path in needed]
     for path in found:
         if re.search(r"[,:]", path):

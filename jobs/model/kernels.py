@@ -3,18 +3,19 @@
 from typing import Any
 
 from jobs.base.errors import BadInput, first_line
-from jobs.model.sources import source_of_class
+from jobs.model.sources import module_of
 from jobs.options.schema import Options
+from spectrum.denoisers import IN_PIPELINES
 
 RECOMPILES = 1000  # of one function, for as many shapes; beyond it, calls would run uncompiled without a word
 
 
-def check_kernels(options: Options, denoiser: str | None) -> None:
+def check_kernels(options: Options, denoisers: list[str]) -> None:
     """Refuse an attention backend or a compilation that will not work, before a model is loaded.
 
     Args:
         options: the run's.
-        denoiser: the class of the denoiser; None where it is not known yet.
+        denoisers: their classes, as far as they are known.
 
     Raises:
         BadInput: names the option.
@@ -29,10 +30,10 @@ def check_kernels(options: Options, denoiser: str | None) -> None:
         if options.parallel.size > 1:
             raise BadInput(f"model.compile={model.compile} does not go with {options.parallel}: use blocks or none")
     if model.attention is not None:
-        _check_attention(model.attention, denoiser)
+        _check_attention(model.attention, denoisers)
 
 
-def _check_attention(name: str, denoiser: str | None) -> None:
+def _check_attention(name: str, denoisers: list[str]) -> None:
     from jobs.parallel.diffusers_private import attention_backends, require_attention_backend
 
     if name not in attention_backends():
@@ -42,10 +43,11 @@ def _check_attention(name: str, denoiser: str | None) -> None:
     except (RuntimeError, ImportError) as error:
         raise BadInput(f"model.attention={name} cannot be used here: {first_line(error)}") from None
     # What does not mention it computes attention in a way of its own, whatever is chosen.
-    if denoiser is not None and name != "native" and "_attention_backend" not in source_of_class(denoiser):
-        raise BadInput(
-            f"model.attention={name} has no effect on {denoiser}, whose attention is PyTorch's own: leave it out"
-        )
+    for denoiser in denoisers if name != "native" else ():
+        if "_attention_backend" not in module_of(denoiser):
+            raise BadInput(
+                f"model.attention={name} has no effect on {denoiser}, whose attention is PyTorch's own: leave it out"
+            )
 
 
 def set_attention(denoiser: Any, name: str) -> None:
@@ -87,10 +89,7 @@ def compile_denoiser(denoiser: Any, mode: str) -> None:
                 block.compile(dynamic=False)
 
 
-def denoiser_class(index: dict[str, Any]) -> str | None:
-    """Return the class of the (first) denoiser that a ``model_index.json`` names."""
-    for part in ("transformer", "unet"):
-        library, name = index.get(part) or (None, None)
-        if library == "diffusers":
-            return str(name)
-    return None
+def denoiser_classes(index: dict[str, Any]) -> list[str]:
+    """Return the classes of the denoisers that a ``model_index.json`` names, as far as they are diffusers' own."""
+    parts = (index.get(name) or (None, None) for name in IN_PIPELINES)
+    return [str(name) for library, name in parts if library == "diffusers"]

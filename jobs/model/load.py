@@ -17,6 +17,7 @@ from jobs.model.tokens import TokenCounter
 from jobs.model.weights import weight_bytes
 from jobs.options.degrees import Degrees
 from jobs.options.schema import ModelOptions
+from spectrum.denoisers import IN_PIPELINES
 
 LARGE = 1 << 30  # bytes of weights that are worth waiting for
 
@@ -66,7 +67,7 @@ def load_pipeline(
         pipeline.vae.enable_tiling()
     _place(pipeline, model.offload, device)
     branches = _share(pipeline, degrees, group) if group and degrees else None
-    for denoiser in denoisers_of(pipeline):
+    for denoiser in _denoisers(pipeline):
         if model.attention:
             set_attention(denoiser, model.attention)
         if model.compile != "none":
@@ -116,7 +117,7 @@ def _share(pipeline: Any, degrees: Degrees, group: Any) -> Any:
     from jobs.parallel.guidance import Branches
 
     mesh = make_mesh(degrees, group.device)
-    denoisers = denoisers_of(pipeline)
+    denoisers = _denoisers(pipeline)
     if degrees.sequence > 1:
         for denoiser in denoisers:
             share_denoiser(denoiser, degrees, mesh, group.device)
@@ -139,8 +140,8 @@ def _place(pipeline: Any, offload: str, device: str) -> None:
         )
 
 
-def denoisers_of(pipeline: Any) -> list[Any]:
-    parts = (getattr(pipeline, name, None) for name in ("transformer", "transformer_2", "unet"))
+def _denoisers(pipeline: Any) -> list[Any]:
+    parts = (getattr(pipeline, name, None) for name in IN_PIPELINES)
     return [part for part in parts if part is not None]
 
 

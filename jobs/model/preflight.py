@@ -9,14 +9,13 @@ from typing import Any
 
 import spectrum
 from jobs.base.errors import BadInput
-from jobs.model.kernels import check_kernels, denoiser_class
+from jobs.model.kernels import check_kernels, denoiser_classes
 from jobs.model.quantization import check_quantization
 from jobs.model.sources import REQUIRED, ancestry, is_known, parameters_of
 from jobs.options.schema import ModelOptions, Options
 from spectrum.denoisers import spec_named
 from spectrum.schedulers import check_scheduler_config, check_step_arguments
 
-DENOISERS = ("transformer", "transformer_2", "unet")
 # Arguments of a pipeline call that the runner gives, and the option to use instead.
 ALWAYS_GIVEN = {
     "prompt": "use prompt_file",
@@ -55,7 +54,7 @@ def check_pipeline(options: Options, folder: Path | None) -> None:
     if parameters := parameters_of(name, "__call__"):
         _check_call(name, parameters, model)
         _check_further_arguments(name, parameters, model)
-    check_kernels(options, denoiser_class(index))
+    check_kernels(options, denoiser_classes(index))
     check_quantization(model.quantization, index)
     scheduler = model.scheduler or index.get("scheduler", [None, None])[1]
     if scheduler:
@@ -122,16 +121,13 @@ def _check_scheduler_args(scheduler: str, model: ModelOptions) -> None:
 
 
 def _check_denoisers(index: dict[str, Any], model: ModelOptions) -> None:
-    for part in DENOISERS:
-        library, name = index.get(part) or (None, None)
-        if library == "diffusers":
-            try:
-                spec_named(ancestry(str(name)))
-            except spectrum.SpectrumError as error:
-                raise BadInput(
-                    f"algo=spectrum cannot be used with model {model.name}: {error} "
-                    "(algo.target=output, or algo=nocache)"
-                ) from None
+    for name in denoiser_classes(index):
+        try:
+            spec_named(ancestry(name))
+        except spectrum.SpectrumError as error:
+            raise BadInput(
+                f"algo=spectrum cannot be used with model {model.name}: {error} (algo.target=output, or algo=nocache)"
+            ) from None
 
 
 def _check_scheduler(scheduler: str, config: dict[str, Any], model: ModelOptions) -> None:

@@ -1,5 +1,6 @@
 """Weights kept in fewer bits: which parts of a model, and how, through diffusers' and transformers' own quantisers."""
 
+import importlib
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -67,8 +68,6 @@ def described(asked: dict[str, str] | None) -> dict[str, str]:
 
 
 def _config(scheme: str, library: str, dtype: Any) -> Any:
-    import importlib
-
     quantiser, how = SCHEMES[scheme]
     owner = importlib.import_module(library)  # diffusers or transformers: each has classes of these names
     if quantiser == "torchao":

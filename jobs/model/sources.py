@@ -32,7 +32,7 @@ def defines(name: str, function: str) -> bool:
     return found is not None and any(isinstance(one, ast.FunctionDef) and one.name == function for one in found[1].body)
 
 
-def source_of_class(name: str) -> str:
+def module_of(name: str) -> str:
     """Return the text of the module that a class is in, empty for a class that is not there."""
     found = _find(name)
     return ast.unparse(found[1]) if found else ""

@@ -33,10 +33,10 @@ def options(files: Path, *more: str) -> tuple[str, ...]:
 def test_apptainer_stands_before_python(files: Path) -> None:
     run = resolved(*options(files, f"container.image={files}/image.sif", "container.mounts=[/scratch:/scratch:ro]"))
     started = start_inside(SLURM, [run])
-    model = run.checkpoint.folder
-    bound = ",".join(
-        sorted([f"{files}/here", f"{files}/lists/prompts.txt", f"{files}/runs", f"{model}", "/scratch:/scratch:ro"])
-    )
+    calibration = run.forecast and run.forecast.calibration
+    assert calibration
+    needed = (f"{files}/here", f"{files}/lists/prompts.txt", f"{files}/runs", str(run.checkpoint.folder))
+    bound = ",".join(sorted([*needed, calibration.path, "/scratch:/scratch:ro"]))
     assert started["python"] == f"apptainer exec --nv --bind {bound} --pwd {files}/here {files}/image.sif python3"
     assert started["srun_args"] == ["--mpi=none"]
     assert started["setup"] == ["module load x", f"export HF_HUB_CACHE={files}/hub"]
@@ -66,6 +66,16 @@ def test_what_sbatch_gets(files: Path, monkeypatch: pytest.MonkeyPatch, image: s
 
 def test_without_an_image_nothing_changes(files: Path) -> None:
     assert start_inside(SLURM, [resolved(*options(files))]) == SLURM
+
+
+def test_whatever_a_task_reads_is_mounted(files: Path) -> None:
+    (files / "style.safetensors").touch()
+    lora = f"model.loras=[{{path: {files}/style.safetensors}}]"
+    run = resolved(*options(files, "container.image=x/y", lora))
+    assert run.forecast and run.forecast.calibration
+    assert {str(files / "style.safetensors"), run.forecast.calibration.path} <= set(mounts(run))
+    published = resolved(*options(files, "container.image=x/y", "algo.calibration=none"))
+    assert not [path for path in mounts(published) if path.endswith(("none", "calibration.json"))]
 
 
 def test_what_lies_inside_another_mount_is_not_mounted_again(files: Path) -> None:
