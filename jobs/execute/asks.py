@@ -65,7 +65,7 @@ def asked(settings: dict[str, Any], given: set[str], run: Run, shape: Shape, mac
 
 def _memory(run: Run, processes: int) -> int:
     """Return gigabytes of main memory for so many processes on a node."""
-    weights = weight_bytes(run.checkpoint.folder) / 1e9
+    weights = weight_bytes(run.checkpoint) / 1e9
     on_gpu = run.options.model.gpus and run.options.model.offload == "none"
     # On their way to a GPU the weights are in main memory of one process after another (jobs.model.load).
     copies = 1 if on_gpu else processes

@@ -85,7 +85,7 @@ def _guess(run: Run) -> Timing | None:
     evaluated = len(run.forecast.plan(steps).evaluated) if run.forecast and not run.forecast.pending else steps
     frames = options.num_frames / (model.num_frames or 1)
     size = options.height * options.width * frames / ((model.height or 1) * (model.width or 1))
-    load = LOAD_AT_LEAST + weight_bytes(run.checkpoint.folder) / LOAD_BYTES
+    load = LOAD_AT_LEAST + weight_bytes(run.checkpoint) / LOAD_BYTES
     return Timing(model.step_seconds * evaluated * size / options.parallel.size, load, False)
 
 

@@ -94,18 +94,19 @@ class Forecast:
             return None
 
         def search(num_steps: int) -> Sequence[int]:
-            window = self.config.evaluated_steps(num_steps)
             if not rule.fits(num_steps):
-                return window
-            count = self.evaluations or len(window)
-            if self.automatic and self.automatic.quality:
-                count = self.measured(num_steps)["count"]
-            return best_schedule(rule.calibrated, num_steps, min(count, num_steps))
+                return self.config.evaluated_steps(num_steps)
+            found = self.measured(num_steps)["count"] if self.automatic and self.automatic.quality else None
+            return best_schedule(rule.calibrated, num_steps, self.count(num_steps, found))
 
         return search
 
+    def count(self, num_steps: int, asked: int | None = None) -> int:
+        """Return how many of so many steps are evaluated: as asked here, or in the options, or by the window."""
+        return min(asked or self.evaluations or len(self.config.evaluated_steps(num_steps)), num_steps)
+
     def measured(self, num_steps: int) -> dict[str, Any]:
-        """Return what the run measured of its own forecasts (``jobs.execute.measure``); empty where it did not."""
+        """Return what the run measured of its own forecasts (``jobs.execute.calibration``); empty where it did not."""
         if self.automatic is None or self.calibration is None:
             return {}
         source = self.calibration.read().source

@@ -79,7 +79,7 @@ def load_pipeline(
 
 
 def _is_large(checkpoint: Checkpoint) -> bool:
-    return weight_bytes(checkpoint.folder) > LARGE
+    return weight_bytes(checkpoint) > LARGE
 
 
 def _quieten() -> None:

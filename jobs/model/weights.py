@@ -2,18 +2,26 @@
 
 from pathlib import Path
 
-
-def weight_bytes(folder: Path | None) -> int:
-    """Return the bytes of the weights that a pipeline's directory is loaded from; 0 of one that is not there."""
-    total = 0
-    for part in folder.iterdir() if folder else ():
-        if part.is_dir():
-            files = [file for file in part.iterdir() if _holds_weights(file)]
-            tensors = [file for file in files if file.suffix == ".safetensors"]
-            total += sum(file.stat().st_size for file in tensors or files)
-    return total
+from jobs.model.checkpoint import Checkpoint
 
 
-def _holds_weights(file: Path) -> bool:
-    """Whether a file is loaded; one of a variant, such as ``model.fp16.safetensors``, is so only when asked for."""
-    return file.suffix in (".safetensors", ".bin") and file.name.count(".") == 1
+def weight_bytes(checkpoint: Checkpoint) -> int:
+    """Return the bytes of the weights that a pipeline is loaded from; 0 of one that is not there.
+
+    As in diffusers, a part that has none of the variant that is asked for gives its plain ones.
+    """
+    folder = checkpoint.folder
+    parts = [part for part in folder.iterdir() if part.is_dir()] if folder else []
+    return sum(_of_part(part, checkpoint.variant) or _of_part(part, None) for part in parts)
+
+
+def _of_part(part: Path, variant: str | None) -> int:
+    files = [file for file in part.iterdir() if file.suffix in (".safetensors", ".bin") and _variant(file) == variant]
+    tensors = [file for file in files if file.suffix == ".safetensors"]
+    return sum(file.stat().st_size for file in tensors or files)
+
+
+def _variant(file: Path) -> str | None:
+    """``fp16`` of ``model.fp16.safetensors`` and ``model.fp16-00001-of-00002.safetensors``."""
+    name = file.stem.partition(".")[2]
+    return name.partition("-")[0] or None

@@ -119,8 +119,9 @@ class Member:
         for port in range(first, last + 1):
             try:
                 return TCPStore(name, port, is_master=True, timeout=_WAIT, wait_for_workers=False)
-            except RuntimeError:  # somebody else listens there
-                continue
+            except RuntimeError as error:
+                if not self.network.ports or "EADDRINUSE" not in str(error):
+                    raise
         raise BadInput(f"rank_ports={first}-{last} are all in use on {socket.gethostname()}: give others")
 
     def connect(self) -> tuple[Any, str]:
@@ -203,7 +204,7 @@ def launched_share(degrees: Degrees) -> tuple[int, int, int]:
 
     job = submitit.JobEnvironment()
     parts = max(1, job.num_tasks // degrees.size)
-    return (job.global_rank // degrees.size if parts > 1 else 0), parts, job.local_rank
+    return job.global_rank // degrees.size % parts, parts, job.local_rank
 
 
 def _torchrun_member(degrees: Degrees) -> Member | None:

@@ -159,7 +159,7 @@ def is_measured(calibration: spectrum.Calibration, forecast: Forecast, steps: in
     wanted = {
         "asked": forecast.automatic.quality,
         "schedule": "searched" if forecast.searched else "window",
-        "count": min(forecast.evaluations or len(forecast.config.evaluated_steps(steps)), steps),
+        "count": forecast.count(steps),
     }
     if forecast.automatic.quality is not None:
         del wanted["count"]  # it was found

@@ -119,7 +119,10 @@ def _adopt(run: Run) -> dict[str, Any]:
         directory.calibration.unlink(missing_ok=True)
         return {}
     key, shared = calibration_key(run.options, run.checkpoint, forecast, run.layout)
-    if with_calibration(forecast, key, directory, {}).pending:
+    known = with_calibration(forecast, key, directory, {}).calibration
+    if known:  # its own, or of a pass over failed samples that of the run
+        calibration = known.read()
+    else:
         directory.calibration.unlink(missing_ok=True)
         cached = calibration_cache.find(key) if shared else None
         if cached is None:
@@ -130,7 +133,7 @@ def _adopt(run: Run) -> dict[str, Any]:
         create_bytes(place, cached.to_json().encode())
         if not done:
             return {"calibration": "", "quality": {}}
-    calibration = read_calibration(str(directory.calibration))
+        calibration = read_calibration(str(directory.calibration))
     return {"calibration": calibration.digest, "quality": calibration.source.get("quality", {})}
 
 

@@ -13,6 +13,7 @@ from jobs.execute.machines import Machine, read_machine, read_minutes
 from jobs.execute.resources import check_resources, submission
 from jobs.execute.shape import Shape, shape_of
 from jobs.execute.timings import Timing, timing_of
+from jobs.model.checkpoint import Checkpoint
 from jobs.model.weights import weight_bytes
 from jobs.options.degrees import Degrees
 from jobs.run.run import Run
@@ -107,7 +108,7 @@ def test_a_task_generates_for_half_an_hour(run, monkeypatch) -> None:
 def test_what_is_asked_for_fits_the_workers_and_the_largest_node(run, monkeypatch) -> None:
     measure(monkeypatch, Timing(1e5, 60, True))
     gpus, cpu = on_gpus(run), on_gpus(run, gpus=0)
-    monkeypatch.setattr("jobs.execute.asks.weight_bytes", lambda folder: 30 * 10**9)
+    monkeypatch.setattr("jobs.execute.asks.weight_bytes", lambda checkpoint: 30 * 10**9)
     one, node = (asked(SLURM, set(), gpus, shape, Machine()) for shape in (ONE, NODE))
     assert (one["cpus_per_task"], node["cpus_per_task"]) == (4, 32)
     assert (one["mem_gb"], node["mem_gb"]) == (40, 68)  # the weights once, on their way to the GPUs
@@ -171,14 +172,19 @@ def test_what_was_measured_is_found_again_by_whatever_it_depends_on(run, monkeyp
     assert timing_of(run) is None
 
 
-def test_weights_of_variants_are_not_counted(tmp_path: Path) -> None:
+def test_the_weights_that_are_loaded_are_counted(tmp_path: Path) -> None:
+    def counted(variant: str | None) -> int:
+        return weight_bytes(Checkpoint("x", None, tmp_path, local=True, variant=variant))
+
     files = {"unet/model.safetensors": 100, "unet/model.bin": 90, "unet/model.fp16.safetensors": 50}
     files |= {"vae/a-00001-of-00002.bin": 7, "vae/config.json": 1000, "top.safetensors": 9}
     for name, size in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(bytes(size))
-    assert weight_bytes(tmp_path) == 107
-    assert weight_bytes(None) == 0
+    assert (counted(None), counted("fp16"), counted("bf16")) == (107, 57, 107)
+    (tmp_path / "unet/model.fp16.safetensors").rename(tmp_path / "unet/model.fp16-00001-of-00001.safetensors")
+    assert counted("fp16") == 57
+    assert weight_bytes(Checkpoint("x", None, None, local=False)) == 0
 
 
 def test_the_bounds_of_a_partition() -> None:
