@@ -1,12 +1,12 @@
 """A calibration as a file: read once, checked, and compared with the scheduler that it is to be used with."""
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import spectrum
 from jobs.base.errors import BadInput
+from jobs.model.preflight import read_json
 from jobs.options.schema import ModelOptions
 
 
@@ -81,10 +81,5 @@ def misfit_of(calibration: spectrum.Calibration, model: ModelOptions, folder: Pa
 
 def scheduler_of(model: ModelOptions, folder: Path) -> dict[str, object]:
     """Return the configuration of the scheduler that a run has, its class as ``_class_name``."""
-    try:
-        now = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    except OSError:
-        now = {}
-    now = {**now, **model.scheduler_args}
-    now["_class_name"] = model.scheduler or now.get("_class_name")
-    return dict(now)
+    now = {**read_json(folder / "scheduler" / "scheduler_config.json"), **model.scheduler_args}
+    return {**now, "_class_name": model.scheduler or now.get("_class_name")}

@@ -44,16 +44,14 @@ def check_quantization(asked: Any, index: dict[str, Any]) -> None:
             raise BadInput(f"model.quantization.{part}={scheme} needs {library}: pip install {library}")
 
 
-def quantization_config(asked: dict[str, str] | None, index: dict[str, Any], dtype: Any) -> Any:
-    """Return what ``from_pretrained`` takes; None where nothing is quantised.
+def quantization_config(asked: dict[str, str], index: dict[str, Any], dtype: Any) -> Any:
+    """Return what ``from_pretrained`` takes.
 
     Args:
         asked: part -> scheme.
         index: the pipeline's ``model_index.json``.
         dtype: torch dtype of the arithmetic.
     """
-    if not asked:
-        return None
     from diffusers import PipelineQuantizationConfig
 
     return PipelineQuantizationConfig(

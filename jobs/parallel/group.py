@@ -61,8 +61,9 @@ class Group:
         else:
             self._member.network.choose()
         self._host = self._member.host() if self.rank == 0 else None
-        self._store = self._client()
-        self._told = Sealed(self._store, self._member.connect()[1])
+        store, secret = self._member.connect()
+        self._store = self._of_this_round(store)
+        self._told = Sealed(self._store, secret)
         self._own_store = self._client()  # of the watchdog's own: a client is one socket, for one thread
         try:
             self._introduce()
@@ -84,9 +85,12 @@ class Group:
         return self
 
     def _client(self) -> Any:
+        return self._of_this_round(self._member.connect()[0])
+
+    def _of_this_round(self, store: Any) -> Any:
         from torch.distributed import PrefixStore
 
-        return PrefixStore(f"group{self._member.round}", self._member.connect()[0])
+        return PrefixStore(f"group{self._member.round}", store)
 
     def _introduce(self) -> None:
         """Learn who the others are; rank 0 sees to it that they fit together."""

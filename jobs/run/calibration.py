@@ -175,10 +175,13 @@ def calibration_key(options: Options, checkpoint: Checkpoint, forecast: Forecast
     """
     model, defaults = options.model, layout.defaults
     names = ("dtype", "scheduler", "scheduler_args", "guidance_argument", "negative_prompts", "call")
+    # What changes the weights, where anything does.
+    changed = {name: value for name in ("variant", "quantization", "fuse_loras") if (value := getattr(model, name))}
+    loras = {"loras": [one.described() for one in checkpoint.loras]} if checkpoint.loras else {}
     own = {name: values for name, values in layout.table.settings.items() if name in _DECIDE}
     decides = {
         "checkpoint": ["" if checkpoint.local else checkpoint.path, checkpoint.revision],
-        "model": {name: getattr(model, name) for name in names},
+        "model": {**{name: getattr(model, name) for name in names}, **changed, **loras},
         "target": forecast.target,
         "samples": forecast.automatic.samples if forecast.automatic else 0,
         "steps": defaults.num_inference_steps,

@@ -25,6 +25,7 @@ LARGE = ("samples_per_prompt=60",)  # of four prompts: as many as it takes
 @pytest.fixture(autouse=True)
 def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a prompt file, to work in, and a cache of its own."""
+    (tmp_path / "style.safetensors").touch()
     (tmp_path / "p.txt").write_text("a cat\na dog\na cow\na hen\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -155,6 +156,9 @@ OTHERS = [
     (("+model.scheduler_args.shift=5",), False),
     (("algo.target=output",), False),
     (("algo.calibration_prompts=8",), False),
+    (("model.variant=fp16",), False),
+    (("model.quantization={transformer: int8}",), False),
+    (("model.loras=[{path: style.safetensors}]",), False),
     (("seed=3",), True),
     (("algo.evaluations=8",), True),
 ]
@@ -224,6 +228,18 @@ def test_an_exchanged_calibration_is_refused(at: Path):
     run.directory.calibration.write_text(made(run, remark="another").to_json())
     with pytest.raises(BadInput, match=r"calibration\.json is not the calibration that this run began with: restore"):
         opened(*LARGE)
+
+
+def test_a_pass_over_failed_samples_has_the_calibration_of_the_run():
+    run = begin(*LARGE)
+    run.directory.calibration.write_text(made(run).to_json())
+    run.directory.pin_calibration(made(run).digest, {"50": MEASURED})
+    run.directory.tar(0).write_bytes(b"tar")
+    write_json(run.directory.done_record(0), {"shard": 0, "samples": 15, "failed": [3]})
+    again = begin(*LARGE, "retry_failed=true")
+    assert again.directory.path == run.directory.path / "retry-1"
+    assert again.forecast and again.forecast.calibration and again.forecast.calibration.digest == made(run).digest
+    assert again.directory.read()["quality"] == {"50": MEASURED}
 
 
 def test_what_a_given_up_run_left_is_not_used(at: Path):

@@ -1,5 +1,6 @@
 """The soak's judgement, on datasets that are broken on purpose; and its page."""
 
+import json
 import shutil
 import tarfile
 from pathlib import Path
@@ -35,11 +36,14 @@ def test_each_kind_of_harm_is_seen(reference: Path, copy: Path) -> None:
     first, second = copy / "data" / "00000.tar", copy / "data" / "00001.tar"
     shutil.copy(first, second)  # what the second held is gone, and what the first holds is there twice
     (copy / "work" / "00001.left.jsonl").touch()
+    record = json.loads((copy / "done" / "00000.json").read_text())
+    (copy / "done" / "00000.json").write_text(json.dumps({**record, "failed": [1]}))
     verdict = check(copy, reference)
     with tarfile.open(first) as archive:
         keys = sorted({name.partition(".")[0] for name in archive.getnames()})
     assert verdict.twice == keys and len(verdict.lost) == len(keys)
     assert verdict.differing == ["00001.tar"]
+    assert verdict.given_up == [0]
     assert verdict.leftovers == ["00001.left.jsonl"]
     second.unlink()
     assert check(copy, reference).differing == ["00001.tar"]

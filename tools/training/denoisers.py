@@ -109,9 +109,7 @@ def train(task: DenoiserTask, work: Path, minutes: float, seed: int = 0) -> None
         minutes: Time budget; the learning rate falls linearly to zero over its last fifth.
         seed: Of weights, samples and noise.
     """
-    latents, captions = load_pool(task, work, seed + 10)
-    tokenizers = task.tokenizers()
-    pool = Pool(latents, *([tokenize(one, texts) for one in tokenizers] for texts in (captions, [""])))
+    pool = load_pool(task, work, seed)
     loss = task.new_loss(pool, work)
     torch.manual_seed(seed)
     model = task.new()
@@ -120,21 +118,24 @@ def train(task: DenoiserTask, work: Path, minutes: float, seed: int = 0) -> None
 
 
 @torch.no_grad()
-def load_pool(task: DenoiserTask, work: Path, seed: int) -> tuple[Tensor, list[str]]:
+def load_pool(task: DenoiserTask, work: Path, seed: int) -> Pool:
     """Draw and encode the pool, or read it from ``work/pool.pt`` if an earlier run did.
 
-    Returns:
-        Latents, float16, n first, and the samples' captions.
+    Args:
+        task: What is trained.
+        work: Directory with the trained autoencoder.
+        seed: Of the training.
     """
     domain = task.autoencoder.domain
     state = checkpoint.load(work / "pool.pt")
     if state is None or len(state["latents"]) < task.pool_size:
-        generator = Generator().manual_seed(seed)
+        generator = Generator().manual_seed(seed + 10)
         model, scenes = task.load_autoencoder(task.autoencoder, work), domain.sample_scenes(task.pool_size, generator)
         encoded = [task.encode(model, domain.draw(rows, generator)).half() for rows in scenes.split(task.chunk)]
         state = {"latents": torch.cat(encoded), "scenes": scenes}
         checkpoint.save(work / "pool.pt", state)
-    return state["latents"], [domain.caption(scene) for scene in state["scenes"]]
+    captions, tokenizers = [domain.caption(scene) for scene in state["scenes"]], task.tokenizers()
+    return Pool(state["latents"], *([tokenize(one, texts) for one in tokenizers] for texts in (captions, [""])))
 
 
 def new_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:

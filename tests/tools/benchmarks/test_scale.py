@@ -8,7 +8,14 @@ RESULTS = {
         **{"cpu": "a cpu", "cores": 2, "memory_gib": 4.0, "system": "Linux 6", "python": "3.11"},
         **{"file_system": "ext4", "libraries": {"submitit": "1.5"}},
     },
-    **{"shards": 10_000, "load": 0.1, "queued": 9_999, "arrays": 10, "launch_bytes": 1_234_567, "launch_files": 24},
+    **{
+        "shards": 10_000,
+        "cores_busy_elsewhere": 0.1,
+        "queued": 9_999,
+        "arrays": 10,
+        "launch_bytes": 1_234_567,
+        "launch_files": 24,
+    },
     **dict.fromkeys(("submit", "again", "status", "cancel", "status_done"), TIMES),
     "wait": {"seconds": 60.0, "share": 0.0123, "share_of_children": 0.0004, "mb": 99.6},
 }

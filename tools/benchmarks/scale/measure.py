@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from tools.benchmarks.common.timing import watched
 from tools.slurm import Cluster
 
 # The jobs are pending for a reason that passes, so that they are waited for.
@@ -52,18 +53,19 @@ def measure(folder: Path, shards: int, seconds: float) -> dict[str, Any]:
     cluster.up()
     try:
         environment = {**os.environ, **cluster.env()}
-        found: dict[str, Any] = {"shards": shards, "load": round(os.getloadavg()[1], 1)}
-        found["submit"] = timed((*command, "wait=false"), environment)
-        listing = cluster.run("squeue", "--me", "--array", "--noheader", "--format=%i").stdout.split()
-        found["queued"], found["arrays"] = len(listing), len({job.partition("_")[0] for job in listing})
-        files = list((run / "logs").glob("launch-*/*"))
-        found["launch_bytes"], found["launch_files"] = sum(file.stat().st_size for file in files), len(files)
-        found["again"] = timed((*command, "wait=false"), environment)
-        found["status"] = timed(("-m", "jobs.status", str(run)), environment)
-        found["wait"] = watched(command, environment, seconds)
-        found["cancel"] = timed(("-m", "jobs.cancel", str(run)), environment)
-        finish(run, shards)
-        found["status_done"] = timed(("-m", "jobs.status", str(run)), environment)
+        found: dict[str, Any] = {"shards": shards}
+        with watched(found):
+            found["submit"] = timed((*command, "wait=false"), environment)
+            listing = cluster.run("squeue", "--me", "--array", "--noheader", "--format=%i").stdout.split()
+            found["queued"], found["arrays"] = len(listing), len({job.partition("_")[0] for job in listing})
+            files = list((run / "logs").glob("launch-*/*"))
+            found["launch_bytes"], found["launch_files"] = sum(file.stat().st_size for file in files), len(files)
+            found["again"] = timed((*command, "wait=false"), environment)
+            found["status"] = timed(("-m", "jobs.status", str(run)), environment)
+            found["wait"] = waited(command, environment, seconds)
+            found["cancel"] = timed(("-m", "jobs.cancel", str(run)), environment)
+            finish(run, shards)
+            found["status_done"] = timed(("-m", "jobs.status", str(run)), environment)
         return found
     finally:
         cluster.down()
@@ -83,7 +85,7 @@ def timed(words: Sequence[str], environment: dict[str, str]) -> dict[str, float]
     return {"wall": wall, "cpu": cpu, "peak_mb": peak}
 
 
-def watched(words: Sequence[str], environment: dict[str, str], seconds: float) -> dict[str, float]:
+def waited(words: Sequence[str], environment: dict[str, str], seconds: float) -> dict[str, float]:
     """Start a command that waits; return the share of a core that it and its children take once it does."""
     with subprocess.Popen(
         [sys.executable, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -23,7 +23,7 @@ def render(results: dict[str, Any]) -> str:
         ["`jobs.status`, all of them pending", spent(results["status"]), "under 2 s"],
         ["`jobs.status`, all of them done", spent(results["status_done"]), "under 2 s"],
         ["... peak memory", peak(results["status_done"]), "under 300 MB"],
-        ["the waiting command", f"{100 * wait['share']:.2f} % of a core", "under 2 %"],
+        [f"the waiting command, for {wait['seconds']:.0f} s", f"{100 * wait['share']:.2f} % of a core", "under 2 %"],
         ["... the `squeue` that it calls", f"{100 * wait['share_of_children']:.2f} % of a core", ""],
         ["... memory", f"{wait['mb']:.0f} MB", ""],
         ["`jobs.cancel`", spent(results["cancel"]), ""],
@@ -32,12 +32,13 @@ def render(results: dict[str, Any]) -> str:
         ["processor", f"{machine['cpu']}, {machine['cores']} cores"],
         ["memory", f"{machine['memory_gib']} GiB"],
         ["system", f"{machine['system']}, Python {machine['python']}, {versions(machine)}"],
-        ["other work on it", f"a load of {results['load']}, which wall times grow with"],
+        ["other work on it", f"{results['cores_busy_elsewhere']} cores busy elsewhere, and Slurm's own among them"],
         ["queue", f"Slurm of tools.slurm: {results['queued']:,} tasks in {results['arrays']} arrays"],
     ]
     said = (
         f"Made by `{COMMAND}`; the same numbers for programs are in `scale.json`. Each shard is one task that may "
-        "begin only hours later: what is measured is the runner's own. Times are those of whole commands, with "
+        "begin only hours later: what is measured is the runner's own. The last one waits, since Slurm takes one job "
+        "fewer than MaxJobCount. Times are those of whole commands, with "
         "Python's start and Slurm's programs. Where all shards are done, the benchmark has written their records."
     )
     return f"""# A launch of {results["shards"]:,} tasks

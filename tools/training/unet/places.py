@@ -31,10 +31,8 @@ def point(task: DenoiserTask, work: Path) -> int:
     state = checkpoint.load(work / denoisers.FILE)
     if state is None:
         raise SystemExit(f"there is no {work / denoisers.FILE}: train the denoiser first")
-    latents, captions = denoisers.load_pool(task, work, 10)
-    tokenizers = task.tokenizers()
-    pool = Pool(latents, *([tokenize(one, texts) for one in tokenizers] for texts in (captions, [""])))
-    sides = sides_of_words(tokenizers)
+    pool = denoisers.load_pool(task, work, seed=0)
+    sides = sides_of_words(task.tokenizers())
     for name in ("model", "average"):
         model: Any = task.new()
         model.load_state_dict(state[name])

@@ -34,10 +34,6 @@ class Problem:
         """How far a sample moves at each step for an output of one: (n,)."""
         return -np.diff(self.times)
 
-    def gram(self, target: str) -> np.ndarray:
-        """Return the inner products of "features" or "output"."""
-        return self.features if target == "features" else self.outputs
-
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -70,14 +66,6 @@ class Plan:
     def describe(self) -> str:
         """Return what tells this plan from others, for a step plan's digest."""
         return f"{self.name} {self.target} {self.evaluated}"
-
-    def mixing(self, steps: int) -> np.ndarray:
-        """Return M (n, n): M times the true sequence is the error of each forecast, zero where a step is evaluated."""
-        mixing = np.zeros((steps, steps))
-        for step, weights in self.weights.items():
-            mixing[step, step] = -1
-            mixing[step, list(self.evaluated[: len(weights)])] += weights
-        return mixing
 
 
 def hold(evaluated: Sequence[int], step: int) -> np.ndarray:
