@@ -5,6 +5,7 @@ With a shard: the log of whoever was at it last, also if nothing failed there. W
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
@@ -43,22 +44,31 @@ def main() -> None:
 def logs_of(run: RunDir, shard: int | None) -> dict[Path, str]:
     """Return the logs to show, the latest first, and what failed there as far as the run's files tell."""
     failures = [one for one in read_status(run).failures if shard in (None, one["shard"])]
-    found = {Path(one["log"]): f"shard {shard_name(one['shard'])}: {one['reason']}" for one in reversed(failures)}
-    found = {log: why for log, why in found.items() if log.suffix != ".parquet"}
+    found = {Path(one["log"]): f"shard {shard_name(one['shard'])}: {one['reason']}" for one in failures}
+    found = {log: found[log] for log in _latest_first(found) if log.suffix != ".parquet"}
     if shard is not None and not found:
         found = {Path(journal.header["log"]): "" for journal in reversed(list(journals(run, shard)))}
     if not found:  # a task may have ended before our program began
-        started = [log for launch in _latest_first(run) for log in _task_logs(run, launch, shard)]
-        found = dict.fromkeys(started, "")
+        launches = launches_of([run.path]).values()
+        started = [log for launch in launches for log in _task_logs(run, launch, shard)]
+        found = dict.fromkeys(_latest_first(started), "")
     return dict(list(found.items())[:MOST])
 
 
-def _latest_first(run: RunDir) -> list[Launch]:
-    return [launch for _, launch in sorted(launches_of([run.path]).items(), reverse=True)]
+def _latest_first(logs: Iterable[Path]) -> list[Path]:
+    """Sort logs by when they were written last; missing ones come last."""
+
+    def written(log: Path) -> float:
+        try:
+            return log.stat().st_mtime
+        except OSError:
+            return 0.0
+
+    return sorted(logs, key=written, reverse=True)
 
 
 def _task_logs(run: RunDir, launch: Launch, shard: int | None) -> list[Path]:
-    """Return the logs of a launch's tasks that have a shard (or any shard that is not done), the latest first."""
+    """Return the logs of a launch's tasks that have a shard (or any shard that is not done)."""
     own, done = spelled(run.path), run.done_shards()
     logs = []
     for path, number in launch.logs().items():

@@ -1,1 +1,1 @@
-"""What every room uses: the errors, and the times that processes wait for each other."""
+"""What every room may use: errors, the times that processes wait, words about disks, and what the machine is."""

@@ -1,4 +1,4 @@
-"""How long processes wait for each other, in seconds; every such constant of the runner is here.
+"""How long processes wait for each other, in seconds; nearly every such constant of the runner is here.
 
 ``JOBS_PATIENCE`` multiplies them: above 1 for a slow or overloaded file system or network, below 1 where a loss should
 be noticed sooner. All processes of a run must agree on it.

@@ -1,6 +1,7 @@
 """Makes some samples of a run with all steps as well, and says how near the forecasts came."""
 
 import json
+import logging
 from typing import Any
 
 from jobs.base.errors import BadInput
@@ -10,6 +11,8 @@ from jobs.media.fidelity import MOST, psnr, ssim
 from jobs.model.pipeline import BatchPipeline, Made
 from jobs.run.run import Run
 from jobs.store.parts import share
+
+log = logging.getLogger(__name__)
 
 
 class Audit:
@@ -37,18 +40,25 @@ class Audit:
         folder, name = self._run.directory.work / "audit", "twice.json"
         share(folder, {name: self._make_twice}, enough=lambda: False, heard=lambda count: None)
         nearest = json.loads((folder / name).read_text())
-        if nearest < MOST:
+        if nearest is None:
+            log.warning("audits may compare with chance: the first samples failed, so none could be made twice")
+        elif nearest < MOST:
             raise BadInput(
                 "audit_every compares samples with the same ones made with all steps, and this model makes them other "
                 f"each time (two of one sample have {nearest:.1f} dB): leave audit_every out"
             )
 
     def _make_twice(self) -> bytes:
-        """Return the PSNR in dB of a sample to itself made again, both with all steps."""
+        """Return the PSNR in dB of a sample to itself made again, both with all steps; null where all failed."""
         batch = self._run.layout.batches(0)[0]
-        first, second = (self._whole(batch).get(batch[0].index) for _ in range(2))
-        alike = psnr(second.media, first.media) if isinstance(first, Made) and isinstance(second, Made) else MOST
-        return json.dumps(alike).encode()
+        first, second = (self._whole(batch) for _ in range(2))
+        pairs = [(first.get(one.index), second.get(one.index)) for one in batch]
+        near = [psnr(two.media, one.media) for one, two in pairs if isinstance(one, Made) and isinstance(two, Made)]
+        return json.dumps(min(near, default=None)).encode()
+
+    def is_due(self, batch: list[Sample]) -> bool:
+        """Return whether a batch has a sample that is audited, so that all of it is made twice."""
+        return self._every is not None and any(one.index % self._every == 0 for one in batch)
 
     def of(self, batch: list[Sample], results: Results) -> dict[int, dict[str, Any]]:
         """Audit what was made of a batch.

@@ -40,7 +40,8 @@ def calibrated(run: Run, device: str, report: Callable[..., None], halt: Halt | 
     Args:
         run: the run.
         device: torch device.
-        report: called as ``report("calibrating", None, "3 of 24 samples")``.
+        report: called as ``report("calibrating", None, "3 of 24 samples")``, whoever made them, and as
+            ``report("calibrated", None, "")`` for each one that this process made.
         halt: is asked before each sample; where it is to stop, the run comes back as it was.
 
     Raises:
@@ -108,7 +109,13 @@ class _Making:
             log.info("calibrating: %s", words)
             self._report("calibrating", None, words)
 
-        if not share(self._folder, makers, enough=self._is_over, heard=heard):
+        def made(make: Callable[[], bytes]) -> bytes:
+            part = make()
+            self._report("calibrated", None, "")
+            return part
+
+        own = {name: partial(made, make) for name, make in makers.items()}
+        if not share(self._folder, own, enough=self._is_over, heard=heard):
             raise _Enough
 
     def _is_over(self) -> bool:
@@ -184,7 +191,7 @@ class _Making:
             held: the samples.
             count: evaluated steps, where two denoisers share them of each; None: as many as the window makes.
         """
-        asked = min(count or len(self._forecast.config.evaluated_steps(steps)), steps)
+        asked = self._forecast.count(steps, count)
         makers = {
             f"measured-{asked}-{_name(steps, one)}": partial(
                 self._bench.compare, one, rule, count, self._folder / _name(steps, one)

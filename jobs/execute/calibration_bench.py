@@ -104,7 +104,7 @@ class Bench:
         config, target = self._forecast.config, self._forecast.target
 
         def search(num_steps: int) -> tuple[int, ...]:
-            return best_schedule(rule, num_steps, min(count or len(config.evaluated_steps(num_steps)), num_steps))
+            return best_schedule(rule, num_steps, self._forecast.count(num_steps, count))
 
         schedule = search if self._forecast.searched else None
         with spectrum.attach(self._pipeline.pipeline, config, rule=rule, schedule=schedule, target=target) as handle:

@@ -58,18 +58,18 @@ def start_inside(settings: dict[str, Any], runs: list[Run]) -> dict[str, Any]:
     bound = _outermost(path for run in runs for path in mounts(run))
     caches = [f"export HF_HUB_CACHE={shlex.quote(os.path.realpath(_hub_cache()))}"]
     here = os.getcwd()
+    image = _placed(container)
     started: dict[str, Any] = {"setup": [*(settings["setup"] or []), *caches]}
     if runtime_of(container) == "pyxis":
         started["srun_args"] = [
             *(settings.get("srun_args") or []),
-            f"--container-image={container.image}",
+            f"--container-image={image}",
             f"--container-mounts={','.join(path if ':' in path else f'{path}:{path}' for path in bound)}",
             f"--container-workdir={here}",
         ]
         started["python"] = shlex.quote(container.python)
     else:
         gpus = ["--nv"] if any(run.options.model.gpus for run in runs) else []
-        image = os.path.abspath(Path(container.image).expanduser())
         words = ["apptainer", "exec", *gpus, "--bind", ",".join(bound), "--pwd", here, image, container.python]
         started["python"] = shlex.join(words)
     return settings | started
@@ -107,6 +107,13 @@ def mounts(run: Run) -> list[str]:
         if re.search(r"[,:]", path):
             raise BadInput(f"{path} has a comma or a colon, which lists of mounts cannot hold: rename it")
     return _outermost([*found, *(options.container.mounts or [])])
+
+
+def _placed(container: Container) -> str:
+    """Return the image as a task finds it: of a file or folder the whole path, since neither runtime expands ``~``."""
+    image = str(container.image)
+    local = _is_path(image) or (runtime_of(container) == "apptainer" and Path(image).exists())
+    return os.path.abspath(Path(image).expanduser()) if local else image
 
 
 def _is_path(image: str) -> bool:

@@ -24,14 +24,13 @@ class Ranked:
     Attributes:
         problems: what went wrong with single shards and samples.
         mishaps: none that it lived to tell.
-        made: samples that came out, or failed, anew.
+        made: samples that it made; those of a calibration too.
     """
 
     def __init__(self, run: Run, shards: list[int], member: Member, *, log_path: str, halt: Halt):
         self.problems: list[str] = []
         self.mishaps: list[str] = []
         self.made = 0
-        self._calibrated = ""
         self._run, self._shards, self._member, self._log_path, self._halt = run, shards, member, log_path, halt
 
     def work(self) -> None:
@@ -53,10 +52,7 @@ class Ranked:
         log.info("the generating thread waited for encoding or writing %.2f %% of the time", 100 * waited)
 
     def _report(self, event: str, shard: int | None, detail: str) -> None:
-        # The first word of a calibration is of what was there already.
-        self.made += event == "sample" or (event == "calibrating" and self._calibrated not in ("", detail))
-        if event == "calibrating":
-            self._calibrated = detail
+        self.made += event in ("sample", "calibrated")
         if shard is not None and event not in ("sample", "inherited"):
             log.info("shard %d %s %s", shard, event, detail)
         if event in ("failed", "incomplete"):

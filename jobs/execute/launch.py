@@ -149,7 +149,7 @@ class Submitit(Launcher):
         while not all(job.done() for job in jobs):
             time.sleep(min(POLL, 0.2))
         _wait_for_living(runs)
-        ended = zip(tasks if jobs else [], jobs, strict=True)
+        ended = zip(tasks, jobs, strict=True)
         return sorted(filter(None, (_what_became_of(job) for task, job in ended if _left_work(task))))
 
 

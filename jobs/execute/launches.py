@@ -33,8 +33,7 @@ from jobs.store.atomic import write_bytes, write_json
 
 A_DAY = 24 * 3600.0
 
-# Before arrays were split a launch was one array whose indices were its tasks, or one job for a single task.
-_NAME = re.compile(r"-(launch-[\d-]+)(?:\.(\d+)\.(\d+))?$")
+_NAME = re.compile(r"-(launch-[\d-]+)\.(\d+)\.(\d+)$")
 
 
 def spelled(run: Path) -> str:
@@ -64,9 +63,7 @@ class Launch:
     def listing(self) -> list[dict[str, Any]]:
         """The run and the shards of each task."""
         listing: list[dict[str, Any]] = json.loads((self.folder / "tasks.json").read_text())
-        # earlier versions wrote down what the user had, with links
-        spelling = {run: spelled(Path(run)) for run in {task["run"] for task in listing}}
-        return [{**task, "run": spelling[task["run"]]} for task in listing]
+        return listing
 
     @property
     def owners(self) -> set[int]:
@@ -156,10 +153,9 @@ class Launch:
 
     def logs(self) -> dict[Path, int]:
         """Return the logs of the tasks' first ranks, the latest first, and each one's task."""
-        found = [*self.folder.glob("*_0_log.err"), *self.folder.glob("*_*/*_0_log.err")]  # once a folder for each task
         offsets = self._offsets()
         numbers = {}
-        for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        for path in sorted(self.folder.glob("*_0_log.err"), key=lambda path: path.stat().st_mtime, reverse=True):
             array, _, task = path.name.removesuffix("_0_log.err").partition("_")
             number = offsets.get(array, 0) + int(task or 0)
             if number < len(self.listing):
@@ -239,12 +235,12 @@ def queued_tasks(runs: Iterable[Path], launches: dict[str, Launch], jobs: list[J
         named = _NAME.search(job.name)
         launch = launches.get(named[1]) if named else None
         if named and launch:
-            number = int(named[3] or 0) + (job.task or 0)
+            number = int(named[3]) + (job.task or 0)
             if number < len(launch.listing) and launch.listing[number]["run"] in own:
-                yield Queued(launch, int(named[2] or 0), number, job)
+                yield Queued(launch, int(named[2]), number, job)
 
 
 def queued_arrays(jobs: list[Job]) -> set[tuple[str, int]]:
     """Return the arrays that are in the queue: the name of their launch's folder, and their number in it."""
     named = filter(None, map(_NAME.search, {job.name for job in jobs}))
-    return {(name[1], int(name[2] or 0)) for name in named}
+    return {(name[1], int(name[2])) for name in named}

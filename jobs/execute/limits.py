@@ -37,7 +37,8 @@ def read_limits(settings: dict[str, Any]) -> Limits:
     config = ask("scontrol", "show", "config") or ""
     records = ask("scontrol", "show", "assoc_mgr", f"users={user}", "flags=assoc,qos") or ""
     partition = settings.get("partition")
-    listing = ask("scontrol", "--oneliner", "show", "partition", *filter(None, [(partition or "").split(",")[0]]))
+    named = filter(None, [(partition or "").split(",")[0]])
+    listing = ask("scontrol", "--all", "--oneliner", "show", "partition", *named)  # it may be a hidden one
     chosen = partition_record(listing or "")
     name = partition or chosen.get("PartitionName", "")
     associations = ask("sacctmgr", "-nP", "show", "assoc", f"user={user}", "format=account,partition,defaultqos") or ""

@@ -23,8 +23,7 @@ class Machine:
 
 def largest_machine(partition: str | None) -> Machine:
     """Return the bounds of a partition, of the default one where none is named."""
-    chosen = [f"--partition={partition}"] if partition else []
-    listing = queue.ask("sinfo", "--noheader", "--format=%P|%c|%m|%l", *chosen) or ""
+    listing = queue.ask("sinfo", "--noheader", "--format=%P|%c|%m|%l", *queue.of_partition(partition)) or ""
     rows = [row for line in listing.splitlines() if len(row := line.split("|")) == 4]
     return read_machine(rows if partition else [row for row in rows if row[0].endswith("*")])
 

@@ -39,14 +39,13 @@ class Pool:
     Attributes:
         problems: one sentence for each sample and shard that did not come out; empty when all shards are whole.
         mishaps: one for each worker that did not end in order; others may have made up for it.
-        made: samples that came out anew; those of a calibration too.
+        made: samples that its workers made; those of a calibration too.
     """
 
     def __init__(self, run: Run, shards: list[int], devices: list[list[str]], halt: Halt, task: str = ""):
         self.problems: list[str] = []
         self.mishaps: list[str] = []
         self.made = 0
-        self._calibrated = ""
         self._run, self._halt, self._task = run, halt, task
         self._queue = deque(shard for shard in shards if not self._is_hopeless(shard))
         self._deaths: Counter[int] = Counter()
@@ -124,19 +123,16 @@ class Pool:
         except (EOFError, OSError):
             worker.open = False
             return
-        if self._task and event not in ("sample", "inherited", "next"):
+        self.made += event in ("sample", "calibrated")
+        if self._task and event not in ("sample", "inherited", "next", "calibrated"):
             log.info("%s: %s %s %s", worker.name, event, "" if shard is None else f"shard {shard}", detail)
         if event == "next":
             self._feed(worker)
         elif event in ("sample", "inherited"):
             self._bar.set_postfix_str("", refresh=False)
             self._bar.update()
-            self.made += event == "sample"
         elif event == "calibrating":
             self._bar.set_postfix_str(f"calibrating: {detail}")
-            # The first word is of what was there already.
-            self.made += self._calibrated not in ("", detail)
-            self._calibrated = detail
         elif event == "failed":
             self.problems.append(f"sample {detail}")
         elif event == "done":

@@ -120,18 +120,21 @@ def expand(numbers: str) -> list[int]:
     return found
 
 
+def of_partition(partition: str | None) -> list[str]:
+    """Return the options by which sinfo tells of a partition alone, also of a hidden one; none where none is named."""
+    return [f"--partition={partition}", "--all"] if partition else []
+
+
 def node_gpus(partition: str | None) -> int | None:
     """Return the GPUs of the node that has most, in the partition or in all; None where none are listed."""
-    chosen = [f"--partition={partition}", "--all"] if partition else []  # it may be a hidden one
-    listing = ask("sinfo", "--noheader", "--format=%G", *chosen) or ""
+    listing = ask("sinfo", "--noheader", "--format=%G", *of_partition(partition)) or ""
     nodes = [sum(map(int, re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", line))) for line in listing.splitlines()]
     return max(nodes, default=0) or None
 
 
 def nodes(partition: str | None) -> set[str]:
     """Return the nodes of a partition, or of the default one; empty when Slurm does not tell."""
-    chosen = [f"--partition={partition}", "--all"] if partition else []  # it may be a hidden one
-    lines = (ask("sinfo", "--noheader", "--Node", "--format=%N %P", *chosen) or "").splitlines()
+    lines = (ask("sinfo", "--noheader", "--Node", "--format=%N %P", *of_partition(partition)) or "").splitlines()
     return {line.split()[0] for line in lines if partition or line.endswith("*")}
 
 

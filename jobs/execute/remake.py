@@ -19,6 +19,7 @@ from jobs.dataset.layout import Sample
 from jobs.dataset.parameters import parameters_text
 from jobs.dataset.record import sample_json
 from jobs.execute.worker import common_of, load
+from jobs.media.fidelity import psnr
 from jobs.media.video import read_clip
 from jobs.model.pipeline import BatchPipeline, Failure
 from jobs.run.devices import worker_devices
@@ -131,15 +132,8 @@ def _compare(
     other = differences(info, now)
     if media == then and not other:
         return Remade(sample.key, media, True, f"{sample.key}: same bytes")
-    how = "same media" if media == then else f"other media, PSNR {_psnr(run, then, media):.1f} dB"
+    how = "same media" if media == then else f"other media, PSNR {psnr(_pixels(run, media), _pixels(run, then)):.1f} dB"
     return Remade(sample.key, media, False, f"{sample.key}: {'; '.join([how, *other])}")
-
-
-def _psnr(run: Run, one: bytes, other: bytes) -> float:
-    """Return the peak signal-to-noise ratio of two files' pixels in dB."""
-    before, after = (_pixels(run, data).astype(float) for data in (one, other))
-    error = float(((before - after) ** 2).mean())
-    return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 def _pixels(run: Run, data: bytes) -> np.ndarray:

@@ -12,6 +12,7 @@ _OF_QUESTIONS = ("SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SCONTROL_")
 _ALWAYS = {"SBATCH_WAIT", "SBATCH_DEBUG", "SBATCH_IMMEDIATE"}
 # An option of sbatch -> the variables that win over it, or do not go with it, where they are named otherwise.
 _MEMORY = ("MEM_PER_NODE", "MEM_PER_CPU", "MEM_PER_GPU")
+_GPUS = ("GPUS", "GPUS_PER_NODE", "GPUS_PER_TASK", "GRES")
 _VARIABLES = {
     "array": ("ARRAY_INX",),
     "time": ("TIMELIMIT",),
@@ -20,10 +21,10 @@ _VARIABLES = {
     "mem": _MEMORY,
     "mem-per-cpu": _MEMORY,
     "mem-per-gpu": _MEMORY,
-    "gpus-per-node": ("GPUS", "GPUS_PER_NODE", "GPUS_PER_TASK", "GRES"),
-    "gpus-per-task": ("GPUS", "GPUS_PER_NODE", "GPUS_PER_TASK", "GRES"),
-    "gpus": ("GPUS", "GPUS_PER_NODE", "GPUS_PER_TASK", "GRES"),
-    "gres": ("GPUS", "GPUS_PER_NODE", "GPUS_PER_TASK", "GRES"),
+    "gpus-per-node": _GPUS,
+    "gpus-per-task": _GPUS,
+    "gpus": _GPUS,
+    "gres": _GPUS,
     "switches": ("REQ_SWITCH", "WAIT4SWITCH"),
 }
 # As additional_parameters may have them.

@@ -66,7 +66,8 @@ class Submitter:
     def keep_away(self, node: str) -> None:
         """Submit nothing to a node any more, and keep what is pending from it."""
         self.exclude.append(node)
-        self.launch.avoid(self.exclude)
+        # What earlier launches avoid stays theirs, so that its day ends.
+        self.launch.avoid([*(self.launch.avoided() or []), node])
         away = ",".join(filter(None, (self.settings.get("exclude"), *self.exclude)))
         for array in self.arrays:  # Slurm says no for those that have no pending tasks any more
             queue.ask("scontrol", "update", f"JobId={array}", f"ExcNodeList={away}")

@@ -148,14 +148,14 @@ class Pace:
     _seconds: dict[Any, float] = field(default_factory=dict)
     _samples: list[float] = field(default_factory=list)
 
-    def expected(self, batch: list[Sample]) -> float:
+    def expected(self, batch: list[Sample], audited: bool = False) -> float:
         """Return about how many seconds a batch takes: as the last one like it, else as the slowest; 0 at first."""
         slowest = max(self._seconds.values(), default=0.0)
-        return self._seconds.get((len(batch), batch[0].batch_settings), slowest)
+        return self._seconds.get((len(batch), batch[0].batch_settings, audited), slowest)
 
-    def note(self, batch: list[Sample], seconds: float) -> None:
-        """Remember what a batch took."""
-        self._seconds[len(batch), batch[0].batch_settings] = seconds
+    def note(self, batch: list[Sample], seconds: float, audited: bool = False) -> None:
+        """Remember what a batch took, its audit and all."""
+        self._seconds[len(batch), batch[0].batch_settings, audited] = seconds
         self._samples.append(seconds / len(batch))
 
     @property
@@ -206,16 +206,17 @@ def make_shard(
             if any(sample.index not in inherited | tried for sample in batch):
                 if attempt.run.is_done(attempt.shard):
                     break  # another attempt was faster; finish() finds its done record
-                if why := halt.before(pace.expected(batch)):
+                audited = audit.is_due(batch)
+                if why := halt.before(pace.expected(batch, audited)):
                     writer.leave(attempt, why)
                     return
                 start = time.perf_counter()
                 results = generate_batch(pipeline, batch, suspicion)
-                taken = time.perf_counter() - start
-                pace.note(batch, taken)
-                attempt.spent["generating"] += taken
-                seconds = taken / len(batch)
+                seconds = (time.perf_counter() - start) / len(batch)
                 audits = audit.of(batch, results)
+                taken = time.perf_counter() - start
+                pace.note(batch, taken, audited)
+                attempt.spent["generating"] += taken
             for sample in batch:
                 result = results.get(sample.index)
                 # A fresh image before an inherited one: that may have been made alone, after a passing failure.

@@ -1,5 +1,6 @@
 """``dry_run=true``: what a run would do and take, before anything is loaded, made or launched."""
 
+from jobs.base.disk import human_bytes
 from jobs.parallel.limits import Size
 from jobs.run.run import Run
 
@@ -39,7 +40,7 @@ def _steps(run: Run) -> list[str]:
     return [
         f"  steps: {count} of {n} evaluated{evaluated}",
         f"  speed: at most {n / count:.2f}x of denoising every step",
-        f"  history: {_human(size)}{each} for a batch of {run.options.batch_size} ({place}), "
+        f"  history: {human_bytes(size)}{each} for a batch of {run.options.batch_size} ({place}), "
         "freed when its last step is taken",
     ]
 
@@ -68,11 +69,3 @@ def _checkpoint(run: Run) -> str:
     if run.checkpoint.folder is None:
         return f"{run.checkpoint.path} is not downloaded yet: {run.checkpoint.download_command}"
     return f"{run.checkpoint.path}, revision {run.checkpoint.revision}"
-
-
-def _human(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.2f} GiB"

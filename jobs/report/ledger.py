@@ -19,13 +19,11 @@ class Ledger:
         samples: that came of it.
         nodes: host -> kind -> seconds, added up over devices.
         gpus: whether all of these devices are GPUs.
-        untold: shards of whose attempts nothing is known, being of an earlier version.
     """
 
     samples: int = 0
     nodes: dict[str, dict[str, float]] = field(default_factory=dict)
     gpus: bool = True
-    untold: int = 0
 
     @property
     def total(self) -> dict[str, float]:
@@ -60,15 +58,16 @@ def _attempts(run: RunDir, ledger: Ledger) -> Iterator[dict[str, Any]]:
     for shard in sorted(done):
         record = json.loads(run.done_record(shard).read_text())
         ledger.samples += record["samples"]
-        ledger.untold += "attempts" not in record
-        yield from record.get("attempts", ())
+        yield from record["attempts"]
     seen: set[int] = set()
+    found: dict[str, dict[str, Any]] = {}  # by name: several journals may tell of an attempt at a reopened shard
     for journal in journals(run):
-        if journal.header["shard"] not in done and not journal.reopened and (spent := spent_of(journal)):
+        if journal.header["shard"] not in done and (spent := spent_of(journal)):
             made = {row["sample"] for row in journal.samples}
             ledger.samples += len(made - seen)
             seen |= made
-            yield spent
+            found |= {one["attempt"]: one for one in spent}
+    yield from found.values()
 
 
 def render_ledger(ledger: Ledger) -> str:
@@ -81,8 +80,6 @@ def render_ledger(ledger: Ledger) -> str:
     cost = ledger.seconds_a_thousand
     if cost:
         lines.append(f"  cost     {cost / 3600:.3g} {unit.replace('seconds', 'hours')} a thousand samples")
-    if ledger.untold:
-        lines.append(f"  untold   {ledger.untold:,} shards were made by a version that kept no ledger")
     return "\n".join(lines)
 
 

@@ -200,7 +200,7 @@ def _quality(steps: str, measured: dict[str, Any]) -> str:
     return (
         f"  quality  PSNR {measured['psnr']['mean']:.1f} dB (worst {measured['psnr']['worst']:.1f}), SSIM "
         f"{measured['ssim']['mean']:.3f} to all {steps} steps with {measured['evaluated']} evaluated, measured on "
-        f"{measured['samples']} of the run's samples"
+        f"{measured['samples']} samples that were kept apart"
     )
 
 

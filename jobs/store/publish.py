@@ -102,11 +102,12 @@ def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: 
 def _spent(attempt: Attempt) -> list[dict[str, Any]]:
     """Return what the attempts at a shard took, before their journals are removed."""
     found = (
-        spent_of(journal, attempt.spent if journal.header["attempt"] == attempt.name else None)
+        spent
         for journal in journals(attempt.run, attempt.shard)
-        if not journal.reopened
+        for spent in spent_of(journal, attempt.spent if journal.header["attempt"] == attempt.name else None)
     )
-    return [spent for spent in found if spent]
+    # By name: a kill while the shard was reopened may have left two journals that tell of an attempt.
+    return list({spent["attempt"]: spent for spent in found}.values())
 
 
 def _yield_to_publisher(attempt: Attempt) -> str:

@@ -49,7 +49,7 @@ def _write_journal(run: RunDir, shard: int) -> None:
     import pyarrow.parquet as pq
 
     record = json.loads(run.done_record(shard).read_text())
-    fingerprint, audits = record["fingerprint"], {one["key"]: one for one in record.get("audits", [])}
+    fingerprint, audits = record["fingerprint"], {one["key"]: one for one in record["audits"]}
     found = {key: (start, end, names) for key, start, end, names in _samples(run.tar(shard))}
     lines: list[dict[str, Any]] = []
     for row in pq.read_table(run.sidecar(shard)).to_pylist():
@@ -83,6 +83,7 @@ def _write_journal(run: RunDir, shard: int) -> None:
         "fingerprint": fingerprint,
         "log": str(run.sidecar(shard)),
         "started": now,
+        "attempts": record["attempts"],
     }
     ended = {"ended": REOPENED, "error": "the run has more prompts now", "at": now}
     text = "".join(json.dumps(line) + "\n" for line in [header, *lines, ended])

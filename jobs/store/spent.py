@@ -9,8 +9,10 @@ from jobs.store.journal import Journal
 KINDS = ("generating", "loading", "calibrating", "waiting", "lost")
 
 
-def spent_of(journal: Journal, own: Mapping[str, float] | None = None) -> dict[str, Any] | None:
-    """Return what an attempt took, in seconds of each of its devices; None of one that only joined others.
+def spent_of(journal: Journal, own: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+    """Return what an attempt took, in seconds of each of its devices; nothing of one that only joined others.
+
+    The journal of a shard that was reopened tells of all attempts that the shard had taken by then.
 
     Generating is time in pipeline calls; waiting that of the generating thread for encoding and writing. Of an attempt
     that was killed, what did not become samples is lost; loading is counted with the first attempt of a process.
@@ -20,8 +22,10 @@ def spent_of(journal: Journal, own: Mapping[str, float] | None = None) -> dict[s
         own: generating and waiting, of an attempt that has not ended.
     """
     header = journal.header
+    if journal.reopened:
+        return list(header["attempts"])
     if header.get("joins"):
-        return None
+        return []
     made = [row for row in journal.samples if row.get("attempt") == header["attempt"]]
     kept = sum(row["seconds"] for row in made)
     told = own or (journal.ended or {}).get("spent")
@@ -31,7 +35,7 @@ def spent_of(journal: Journal, own: Mapping[str, float] | None = None) -> dict[s
     else:
         until = journal.ended["at"] if journal.ended else _last_beat(journal)
         spent |= {"generating": kept, "lost": max(0.0, until - header["started"] - kept)}
-    return {
+    told_of = {
         "attempt": header["attempt"],
         "host": header["host"],
         "device": header["device"],
@@ -41,6 +45,7 @@ def spent_of(journal: Journal, own: Mapping[str, float] | None = None) -> dict[s
         "loading": header.get("loading", 0.0),
         "calibrating": header.get("calibrating", 0.0),
     }
+    return [told_of]
 
 
 def _last_beat(journal: Journal) -> float:

@@ -4,7 +4,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from jobs.base.errors import BadInput
+from jobs.execute.audit import Audit
 from jobs.execute.worker import generate_shards
-from jobs.media.fidelity import psnr, ssim
-from jobs.model.pipeline import BatchPipeline, Made
+from jobs.media.fidelity import MOST, psnr, ssim
+from jobs.model.pipeline import BatchPipeline, Failure, Made
 from jobs.report.status import read_status, render
 from jobs.run.run import Run
 from tests.support import new_run, resolved, tar_hashes, write_prompts
@@ -68,6 +69,31 @@ def test_a_model_that_makes_another_sample_each_time_is_refused(tmp_path: Path, 
             make(run)
     assert not list(run.directory.work.glob("*.jsonl"))
     assert json.loads((run.directory.work / "audit" / "twice.json").read_text()) < 60
+
+
+def test_where_the_first_samples_fail_it_is_said_that_nothing_was_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    run = new(tmp_path, "algo.w=0.5", "audit_every=2")
+    first, *others = run.layout.batches(0)[0]
+    failing = {first.index, *(one.index for one in others)}
+
+    def whole(audit: Audit, batch: Any) -> dict[int, Any]:
+        picture = np.zeros((32, 32, 3), np.uint8)
+        return {one.index: Failure("bad") if one.index in failing else Made(picture, {}) for one in batch}
+
+    monkeypatch.setattr(Audit, "_whole", whole)
+    audit = Audit(run, cast(BatchPipeline, None))
+    with caplog.at_level("WARNING"):
+        audit.check()
+    twice = run.directory.work / "audit" / "twice.json"
+    assert "none could be made twice" in caplog.text and json.loads(twice.read_text()) is None
+    twice.unlink()
+    caplog.clear()
+    failing.clear()
+    failing.add(first.index)
+    audit.check()
+    assert not caplog.text and json.loads(twice.read_text()) == MOST
 
 
 @pytest.mark.parametrize(

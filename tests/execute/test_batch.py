@@ -1,16 +1,27 @@
 """Which sample is to blame when a batch fails; the generator is a stand-in that fails as told."""
 
 import dataclasses
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jobs.dataset.layout import Sample
+from jobs.execute import worker
+from jobs.execute.audit import Audit
 from jobs.execute.batch import Suspicion, generate_batch
+from jobs.execute.halt import Halt
+from jobs.execute.inprocess import Ranked
+from jobs.execute.pool import Pool
+from jobs.execute.worker import Pace
 from jobs.execute.worker import make_shard as make
 from jobs.media.image import ImageFormat
 from jobs.model.pipeline import Failure, Made
+from jobs.parallel.ranks import Member
+from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from jobs.store.journal import Death
 from jobs.store.writer import Writer
@@ -91,6 +102,57 @@ def test_a_failure_that_passed_leaves_no_trace_in_the_bytes(tmp_path: Path) -> N
     make_shard(unharmed, StandIn(lambda indices, call: None))
     assert tar_hashes(harmed.directory.path) == tar_hashes(unharmed.directory.path)
     assert len(tar_hashes(harmed.directory.path)) == 1
+
+
+class Auditing(Audit):
+    """Says how long the clock of ``worker`` has to go on while it looks at a sample."""
+
+    def __init__(self, run: Run, clock: list[float]):
+        super().__init__(run, StandIn(lambda indices, call: None))
+        self._clock = clock
+
+    def of(self, batch: list[Sample], results: Any) -> dict[int, dict[str, Any]]:
+        self._clock[0] += 30.0 if self.is_due(batch) else 0.0
+        return {}
+
+
+def test_the_time_of_an_audit_is_its_batchs_and_no_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = write_prompts(tmp_path / "prompts.txt", 8)
+    run = new_run(tmp_path, f"prompt_file={prompts}", "batch_size=2", "audit_every=4", "algo.w=0.5")
+    clock, asked = [0.0], []
+
+    def call(indices: list[int], call: int) -> None:
+        clock[0] += 10.0
+
+    class Watched(Halt):
+        def before(self, seconds: float) -> str:
+            asked.append(seconds)
+            return ""
+
+    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
+    writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None)
+    pace = Pace()
+    make(StandIn(call), run, attempt, writer, Watched(), pace, Auditing(run, clock))
+    writer.close()
+    assert asked == [0.0, 40.0, 40.0, 10.0]  # samples 0 and 4 are audited
+    assert pace.sample == pytest.approx((5 + 20 + 5) / 3)
+    record = json.loads(run.directory.done_record(0).read_text())
+    assert record["attempts"][0]["generating"] == 100 and record["attempts"][0]["waiting"] == 0
+    assert record["seconds"] == 40
+
+
+def test_what_others_made_of_a_calibration_is_not_this_turns(tmp_path: Path) -> None:
+    run = new_run(tmp_path, f"prompt_file={write_prompts(tmp_path / 'prompts.txt', 4)}")
+    ranked = Ranked(run, [0], Member(0, 2, 0), log_path="", halt=Halt())
+    pool = Pool(run, [0], [], Halt(), "log")
+    theirs = [("calibrating", "1 of 3 samples made with all steps"), ("calibrating", "0 of 2 samples forecast")]
+    for events, made in ((theirs, 0), ([("calibrated", ""), ("sample", "")], 2)):
+        for event, detail in events:
+            ranked._report(event, None, detail)
+            pipe = SimpleNamespace(recv=lambda event=event, detail=detail: (event, None, detail))
+            pool._serve(SimpleNamespace(pipe=pipe, name="w"))
+        assert (ranked.made, pool.made) == (made, made)
 
 
 def crash(*samples: int, sound: bool = True, crashed: bool = True) -> Death:

@@ -189,12 +189,16 @@ def test_a_process_that_is_to_stop_finishes_the_sample_in_hand(tmp_path: Path, p
     run = new(tmp_path, prompts)
     halt = Halt()
 
+    heard: list[str] = []
+
     def report(event: str, shard: int | None, detail: str) -> None:
+        heard.append(event)
         if detail.startswith("1 of"):
             halt.ask("its time limit is near")
 
     assert generate_shards(run, [0], device="cpu", log_path="", report=report, halt=halt) == 0.0
     assert run.directory.calibration_progress() == (1, PROMPTS + 1) and not list(run.directory.work.glob("*.jsonl"))
+    assert heard == ["calibrating", "calibrated", "calibrating"]  # none there, its own one, one there
 
 
 def jsons(run: Run) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What tasks in a container are started with, and which containers are refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,20 @@ def test_pyxis_is_told_by_srun(files: Path) -> None:
     listed = third.removeprefix("--container-mounts=").split(",")
     assert f"{files}/runs:{files}/runs" in listed
     assert fourth == f"--container-workdir={files}/here"
+
+
+@pytest.mark.parametrize(("image", "runtime"), [("x.sqsh", "pyxis"), ("x.sif", "apptainer"), ("box", "apptainer")])
+def test_an_image_in_a_file_is_named_by_its_whole_path(
+    files: Path, monkeypatch: pytest.MonkeyPatch, image: str, runtime: str
+) -> None:
+    monkeypatch.setenv("HOME", str(files / "here"))
+    (files / "here" / image).mkdir()  # as good as a file here, and what apptainer calls a sandbox
+    for spelling in (image, f"~/{image}"):
+        run = resolved(*options(files, f"container.image={spelling}", f"container.runtime={runtime}"))
+        check_container([run], SLURM, set())
+        started = start_inside(SLURM, [run])
+        told = " ".join([*started["srun_args"], started["python"]])
+        assert re.search(rf"[ =]{re.escape(str(files / 'here' / image))}( |$)", told)
 
 
 @pytest.mark.parametrize("image", ["apptainer", "pyxis"])

@@ -2,7 +2,8 @@
 
 import pytest
 
-from jobs.execute import queue
+from jobs.execute import limits, queue
+from jobs.execute.machines import largest_machine
 from jobs.execute.queue import Job, read_queue
 
 GRES = {  # as ``sinfo --format=%G`` prints it, a line for each kind of node
@@ -18,6 +19,18 @@ GRES = {  # as ``sinfo --format=%G`` prints it, a line for each kind of node
 def test_the_gpus_of_the_largest_node(monkeypatch: pytest.MonkeyPatch, listing: str, gpus: int | None):
     monkeypatch.setattr(queue, "ask", lambda *command: listing)
     assert queue.node_gpus(None) == gpus
+
+
+def test_a_hidden_partition_is_asked_for_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    for module in (queue, limits):
+        monkeypatch.setattr(module, "ask", lambda *command: asked.append(command))
+    queue.node_gpus("dark")
+    queue.nodes("dark")
+    largest_machine("dark")
+    limits.read_limits({"partition": "dark"})
+    about = [command for command in asked if "dark" in " ".join(command)]
+    assert len(about) == 4 and all("--all" in command for command in about)
 
 
 def test_the_queue_is_read_task_by_task() -> None:

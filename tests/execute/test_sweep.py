@@ -51,8 +51,8 @@ def a_launch(run: Run, name: str, *tasks: tuple[str, str], sweep: bool = False) 
 
 
 QUEUE = (
-    "7_[0-1]|PENDING|x||my-run-launch-1\n"  # of a version that did not split arrays
-    "8|RUNNING|x|n|my-run-launch-10\n"  # ... nor made one of a single task
+    "7_[0-1]|PENDING|x||my-run-launch-1.0.0\n"
+    "8_0|RUNNING|x|n|my-run-launch-10.0.0\n"
     "11_0|RUNNING|x|n|my-run-launch-1.2.2\n11_[1]|PENDING|x||my-run-launch-1.2.2\n"
     "9_[0-5]|PENDING|x||my-run-launch-1-of-somebody\n10|PENDING|x||launch-1\n"
 )
@@ -62,7 +62,7 @@ QUEUE = (
     ("name", "listing", "queued"),
     [
         ("launch-1", QUEUE, {"7_0": [0, 1], "7_1": [2, 3, 4], "11_0": [7], "11_1": [9]}),
-        ("launch-10", QUEUE, {"8": [0, 1]}),
+        ("launch-10", QUEUE, {"8_0": [0, 1]}),
         ("launch-2", QUEUE, {}),
         ("launch-1", "", {}),
     ],
@@ -84,21 +84,20 @@ def test_a_sweeps_tasks_of_other_runs_are_not_this_ones(run) -> None:
 
 
 def test_a_run_is_the_same_whatever_leads_to_it(run, tmp_path, monkeypatch) -> None:
-    """Under a link, by ``..``, and as an earlier version wrote it down."""
+    """Under a link, and by ``..``."""
     real = run.directory.path
     (tmp_path / "link").symlink_to(real.parent)
     (tmp_path / "alone").symlink_to(real)
     spellings = [real, tmp_path / "link" / real.name, real / ".." / real.name, tmp_path / "alone"]
     linked = replace(run, directory=RunDir(spellings[1]))
     launch = Launch.begin([linked], [Task(linked, [0], 0), Task(linked, [1], 1)])
-    a_launch(run, "launch-2", *((str(path), "2") for path in spellings))
-    listing = f"7_[0-1]|PENDING|x||{launch.job_name('a')}\n8_[0-3]|PENDING|x||a-launch-2.0.0\n"
+    listing = f"7_[0-1]|PENDING|x||{launch.job_name('a')}\n"
     monkeypatch.chdir(real)
     for path in (*spellings, Path("../") / real.name):
         tasks = list(queued_tasks([path], launches_of([path]), read_queue(listing)))
-        assert [task.shards for task in tasks] == [[0], [1], [2], [2], [2], [2]]
+        assert [task.shards for task in tasks] == [[0], [1]]
         (unmade,) = find_unmade([replace(run, directory=RunDir(path))], InQueue(tasks, None))
-        assert unmade.free[0] == 3
+        assert unmade.free[0] == 2
 
 
 def test_a_commands_own_launch_is_found_as_it_has_it(run, tmp_path) -> None:

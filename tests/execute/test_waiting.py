@@ -131,8 +131,10 @@ def test_what_will_never_start_ends_the_wait(run, slurm) -> None:
 def test_a_reason_that_passes_within_minutes_ends_nothing(run, slurm, monkeypatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(waiting, "BLOCKED", 120.0)
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(waiting.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    stopped = SimpleNamespace(
+        monotonic=lambda: clock[0], sleep=lambda seconds: clock.__setitem__(0, clock[0] + seconds)
+    )
+    monkeypatch.setattr(waiting, "time", stopped)
     monkeypatch.setattr(waiting, "QUEUE", 10.0)
     launch = launched(run)
     held, free = (lines(launch, "PENDING", reason=reason) for reason in ("JobHeldAdmin", "Priority"))
@@ -259,6 +261,16 @@ def test_a_bad_node_is_left_out_and_what_died_there_is_submitted_again(run, slur
     assert "no more tasks go there (hydra.launcher.exclude=node1" in capsys.readouterr().out
     assert launch.avoided() == ["node1"]
     assert cluster.asked.count("squeue") == 4
+
+
+def test_nodes_that_earlier_launches_avoid_are_not_avoided_anew(run, slurm, sbatch) -> None:
+    launch = launched(run)
+    one = submitter(launch, None)
+    one.exclude = ["node7"]
+    slurm("")
+    for node in ("node1", "node2"):
+        one.keep_away(node)
+    assert launch.avoided() == ["node1", "node2"] and one.exclude == ["node7", "node1", "node2"]
 
 
 @pytest.mark.parametrize("state", ["CANCELLED", "PREEMPTED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "COMPLETED"])

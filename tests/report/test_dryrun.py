@@ -8,13 +8,12 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import jobs.generate
+from jobs.base.disk import human_bytes
 from jobs.model import demo
 from jobs.report.dryrun import describe, history_bytes
 from jobs.report.warn import unknown_words
 from jobs.run.open import open_run
 from tests.support import config
-
-GIB = 2**30
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +47,7 @@ def test_the_memory_of_the_features(model: str, overrides: tuple[str, ...], expe
     cfg = config(f"model={model}", f"prompt_file={tmp_path}/p.txt", "flex_window=3", "dry_run=true", *overrides)
     run = open_run(cfg)
     assert history_bytes(run, 10) == expected
-    size = f"{expected / GIB:.2f} GiB" if expected >= GIB else f"{expected / 2**20:.0f} MiB"
-    assert f"history: {size} for" in describe(run)
+    assert f"history: {human_bytes(expected)} for" in describe(run)
 
 
 @pytest.mark.parametrize("mode", [[], ["-m"], ["-m", "hydra/launcher=submitit_local"]], ids=["here", "sweep", "launch"])
@@ -77,7 +75,7 @@ def test_a_dry_run_writes_and_loads_nothing(
         "outputs/flux-p: 3 samples of 1024x1024, 2 shards, 2 to make\n"
         "  steps: 10 of 50 evaluated: 0 1 2 3 4 6 11 19 30 44\n"
         "  speed: at most 5.00x of denoising every step\n"
-        "  history: 240 MiB for a batch of 1 (where the denoiser is), freed when its last step is taken\n"
+        "  history: 252 MB for a batch of 1 (where the denoiser is), freed when its last step is taken\n"
         "  checkpoint: black-forest-labs/FLUX.1-dev is not downloaded yet: "
         "python -m jobs.download model.path=black-forest-labs/FLUX.1-dev\n"
     )

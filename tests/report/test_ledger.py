@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -79,10 +78,6 @@ def test_what_is_still_in_the_making_counts(run) -> None:
     assert (total["generating"], total["loading"], total["waiting"]) == (6.5, 5.0, 0.5)
 
 
-def test_shards_of_an_earlier_version_are_told_apart(run) -> None:
+def test_before_anything_is_made_there_is_nothing_to_add_up(run) -> None:
     assert read_ledger(run.directory).seconds_a_thousand is None
     assert "nothing was made yet" in render_ledger(read_ledger(run.directory))
-    record = {"samples": 4, "failed": [], "finished": time.time()}
-    run.directory.done_record(0).write_text(json.dumps(record))
-    begin(run, 1, 1)
-    assert "untold   1 shards" in render_ledger(read_ledger(run.directory))

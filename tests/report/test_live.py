@@ -4,8 +4,10 @@ import contextlib
 import os
 import pty
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 from jobs.report import live
 from jobs.report.live import Display
@@ -23,7 +25,7 @@ def test_a_glance_in_words() -> None:
 
 def test_without_a_terminal_there_is_a_line_for_a_change_and_now_and_then(monkeypatch, capsys) -> None:
     clock = [0.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: clock[0], strftime=time.strftime))
     with Display() as display:
         for _ in range(100):
             display.show(NOW, 2, PENDING, 5)

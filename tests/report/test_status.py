@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jobs.base.times import SILENT
+from jobs.logs import logs_of
 from jobs.report.status import duration, read_status, render
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
@@ -112,6 +113,17 @@ def test_on_another_machine_the_heartbeat_decides(run) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(9.6, "10 s"), (90, "1 min 30 s"), (3600 * 30 + 61, "30 h 1 min")])
 def test_durations(seconds, text) -> None:
     assert duration(seconds) == text
+
+
+def test_the_logs_of_what_failed_last_are_shown_first(run, tmp_path: Path) -> None:
+    for shard, age in enumerate((30, 10, 20, 40)):
+        log = tmp_path / f"{shard}.log"
+        log.touch()
+        os.utime(log, (time.time() - age,) * 2)
+        run.directory.record_task_failure([shard], f"reason {shard}", str(log))
+    run.directory.record_task_failure([4], "reason 4", "missing.log")
+    assert [log.name for log in logs_of(run.directory, None)] == ["1.log", "2.log", "0.log"]
+    assert logs_of(run.directory, 3) == {tmp_path / "3.log": "shard 00003: reason 3"}
 
 
 def test_a_task_that_failed_before_its_first_attempt_is_named(run) -> None:

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.media.image import ImageFormat
+from jobs.report.ledger import read_ledger
 from jobs.run.open import create
 from jobs.run.run import Run
 from jobs.store import reopen
@@ -40,6 +41,7 @@ def make(run: Run, failing: tuple[int, ...] = ()) -> list[str]:
             else:
                 made.append(sample.key)
                 writer.add(attempt, sample, picture(sample.seed), HOW, 0.5)
+                attempt.spent["generating"] += 0.5
         writer.finish(attempt)
     writer.close()
     return made
@@ -56,6 +58,22 @@ def test_a_grown_run_has_the_bytes_of_one_that_was_never_smaller(pilot: int, who
     fresh = begin(tmp_path / "fresh", whole)
     make(fresh)
     assert tar_hashes(grown.directory.path) == tar_hashes(fresh.directory.path)
+
+
+def test_what_the_short_shard_took_stays_in_the_ledger(tmp_path: Path):
+    def told(run: Run) -> tuple[int, float]:
+        ledger = read_ledger(run.directory)
+        return ledger.samples, ledger.total["generating"]
+
+    pilot = begin(tmp_path, 7)
+    make(pilot)
+    assert told(pilot) == (7, 3.5)
+    for prompts in (8, 10):
+        reopen._write_journal(pilot.directory, 1)  # by a command that was killed before it came further
+        grown = begin(tmp_path, prompts)
+        assert told(grown) == (prompts - (1 if prompts == 8 else 2), told(pilot)[1])
+        make(grown)
+        assert told(grown) == (prompts, prompts / 2)
 
 
 def test_repeats_and_failures_of_the_short_shard_are_kept(tmp_path: Path):
