@@ -121,7 +121,8 @@ def test_a_calibration_of_the_cache_is_measured_anew_for_other_evaluations(tmp_p
     heard: list[str] = []
     run = new(tmp_path / "other", prompts, "algo.evaluations=4")
     other = calibrated(run, "cpu", lambda *event: heard.append(event[2]))
-    assert heard[-1] == "1 of 1 samples forecast with 4 of 9 steps evaluated" and "1 of 1 samples made with" in heard[1]
+    assert heard[-1] == "1 of 1 samples forecast with 4 of 9 steps evaluated"
+    assert any(words.startswith("1 of 1 samples made with") for words in heard)
     assert first.forecast and other.forecast
     one, two = (each.forecast.measured(9)["psnr"]["mean"] for each in (first, other))
     assert two < one and len(other.forecast.plan(9).evaluated) == 4
