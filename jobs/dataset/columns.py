@@ -20,6 +20,8 @@ _INDEX = re.compile(r"|Unnamed: 0(\.\d+)*|__index_level_\d+__")  # of a table th
 _OF_THE_RUN = (
     *("sampler", "samplername", "samplermethod", "samplertype", "scheduler", "clipskip", "vae", "lora", "loras"),
     *("fps", "framerate", "duration", "model", "modelname", "modelid", "modelhash", "modelversion", "checkpoint"),
+    *("shift", "flowshift", "sampleshift", "denoise", "denoisingstrength", "strength", "maxsequencelength", "eta"),
+    *("samplesperprompt", "numimages", "numimagesperprompt", "numvideosperprompt", "numsamples", "niter", "batchsize"),
 )
 _NAMED = 30  # columns in a message
 

@@ -12,6 +12,12 @@ from jobs.base.errors import BadInput
 CHUNK = 1 << 20  # bytes
 # What stands before the text; that of UTF-32 begins with that of UTF-16.
 _WIDE = {codecs.BOM_UTF32_LE: 32, codecs.BOM_UTF32_BE: 32, codecs.BOM_UTF16_LE: 16, codecs.BOM_UTF16_BE: 16}
+# How files begin that are no text, and what to do about one that is named as text.
+_OTHERS = {
+    b"\x1f\x8b": "is packed: add .gz to its name",
+    b"PK\x03\x04": "is a spreadsheet or an archive: save its table as CSV",
+    b"PAR1": "is a parquet file: rename it to .parquet",
+}
 
 
 def unpacked(path: Path) -> bytes:
@@ -39,6 +45,8 @@ def utf8(path: Path) -> bytes:
         BadInput: it is neither, which names the line and the byte; or it cannot be read.
     """
     data = unpacked(path)
+    if mend := next((mend for sign, mend in _OTHERS.items() if data.startswith(sign)), None):
+        raise BadInput(f"{path} {mend}")
     width = next((width for mark, width in _WIDE.items() if data.startswith(mark)), None)
     if width:
         try:

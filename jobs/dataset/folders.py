@@ -38,7 +38,7 @@ def find_files(location: str) -> list[Path]:
     elif re.search(r"[*?\[]", location):
         found = [Path(one) for one in glob.glob(str(path), recursive=True)]
     else:
-        raise BadInput(f"prompt_file {path} does not exist: give the path of a prompt file")
+        raise BadInput(f"prompt_file {location} does not exist: {_mend(location)}")
     files = sorted(one for one in found if format_of(one) and one.is_file())
     if not files:
         raise BadInput(f"prompt_file {path} leads to no file that ends in one of {', '.join(FORMATS)}: check the path")
@@ -49,6 +49,15 @@ def find_files(location: str) -> list[Path]:
             f"prompt_file {path} names {' and '.join(formats)} files: choose one kind, like prompt_file='{example}'"
         )
     return files
+
+
+def _mend(location: str) -> str:
+    """Return what to do about a path that leads nowhere: some are addresses, or the name of a dataset of the hub."""
+    if re.match(r"\w+://", location):
+        return "download it first, or name a dataset of the hub as hf://datasets/OWNER/NAME"
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", location) and not format_of(Path(location)):
+        return f"give the path of a prompt file; a dataset of the hub is named hf://datasets/{location}"
+    return "give the path of a prompt file"
 
 
 def caption_ids(files: list[Path], counts: list[int]) -> list[str] | None:

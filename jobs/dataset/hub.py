@@ -41,7 +41,7 @@ def read_dataset(source: PromptSource) -> tuple[PromptSource, Rows]:
         raise
     except Exception as error:  # whatever its many readers meet in the files
         raise BadInput(f"prompt_file {source.location} cannot be read ({first_line(error)}): is it a table?") from None
-    return replace(source, commit=folder.name), rows_of(data.with_format("arrow")[:])
+    return replace(source, commit=folder.name), rows_of(data.with_format("arrow")[:], source.location)
 
 
 def _choose(datasets: Any, source: PromptSource, folder: str) -> tuple[str | None, str]:

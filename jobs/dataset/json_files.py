@@ -26,7 +26,8 @@ def read_jsonl(path: Path) -> Rows:
             row = _parse(line.rstrip("\n"))
         except (ValueError, RecursionError) as error:
             raise BadInput(
-                f"{path} line {number} is not valid JSON ({_problem(error)}): write one object a line"
+                f"{path} line {number} is not valid JSON ({_problem(error)}): write one object a line, "
+                "or rename a file that is one value to .json"
             ) from None
         if isinstance(row, list) and number == 1:
             raise BadInput(f"{path} line 1 is a list: rename the file to .json, or write one object a line")
@@ -51,7 +52,8 @@ def read_json(path: Path) -> Rows:
     try:
         value = _parse(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path} is not valid JSON ({_problem(error)}): JSON lines go into a .jsonl") from None
+        mend = "rename a file of JSON lines to .jsonl" if "Extra data" in str(error) else _SHAPES
+        raise BadInput(f"{path} is not valid JSON ({_problem(error)}): {mend}") from None
     rows = RowCollector()
     for number, row in enumerate(_entries(path, value), 1):
         if not isinstance(row, dict):
@@ -71,7 +73,7 @@ def _problem(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         line = f"line {error.lineno} " if error.lineno > 1 else ""
         return f"{error.msg} at {line}column {error.colno}"
-    return error.reason if isinstance(error, UnicodeEncodeError) else str(error)
+    return error.reason if isinstance(error, UnicodeEncodeError) else str(error).partition(";")[0]
 
 
 def _constant(name: str) -> None:
@@ -80,7 +82,17 @@ def _constant(name: str) -> None:
         raise ValueError(f"{name} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_constant)  # json.loads would make one a line
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a name that stands twice Python keeps the last value, and would lose the other without a word."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"an object names {next(one for one in names if names.count(one) > 1)!r} twice")
+    return value
+
+
+# json.loads would make one a line.
+_DECODER = json.JSONDecoder(parse_constant=_constant, object_pairs_hook=_object)
 
 
 def _entries(path: Path, value: Any) -> list[Any]:

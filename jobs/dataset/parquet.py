@@ -24,15 +24,29 @@ def read_parquet(path: Path) -> Rows:
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise BadInput(f"{path} has two columns '{twice[0]}': give every column its own name")
             table = file.read([field.name for field in file.schema_arrow if not _holds_bytes(field.type)])
-            return rows_of(table, tuple(field.name for field in file.schema_arrow if _holds_bytes(field.type)))
+            dropped = tuple(field.name for field in file.schema_arrow if _holds_bytes(field.type))
     except (pa.ArrowException, OSError):
         raise BadInput(f"{path} is not a readable parquet file: write it again") from None
+    return rows_of(table, str(path), dropped)
 
 
-def rows_of(table: Any, dropped: tuple[str, ...] = ()) -> Rows:
-    """Return the rows of an Arrow table without its columns of bytes."""
+def rows_of(table: Any, location: str, dropped: tuple[str, ...] = ()) -> Rows:
+    """Return the rows of an Arrow table without its columns of bytes.
+
+    Raises:
+        BadInput: a column holds what Python has no value for, such as a date behind the year 9999.
+    """
     dropped += tuple(field.name for field in table.schema if _holds_bytes(field.type))
-    columns = {name: _values(table.column(name)) for name in table.column_names if name not in dropped}
+    columns = {}
+    for name in table.column_names:
+        if name not in dropped:
+            try:
+                columns[name] = _values(table.column(name))
+            except (ValueError, OverflowError) as error:  # also of Arrow, and of texts that are not UTF-8
+                problem = str(error).partition("\n")[0]
+                raise BadInput(
+                    f"{location}: column '{name}' holds what cannot be read ({problem}): mend or remove it"
+                ) from None
     return Rows(columns, range(1, table.num_rows + 1), dropped=dropped)
 
 
@@ -56,8 +70,8 @@ def _holds_bytes(kind: Any) -> bool:
     """Whether a type is bytes, such as an image's, or has any inside."""
     import pyarrow as pa
 
-    if isinstance(kind, pa.BaseExtensionType):
-        return _holds_bytes(kind.storage_type)
+    if isinstance(kind, pa.BaseExtensionType):  # a UUID is a name, which is written with digits
+        return kind.extension_name != "arrow.uuid" and _holds_bytes(kind.storage_type)
     if pa.types.is_dictionary(kind):
         return _holds_bytes(kind.value_type)
     if pa.types.is_nested(kind):

@@ -11,6 +11,8 @@ from jobs.dataset.rows import Rows
 from jobs.dataset.source import PromptSource
 from jobs.dataset.values import is_gap, metadata_values, setting_values
 
+_UNSEEN = "\u200b\u2060\ufeff"  # zero-width space, word joiner, byte-order mark of a file that was appended
+
 
 def table_of(source: PromptSource, rows: Rows, roles: Roles, places: Places, limit: int | None) -> PromptTable:
     """Make a table of all rows, and take at most ``limit`` prompts of it.
@@ -60,7 +62,10 @@ def table_of(source: PromptSource, rows: Rows, roles: Roles, places: Places, lim
 
 def _texts(values: list[Any], places: Places, source: PromptSource, column: str) -> list[str]:
     """Return the prompts, "" for an empty one that is to be skipped."""
-    texts = [value.strip() if isinstance(value, str) else "" for value in values]
+    texts = [_stripped(value) if isinstance(value, str) else "" for value in values]
+    for index, text in enumerate(texts):
+        if "\0" in text:
+            raise BadInput(f"{places.at(index)} holds a zero character in its prompt: remove it")
     if all(texts):
         return texts
     for index, (value, text) in enumerate(zip(values, texts, strict=True)):
@@ -70,6 +75,11 @@ def _texts(values: list[Any], places: Places, source: PromptSource, column: str)
             mend = ", or pass over empty ones with empty_prompts=skip" if empty else ""
             raise BadInput(f"{places.at(index)} {problem}: write a text into its column '{column}'{mend}")
     return texts
+
+
+def _stripped(text: str) -> str:
+    """Return a text without what is not seen around it: spaces, and characters of no width."""
+    return text.strip().strip(_UNSEEN).strip()
 
 
 def _gaps(name: str, values: list[Any], places: Places) -> str:

@@ -17,6 +17,7 @@ from jobs.options.aliases import bare, option_meant
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 LOOKED_AT = 20  # lines of a .txt that are looked at for being a table
 csv.field_size_limit(sys.maxsize)  # Python's own is 131,072 characters, and some cells are longer
+_SAID = re.compile(rb"(?i)(?:\xef\xbb\xbf)?\"?sep=([,;\t])\"?(?=[\r\n])")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -69,7 +70,10 @@ def read_csv(path: Path) -> Rows:
         BadInput: it is not such a table; names the line.
     """
     data = utf8(path)
-    separator, _ = _separator(data)
+    said = _SAID.match(data)  # a line for Excel, left empty so that the others keep their numbers
+    if said:
+        data = data[said.end() :]
+    separator = said[1].decode() if said else _separator(data)[0]
     notes = () if separator == "," else (f"{path} is read with {SEPARATORS[separator]} between its cells",)
     return _read_table(path, data, separator, notes)
 

@@ -57,6 +57,8 @@ def _setting(value: Any, limits: Limits, decimal_comma: bool) -> Any:
         value = int(value) if value == int(value) else float(value)
     if limits.kind is str:
         if isinstance(value, str):
+            if "\0" in value:
+                raise ValueError(value)
             return limits.convert(value) if (value := value.strip()) else value  # "" overrides the command line's
         return limits.convert(value if isinstance(value, (dict, list, bool)) else scalar_text(value))
     if isinstance(value, str):

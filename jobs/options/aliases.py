@@ -11,16 +11,32 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "num_inference_steps": (
         *("steps", "step", "numsteps", "nsteps", "inferencesteps", "samplingsteps", "samplesteps", "samplersteps"),
-        *("ddimsteps", "denoisingsteps", "numinferencestep"),
+        *("ddimsteps", "denoisingsteps", "numinferencestep", "stepcount", "timestep", "numberofsteps"),
     ),
-    "guidance_scale": ("cfg", "cfgscale", "guidance", "guidancestrength", "cfgguidance", "truecfgscale", "truecfg"),
-    "negative_prompt": ("negative", "negativeprompts", "negprompt", "neg", "negativetext", "uncond", "unconditional"),
+    "guidance_scale": (
+        "cfg",
+        "cfgscale",
+        "guidance",
+        "guidancestrength",
+        "cfgguidance",
+        "truecfgscale",
+        "truecfg",
+        "guidescale",
+    ),
+    "negative_prompt": (
+        *("negative", "negativeprompts", "negprompt", "neg", "negativetext", "uncond", "unconditional"),
+        *("unconditionalprompt", "antiprompt"),
+    ),
     "seed": ("seeds", "randomseed", "noiseseed", "rngseed", "manualseed"),
-    "height": ("h", "imageheight", "imgheight", "heightpx", "pixelheight"),
-    "width": ("w", "imagewidth", "imgwidth", "widthpx", "pixelwidth"),
-    "num_frames": ("frames", "numframe", "nframes", "framecount", "numberofframes", "videolength"),
+    "height": ("h", "imageheight", "imgheight", "heightpx", "pixelheight", "imageh", "imgh", "targeth"),
+    "width": ("w", "imagewidth", "imgwidth", "widthpx", "pixelwidth", "imagew", "imgw", "targetw"),
+    "num_frames": ("frames", "numframe", "nframes", "framecount", "framenum", "numberofframes", "videolength"),
 }
-SIZES = ("size", "resolution", "imagesize", "dimensions", "aspectratio", "aspect", "ar")  # height and width in one
+SIZES = (  # height and width in one
+    *("size", "imagesize", "imgsize", "videosize", "outputsize", "targetsize", "wh", "hw"),
+    *("resolution", "imageresolution", "videoresolution", "dimensions", "imagedimensions", "dims"),
+    *("aspectratio", "aspect", "ar"),
+)
 CLOSE = 0.85  # similarity from which a long name is taken for a misspelling
 
 # A word in a name of several -> the option that is probably meant: total_steps, targetHeight, seed_value.
@@ -58,11 +74,17 @@ def option_meant(name: str, *, misspelt: bool = True) -> str | None:
     for option, signs in _WORDS.items():
         if words & set(signs):
             return option
-    swapped = (option for option in map(bare, ALIASES) if len(option) >= 5 and _swapped(plain, option))
+    slips = (option for option in map(bare, ALIASES) if _is_slip(plain, option))
     close = difflib.get_close_matches(plain, [one for one in known if len(one) >= 8], 1, cutoff=CLOSE)
-    return next((known[one] for one in (*swapped, *close)), None)
+    return next((known[one] for one in (*slips, *close)), None)
 
 
-def _swapped(name: str, option: str) -> bool:
-    """Return whether two neighbouring letters of an option's name are in each other's place: hieght, widht."""
-    return any(name == option[:at] + option[at + 1] + option[at] + option[at + 2 :] for at in range(len(option) - 1))
+def _is_slip(name: str, option: str) -> bool:
+    """Return whether two neighbouring letters are in each other's place (hieght), or one is doubled or left out."""
+    if len(name) > len(option):
+        return any(name == option[:at] + option[at] + option[at:] for at in range(len(option)))
+    if len(option) < 5:
+        return False  # too many words are near to a short one
+    swapped = (option[:at] + option[at + 1] + option[at] + option[at + 2 :] for at in range(len(option) - 1))
+    left_out = (option[:at] + option[at + 1 :] for at in range(1, len(option) - 1))
+    return name in (*swapped, *left_out)

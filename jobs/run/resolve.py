@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Layout
 from jobs.dataset.prompt_files import read_prompts
-from jobs.dataset.source import HUB, PromptSource, source_of
+from jobs.dataset.source import PromptSource, source_of
 from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
@@ -110,7 +110,7 @@ def _with_defaults(options: Options) -> Options:
         if filled[one.name] == MISSING:
             raise BadInput(f"model.{one.name} is missing: give it a value, like model.{one.name}=...")
     prompt_file = options.prompt_file
-    if not prompt_file.startswith(HUB):
+    if "://" not in prompt_file:
         prompt_file = str(find_shipped(prompt_file))
     return replace(
         options,

@@ -91,6 +91,9 @@ ASKED = [
             "guidance": "guidance_scale", "guidance_scal": "guidance_scale", "negative": "negative_prompt",
             "negativePrompt": "negative_prompt", "Negative prompt": "negative_prompt", "neg_prompt": "negative_prompt",
             "random_seed": "seed", "seeds": "seed", "img_height": "height", "w": "width", "frames": "num_frames",
+            "stepCount": "num_inference_steps", "timestep": "num_inference_steps", "guide_scale": "guidance_scale",
+            "unconditional_prompt": "negative_prompt", "hight": "height", "wdith": "width", "seeed": "seed",
+            "frame_num": "num_frames", "img_h": "height", "video_size": "metadata", "dims": "metadata",
             "size": "metadata", "Size": "metadata", "resolution": "metadata", "aspect_ratio": "metadata",
         }.items()
     ),
@@ -176,7 +179,20 @@ def test_the_index_of_pandas_is_dropped_with_a_word(tmp_path: Path, name: str):
     assert found.notes == (f"{tmp_path}/p.csv: column '{name}' is an index and dropped",)
 
 
-@pytest.mark.parametrize("name", ["sampler", "Scheduler", "sampler_name", "model", "Model hash", "clip_skip"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sampler",
+        "Scheduler",
+        "sampler_name",
+        "model",
+        "Model hash",
+        "clip_skip",
+        "flow_shift",
+        "samples_per_prompt",
+        "Denoising strength",
+    ],
+)
 def test_what_the_run_decides_is_metadata_with_a_word(tmp_path: Path, name: str):
     found = table(tmp_path, f"prompt,{name}", "a,DDIM")
     assert found.metadata == {name: ["DDIM"]}
@@ -254,7 +270,9 @@ def test_a_word_or_a_slip_in_a_name_is_noticed(tmp_path: Path, name: str, option
     assert f"columns={{{name}: {option}}}" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["weight", "Category", "similarity", "hash", "freight", "seeded", "highlight"])
+@pytest.mark.parametrize(
+    "name", ["weight", "Category", "similarity", "hash", "freight", "seeded", "speed", "highlight"]
+)
 def test_other_names_are_metadata(tmp_path: Path, name: str):
     assert list(table(tmp_path, f"prompt,{name}", "a,1").metadata) == [name]
 

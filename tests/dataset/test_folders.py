@@ -105,6 +105,23 @@ def test_what_is_no_list_is_refused(tmp_path: Path, files: dict[str, Any], named
 
 
 @pytest.mark.parametrize(
+    ("location", "mend"),
+    [
+        ("s3://bucket/p.csv", "download it first, or name a dataset of the hub as hf://datasets/OWNER/NAME"),
+        ("lab/list", "give the path of a prompt file; a dataset of the hub is named hf://datasets/lab/list"),
+        ("lists/none.csv", "give the path of a prompt file"),
+    ],
+)
+def test_what_leads_nowhere_is_told_what_it_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str, mend: str
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput) as caught:
+        read(location)
+    assert str(caught.value) == f"prompt_file {location} does not exist: {mend}"
+
+
+@pytest.mark.parametrize(
     ("location", "name"),
     [
         ("lists/my.list.txt", "my.list"),

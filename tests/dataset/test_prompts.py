@@ -48,6 +48,8 @@ TEXTS = [
     pytest.param("p.csv", "prompt;n\na, b;1\n", ["a, b"], [2], id="csv-semicolons"),
     pytest.param("p.csv", "prompt\tn\na, b\t1\n", ["a, b"], [2], id="csv-tabs"),
     pytest.param("p.csv", "prompt;notes, links, more\na;b, c, d\n", ["a"], [2], id="csv-commas-within-semicolons"),
+    pytest.param("p.csv", "sep=;\r\nprompt;n\r\na, b;1\r\n", ["a, b"], [3], id="csv-separator-said-for-excel"),
+    pytest.param("p.txt", "a\n\ufeffb\u200b\n", ["a", "b"], [1, 2], id="txt-characters-nobody-sees"),
     pytest.param("p.csv", "\n\nprompt\na\n", ["a"], [4], id="csv-blank-lines-before-the-header"),
     pytest.param("p.csv", b"prompt,n\ra,1\rb,2\r", ["a", "b"], [2, 3], id="csv-lone-cr"),
     pytest.param("p.csv", "prompt,n\na,1\n".encode("utf-16"), ["a"], [2], id="csv-utf-16"),
@@ -368,6 +370,39 @@ ERRORS = [
         "p.json", '{"prompt": ["x"], "seed": [1]}', " holds a list for each column (prompt, ", id="json-columns"
     ),
     pytest.param("p.json", '{"prompt": {"0": "x"}}', " holds an object for each column (prompt)", id="json-of-pandas"),
+    pytest.param("p.json", '["a",]', " is not valid JSON (Expecting value at column 6): write a list", id="json-comma"),
+    pytest.param(
+        "p.json", '{"a": "x", "a": "y"}', " is not valid JSON (an object names 'a' twice)", id="json-key-twice"
+    ),
+    pytest.param(
+        "p.jsonl", '{"prompt": "x", "n": 1, "n": 2}', " line 1 is not valid JSON (an object na", id="name-twice"
+    ),
+    pytest.param(
+        "p.jsonl",
+        '{"prompt": "x", "n": ' + "9" * 5000 + "}",
+        " line 1 is not valid JSON (Exc*digits): write",
+        id="digits",
+    ),
+    pytest.param("p.jsonl", lines({"prompt": "a\0b"}), " line 1 holds a zero character", id="zero-character"),
+    pytest.param(
+        "p.jsonl", one(negative_prompt="a\0"), " line 2: negative_prompt must be text", id="zero-in-an-option"
+    ),
+    pytest.param("p.csv", "prompt\n\u200b\n", " line 2 has '\\u200b' as its prompt", id="a-prompt-nobody-sees"),
+    pytest.param("p.txt", gzip.compress(b"a\n"), " is packed: add .gz to its name", id="gz-named-txt"),
+    pytest.param("p.csv", b"PK\x03\x04\0", " is a spreadsheet or an archive: save", id="xlsx-named-csv"),
+    pytest.param("p.jsonl", b"PAR1\0", " is a parquet file: rename it to .parquet", id="parquet-named-jsonl"),
+    pytest.param(
+        "p.parquet",
+        {"prompt": ["a"], "n": pa.array([10**7], pa.date32())},
+        ": column 'n' holds what cannot be read (date value out of range): mend",
+        id="parquet-date-beyond-9999",
+    ),
+    pytest.param(
+        "p.parquet",
+        {"prompt": pa.array([b"\xff"]).view(pa.string())},
+        ": column 'prompt' holds what cannot be read ('utf-8' codec can't decode",
+        id="parquet-not-utf-8",
+    ),
     pytest.param("p.json", r'["\ud83d"]', " is not valid JSON (surrogates", id="json-half-a-surrogate"),
 ]
 
@@ -482,6 +517,8 @@ def test_numbers_and_dates_of_parquet_are_settings_too(tmp_path: Path):
         "prompt": ["a", "b"],
         "guidance_scale": [Decimal("2.5"), None],
         "id": [date(2024, 1, 1), date(2024, 1, 2)],
+        "uuid": pa.ExtensionArray.from_storage(pa.uuid(), pa.array([bytes(16), bytes(16)], pa.binary(16))),
     }
     table = read(write(tmp_path, "p.parquet", columns))
     assert table.settings == {"guidance_scale": [2.5, None], "id": ["2024-01-01", "2024-01-02"]}
+    assert table.metadata == {"uuid": ["00000000-0000-0000-0000-000000000000"] * 2}
