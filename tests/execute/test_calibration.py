@@ -1,7 +1,6 @@
 """Runs of the embedded model that calibrate themselves: alone, together, killed and resumed, and from the cache."""
 
 import json
-import multiprocessing
 import os
 import signal
 import tarfile
@@ -18,12 +17,10 @@ from jobs.report.status import read_status, render
 from jobs.run.run import Run
 from tests.support import new_run, tar_hashes, write_prompts
 from tests.tiny_pipelines import PIPELINES
+from tests.warm.forks import start
 
 PROMPTS = 3  # recorded; one more is held back
 SETTINGS = ("num_inference_steps=9", "height=32", "width=32", "shard_size=3", "batch_size=2", "algo.calibration=auto")
-
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.execute.warm", "pyarrow.parquet", "tests.support"])
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +58,7 @@ def work(run: Run, die_at: int = 0, cache: str = "") -> None:
 
 def ended(run: Run, *processes: int, cache: Path) -> list[int | None]:
     """Work on the run in some processes at once; returns their exit codes."""
-    started = [context.Process(target=work, args=(run, die_at, str(cache))) for die_at in processes]
-    for each in started:
-        each.start()
+    started = [start(work, run, die_at, str(cache)) for die_at in processes]
     for each in started:
         each.join()
     return [each.exitcode for each in started]

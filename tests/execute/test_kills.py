@@ -1,6 +1,5 @@
 """Real processes with the real embedded model, killed with real signals, must end in the bytes of an unharmed run."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -15,12 +14,10 @@ from jobs.store import atomic
 from jobs.store.publish import clear_leftovers
 from tests import warm
 from tests.support import SMALL, command, new_run, tar_hashes, write_prompts
+from tests.warm.forks import start
 
 KILLS = 40
 SHARDS = 4
-
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.execute.warm", "pyarrow.parquet", "tests.support"])
 
 
 def work_all(run: Run, die_at: int | None = None) -> None:
@@ -56,12 +53,6 @@ def _die_at(count: int) -> None:
     Path.unlink = deadly(Path.unlink)  # type: ignore[method-assign]
 
 
-def start(run: Run, *arguments: int) -> multiprocessing.process.BaseProcess:
-    process = context.Process(target=work_all, args=(run, *arguments))
-    process.start()
-    return process
-
-
 @pytest.fixture(scope="module")
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_prompts(tmp_path_factory.mktemp("prompts") / "prompts.txt", 3 * SHARDS)
@@ -70,14 +61,14 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reference(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     run = new_run(tmp_path_factory.mktemp("reference"), f"prompt_file={prompts}", *SMALL)
-    process = start(run)
+    process = start(work_all, run)
     process.join()
     assert process.exitcode == 0
     return tar_hashes(run.directory.path)
 
 
 def finish(run: Run) -> None:
-    process = start(run)
+    process = start(work_all, run)
     process.join()
     assert process.exitcode == 0
     assert run.unfinished() == []
@@ -93,7 +84,7 @@ def test_random_kills_end_in_the_same_bytes(prompts, reference, tmp_path) -> Non
         rounds += 1
         while run.unfinished() and kills < KILLS:
             before = len(list(run.directory.work.glob("*.jsonl")))
-            process = start(run)
+            process = start(work_all, run)
             if dice.random() < 0.75:  # the others hit whatever it is at by then, however slow the machine
                 while process.is_alive() and len(list(run.directory.work.glob("*.jsonl"))) == before:
                     process.join(0.01)
@@ -119,7 +110,7 @@ def test_a_kill_at_every_step_of_publishing_ends_in_the_same_bytes(prompts, refe
     while True:
         step += 1
         run = new_run(tmp_path / f"step{step}", f"prompt_file={prompts}", *SMALL, "total_prompt_num=3")
-        process = start(run, step)
+        process = start(work_all, run, step)
         process.join()
         if process.exitcode == 0:
             break  # the shard was published in fewer calls than this
@@ -133,7 +124,7 @@ def test_a_kill_at_every_step_of_publishing_ends_in_the_same_bytes(prompts, refe
 
 def test_two_attempts_at_once_end_in_the_same_bytes(prompts, reference, tmp_path) -> None:
     run = new_run(tmp_path, f"prompt_file={prompts}", *SMALL)
-    both = [start(run), start(run)]
+    both = [start(work_all, run), start(work_all, run)]
     for process in both:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
@@ -144,7 +135,7 @@ def test_two_attempts_at_once_end_in_the_same_bytes(prompts, reference, tmp_path
 def test_a_killed_command_resumes_with_the_same_command(prompts, reference, tmp_path) -> None:
     arguments = (f"prompt_file={prompts}", f"output_base_path={tmp_path}", "exp_name=run", *SMALL, "ngpu=2")
     with open(tmp_path / "output", "wb") as output:
-        victim = subprocess.Popen(command(*arguments), stdout=output, stderr=output, start_new_session=True)
+        victim = warm.Popen(command(*arguments), stdout=output, stderr=output, start_new_session=True)
         while not list(tmp_path.glob("run/work/*.jsonl")):
             assert victim.poll() is None, (tmp_path / "output").read_text()
             time.sleep(0.05)

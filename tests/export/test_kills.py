@@ -1,6 +1,5 @@
 """Exports that are killed at any instant, by real signals, end in the bytes of one that was not."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -14,14 +13,12 @@ from jobs.export import work as work_module
 from jobs.store import atomic
 from tests.export.runs import finished_run, lines
 from tests.export.test_export import files
+from tests.warm.forks import start
 
 KILLS = 10
 CALLS = 60  # to the disk, before which an attempt dies; a whole export takes some hundred
 STRIDE = 11  # calls to the disk between deaths; no multiple of what one file takes
 OPTIONS = ["split=0.8,0.2", "shard_mb=0.02", "energon=false"]
-
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["pandas", "jobs.export.__main__", "tests.export.test_export"])
 
 
 def export_all(runs: list[Path], dest: Path, options: list[str], die_at: int | None = None) -> None:
@@ -55,12 +52,6 @@ def _die_at(count: int) -> None:
         module.os = patched  # type: ignore[attr-defined]
 
 
-def start(*arguments: Any) -> multiprocessing.process.BaseProcess:
-    process = context.Process(target=export_all, args=arguments)
-    process.start()
-    return process
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two runs whose keys collide, one of them with a sample that was given up."""
@@ -81,7 +72,7 @@ def test_exports_that_are_killed_again_and_again_end_in_the_same_bytes(runs, tmp
         dest = tmp_path / f"export{exports}"
         exports += 1
         while not dest.exists():
-            process = start(runs, dest, options, dice.randint(1, CALLS))
+            process = start(export_all, runs, dest, options, dice.randint(1, CALLS))
             process.join()
             assert process.exitcode in (0, -signal.SIGKILL)
             kills += process.exitcode != 0
@@ -97,7 +88,7 @@ def test_a_kill_around_its_writes_ends_in_the_same_bytes(runs, tmp_path) -> None
     died, step = 0, 1
     while True:
         dest = tmp_path / f"step{step}"
-        process = start(runs[:1], dest, OPTIONS, step)
+        process = start(export_all, runs[:1], dest, OPTIONS, step)
         process.join()
         if process.exitcode == 0:
             break  # the export takes fewer calls than this

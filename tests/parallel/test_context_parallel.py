@@ -1,12 +1,12 @@
 """One denoiser shared by several processes (gloo, CPU) through real pipelines: same output, few words."""
 
 import json
-import multiprocessing
 import socket
 
 import pytest
 
 from tests.parallel.ranks import CASES, EVALUATED, FAMILIES, STEPS, rank_main
+from tests.warm.forks import start
 
 # Two ranks of Wan repeat one process's sums in its order. In the other cases the order changes: the HunyuanVideo plan
 # gathers keys as [pictures, text] of each rank in turn, and parts of 2 tokens go through other kernels than 8 together.
@@ -21,11 +21,7 @@ def ranks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("ranks")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.parallel.ranks"])
-    processes = [context.Process(target=rank_main, args=(rank, world, port, str(folder))) for rank in range(world)]
-    for process in processes:
-        process.start()
+    processes = [start(rank_main, rank, world, port, str(folder)) for rank in range(world)]
     for process in processes:
         process.join(240)
         process.kill()
