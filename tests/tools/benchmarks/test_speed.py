@@ -16,7 +16,8 @@ from tools.benchmarks.common.denoisers import Scale, build, call_arguments, deno
 from tools.benchmarks.common.device import describe_device
 from tools.benchmarks.common.methods import KINDS, Kind, Method, expand
 from tools.benchmarks.common.peers import NotSupported, taylorseer_steps
-from tools.benchmarks.speed import forecast, measure, results
+from tools.benchmarks.speed import __main__ as speed
+from tools.benchmarks.speed import forecast, measure, operations, results
 from tools.benchmarks.speed.__main__ import main
 from tools.benchmarks.speed.measure import fit, summarize
 from tools.benchmarks.speed.report import render
@@ -70,6 +71,7 @@ def test_a_run_counts_what_every_method_evaluates(name: str, tmp_path: Path) -> 
         assert (row["evaluated"], row["calls"]) == (EVALUATED[method.flex] * branches, STEPS * branches), method.name
         assert row["seconds"] > 0 and row["full_ms"] > 0 and row["peak_bytes"] > 1e7
         assert (row["forecast_ms"] is None) == (method.kind == "plain")
+        assert (row["history_bytes"] is None) == (method.kind not in measure.OWN[1:])
         assert row["speedup"] == pytest.approx(row["plain_seconds"] / row["seconds"])
     page = cells((tmp_path / "speed.md").read_text())
     assert f"### {MODELS[name].title}" in page and MODELS[name].source in page
@@ -114,6 +116,29 @@ def test_a_method_leaves_the_pipeline_as_it_was(kind: str) -> None:
     assert [name for name, _ in denoiser_of(pipe).named_modules()] == names
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_operations_are_those_of_the_real_pipeline(name: str) -> None:
+    """Its calls are counted with tensors that have no numbers; a forecast of the output leaves but the sum."""
+    rows, branches = 2, 2 if name == "wan" else 1
+    counted = operations.count_operations(MODELS[name], TINY, torch.float32, rows)
+    assert counted["evaluated"] > counted["features"]["denoiser"] > counted["output"]["denoiser"] == 0
+    pipe, call = pipeline(name)
+    for target in operations.TARGETS:
+        assert rows * branches < counted[target]["sum"] < 8 * rows * branches
+        with spectrum.attach(pipe, schedule=lambda _: range(rows), target=target) as handle:
+            pipe(**call, num_inference_steps=rows + 1)
+        assert handle.statistics.history_bytes == counted[target]["history_bytes"]
+
+
+def test_the_page_says_what_a_step_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "ROWS", (1,))
+    (counted,) = run(tmp_path, "--operations", "--model", "sd35")["operations"].values()
+    page = cells((tmp_path / "speed.md").read_text())
+    assert "### Operations of a step" in page
+    assert f"| Stable Diffusion 3.5 Large, 1024x1024, scale {TINY:g} | float32 | 1 | {counted['evaluated']} |" in page
+    assert f"| 0 | {counted['output']['sum']} |" in page
+
+
 def test_a_method_measured_again_replaces_its_row(tmp_path: Path) -> None:
     path, here = tmp_path / "speed-here.json", describe_device(CPU)
     found = results.load(path, here)
@@ -132,7 +157,7 @@ def test_a_method_measured_again_replaces_its_row(tmp_path: Path) -> None:
 def test_results_of_other_machines_and_versions_are_not_mixed(changed: dict[str, Any], tmp_path: Path) -> None:
     path, here = tmp_path / "speed-here.json", describe_device(CPU)
     path.write_text(json.dumps({"machine": here | changed, "tables": {"some": {}}, "forecasts": {}}))
-    assert results.load(path, here) == {"machine": here, "tables": {}, "forecasts": {}}
+    assert results.load(path, here) == {"machine": here, "tables": {}, "forecasts": {}, "operations": {}}
 
 
 def test_the_page_puts_figures_of_an_h200_beside_the_aims() -> None:

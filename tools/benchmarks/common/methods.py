@@ -38,8 +38,8 @@ class Method:
             return Schedule(spectrum.SpectrumConfig(warmup_steps=steps), steps)
         return Schedule(spectrum.SpectrumConfig(flex_window=float(self.flex), **options), steps)
 
-    def on(self, pipe: Any, schedule: Schedule) -> AbstractContextManager[None]:
-        """Switch the method on for a pipeline, within the context.
+    def on(self, pipe: Any, schedule: Schedule) -> AbstractContextManager[Any]:
+        """Switch the method on for a pipeline, within the context, which gives the handle of Spectrum's.
 
         Raises:
             NotSupported: It cannot run this pipeline. What it cannot do may also show only in the call.
@@ -52,7 +52,7 @@ class Kind:
     """What a method is called in the report, how it is switched on, and how it was set up, for the notes."""
 
     title: str
-    on: Callable[[Any, Schedule], AbstractContextManager[None]]
+    on: Callable[[Any, Schedule], AbstractContextManager[Any]]
     note: str
 
 
@@ -60,8 +60,13 @@ KINDS: dict[str, Kind] = {
     "plain": Kind("plain", peers.plain, "the pipeline as it is."),
     "spectrum": Kind(
         "Spectrum",
-        peers.attached,
+        peers.attached("features"),
         "`spectrum.attach`, warm-up 5, window 2 and the `flex_window` named, all else default.",
+    ),
+    "spectrum-output": Kind(
+        "Spectrum, outputs",
+        peers.attached("output"),
+        'the same with `target="output"`: the denoiser is not called on a forecast step.',
     ),
     "taylorseer": Kind(
         "TaylorSeer",

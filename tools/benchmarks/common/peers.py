@@ -34,12 +34,16 @@ def plain(pipe: Any, schedule: Schedule) -> Iterator[None]:
     yield
 
 
-@contextmanager
-def attached(pipe: Any, schedule: Schedule) -> Iterator[None]:
-    """Attach Spectrum, published form."""
-    with spectrum.attach(pipe, schedule.config) as handle:
-        handle.plan_for(schedule.steps)  # once for each handle, not for each call
-        yield
+def attached(target: str) -> Callable[[Any, Schedule], AbstractContextManager[Any]]:
+    """Return the switch of Spectrum, published form, which gives its handle."""
+
+    @contextmanager
+    def on(pipe: Any, schedule: Schedule) -> Iterator[spectrum.Handle]:
+        with spectrum.attach(pipe, schedule.config, target=target) as handle:
+            handle.plan_for(schedule.steps)  # once for each handle, not for each call
+            yield handle
+
+    return on
 
 
 def taylorseer(**options: Any) -> Callable[[Any, Schedule], AbstractContextManager[None]]:

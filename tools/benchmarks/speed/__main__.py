@@ -30,8 +30,9 @@ from tools.benchmarks.common.methods import KINDS, Method, expand
 from tools.benchmarks.common.timing import watched
 from tools.benchmarks.speed.forecast import ROWS, forecast_ratio
 from tools.benchmarks.speed.measure import Conditions, measure
+from tools.benchmarks.speed.operations import count_operations
 from tools.benchmarks.speed.report import COMMAND, render
-from tools.benchmarks.speed.results import load, put_forecast, put_rows
+from tools.benchmarks.speed.results import load, put_forecast, put_operations, put_rows
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 FORECAST_REPEATS = 7
@@ -47,14 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.render:
         conditions = Conditions(options.scale, options.steps, options.repeats, device, dtype, deadline)
-        _measure(models, methods, conditions, options.forecast, options.out)
+        _measure(models, methods, conditions, options)
     _render(options.out)
     print(options.out / "speed.md")
     return 0
 
 
-def _measure(models: list[str], methods: list[Method], conditions: Conditions, forecast: bool, out: Path) -> None:
-    here = describe_device(conditions.device)
+def _measure(models: list[str], methods: list[Method], conditions: Conditions, options: argparse.Namespace) -> None:
+    here, out = describe_device(conditions.device), options.out
     path = results_file(out, "speed", here["device"])
     results = load(path, here)
 
@@ -65,8 +66,13 @@ def _measure(models: list[str], methods: list[Method], conditions: Conditions, f
     for name in models:
         if time.perf_counter() > conditions.deadline:
             print(f"no time for {name}: give it a call of its own or a longer --time-limit", file=sys.stderr)
-        elif forecast:
+        elif options.forecast:
             _forecasts(name, conditions, results)
+            save()
+        elif options.operations:
+            print(f"counting: {name}", file=sys.stderr)
+            counted = count_operations(MODELS[name], conditions.scale, conditions.dtype, ROWS[0])
+            put_operations(results, {"model": name, "scale": conditions.scale}, counted)
             save()
         else:
             _table(name, methods, conditions, results, save)
@@ -131,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--time-limit", type=float, default=math.inf, help="seconds for the whole call; default: none")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     parser.add_argument("--dtype", choices=DTYPES, help="default: bf16 on a GPU, fp32 on a CPU")
-    parser.add_argument("--forecast", action="store_true", help="measure the forecast alone, beside a copy")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--forecast", action="store_true", help="measure the forecast alone, beside a copy")
+    only.add_argument("--operations", action="store_true", help="count operations and histories, which needs no device")
     return parser
 
 

@@ -5,7 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ WARM_UP_STEPS = 4  # two of them forecast
 LEAST_PLAIN_STEPS = 8
 MARGIN = 1.1  # a call takes longer than its steps
 
+OWN = ("plain", "spectrum", "spectrum-output")  # whose failures are mistakes of ours
 Row = dict[str, Any]
 
 
@@ -105,11 +106,12 @@ def summarize(runs: list[Run], plain: list[Run], steps: int) -> Row:
         "all_seconds": seconds,
         "plain_seconds": statistics.median(beside),
         "speedup": statistics.median(other / own for own, other in zip(seconds, beside, strict=True)),
-        "calls": first.calls,
+        "calls": round(plain[0].calls / plain[0].steps * first.steps),
         "evaluated": first.evaluated,
         "full_ms": _median([ms for run in runs for ms in run.full_ms]),
         "forecast_ms": _median([ms for run in runs for ms in run.forecast_ms]),
         "peak_bytes": max((run.peak_bytes for run in runs if run.peak_bytes), default=None),
+        "history_bytes": first.history_bytes,
     }
     if first.steps != steps:
         row["steps_run"] = first.steps
@@ -128,8 +130,9 @@ def _attempt(method: Method, pipe: Any, arguments: dict[str, Any], schedule: Sch
 
 def _outcome(method: Method, pipe: Any, arguments: dict[str, Any], schedule: Schedule) -> Run | str:
     try:
-        with method.on(pipe, schedule):
-            return timed_call(pipe, arguments, schedule.steps)
+        with method.on(pipe, schedule) as handle:
+            run = timed_call(pipe, arguments, schedule.steps)
+            return replace(run, history_bytes=handle.statistics.history_bytes) if handle else run
     except NotSupported as error:
         return str(error)
     except torch.OutOfMemoryError:
@@ -137,7 +140,7 @@ def _outcome(method: Method, pipe: Any, arguments: dict[str, Any], schedule: Sch
             raise
         return "out of memory"
     except Exception as error:
-        if method.kind in ("plain", "spectrum"):
+        if method.kind in OWN:
             raise
         return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
 

@@ -7,6 +7,8 @@ from tools.benchmarks.common.catalog import MODELS
 from tools.benchmarks.common.machine import versions
 from tools.benchmarks.common.methods import KINDS, expand
 from tools.benchmarks.common.table import table
+from tools.benchmarks.speed.measure import OWN
+from tools.benchmarks.speed.operations import TARGETS
 
 COMMAND = "python -m tools.benchmarks.speed"
 H200 = "NVIDIA H200"
@@ -39,6 +41,7 @@ def render(machines: Sequence[dict[str, Any]]) -> str:
         "An evaluation is a call of the denoiser that reached its last block, counted as it happened; `28 of 100` "
         "means 100 calls, two a step. The limit of a speedup is calls / evaluations. A full step is one with "
         "evaluations, a forecast step one without; both are whole steps of the pipeline's loop, scheduler included. "
+        "The history is what Spectrum keeps of evaluated steps. "
         "Times that have a * are those of fewer steps, prolonged by the median step: there was no time for all of "
         "them, and plain steps are all alike.",
     ]
@@ -86,6 +89,8 @@ def _machine(results: dict[str, Any]) -> list[str]:
         parts += _model(entry, machine["cores"])
     if results["forecasts"]:
         parts += _forecasts(results["forecasts"].values())
+    if results.get("operations"):
+        parts += _operations(sorted(results["operations"].values(), key=lambda row: order.index(row["model"])))
     return parts
 
 
@@ -111,7 +116,7 @@ def _model(entry: Entry, cores: int) -> list[str]:
             text += f" Other processes kept up to {max(busy):.1f} of the host's {cores} cores busy meanwhile."
     header = ("", "seconds", "speedup", "of the limit", "evaluations", "ms a full step", "ms a forecast step")
     lines = [line for kind in KINDS for line in _kind(kind, rows)]
-    return [f"### {model.title}", text, table((*header, "forecast / full", "peak memory"), lines)]
+    return [f"### {model.title}", text, table((*header, "forecast / full", "peak memory", "history"), lines)]
 
 
 def _kind(kind: str, rows: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -121,13 +126,13 @@ def _kind(kind: str, rows: dict[str, Any]) -> list[tuple[str, ...]]:
     if found and len(reasons) == 1 and (reason := reasons.pop()):
         found = {"": {"not_supported": reason}}
     title = KINDS[kind].title
-    link = ", flex " if kind == "spectrum" else ", as flex "
+    link = ", flex " if kind in OWN else ", as flex "
     return [_row(title + (link + flex if flex else ""), row) for flex, row in found.items()]
 
 
 def _row(title: str, row: dict[str, Any]) -> tuple[str, ...]:
     if "not_supported" in row:
-        return title, f"not supported: {row['not_supported']}", *[""] * 7
+        return title, f"not supported: {row['not_supported']}", *[""] * 8
     share = _share(row)
     return (
         title,
@@ -139,6 +144,7 @@ def _row(title: str, row: dict[str, Any]) -> tuple[str, ...]:
         _milliseconds(row["forecast_ms"]),
         "" if share is None else f"{share:.2f} %",
         "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e9:.2f} GB",
+        "" if row.get("history_bytes") is None else _memory(row["history_bytes"]),
     )
 
 
@@ -170,6 +176,31 @@ def _forecasts(rows: Any) -> list[str]:
         "ratio to copying the K features, which reads as much and writes K times as much.",
         table((*header, "to copying K features"), lines),
     ]
+
+
+def _operations(rows: Any) -> list[str]:
+    lines = []
+    for row in rows:
+        title = MODELS[row["model"]].title + ("" if row["scale"] == 1 else f", scale {row['scale']:g}")
+        cells = [f"{row['evaluated']:,}"]
+        for target in TARGETS:
+            cells += [f"{row[target]['denoiser']:,}", str(row[target]["sum"]), _memory(row[target]["history_bytes"])]
+        lines.append((title, row["dtype"], str(row["rows"]), *cells))
+    header = ["model", "dtype", "K", "evaluated"]
+    for target in TARGETS:
+        header += [f"denoiser, {target}", f"sum, {target}", f"history, {target}"]
+    return [
+        "### Operations of a step",
+        "What torch is asked to do in all calls of the denoiser in one step of the pipeline, views included, counted "
+        "with tensors of the meta device (`--operations`): on an evaluated step; and on a forecast one by the denoiser "
+        "and by the weighted sums over K rows, with either target. The history is that of one sample, all guidance "
+        "branches together.",
+        table(tuple(header), lines),
+    ]
+
+
+def _memory(number: int) -> str:
+    return f"{number / 1e9:.3g} GB" if number >= 1e9 else f"{number / 1e6:.3g} MB"
 
 
 def _parameters(number: int) -> str:

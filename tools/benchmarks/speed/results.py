@@ -8,7 +8,7 @@ from typing import Any
 
 def load(path: Path, here: dict[str, Any]) -> dict[str, Any]:
     """Return the earlier results, or empty ones if there are none or they were made by other versions."""
-    empty: dict[str, Any] = {"machine": here, "tables": {}, "forecasts": {}}
+    empty: dict[str, Any] = {"machine": here, "tables": {}, "forecasts": {}, "operations": {}}
     try:
         earlier = json.loads(path.read_text())
     except FileNotFoundError:
@@ -16,7 +16,7 @@ def load(path: Path, here: dict[str, Any]) -> dict[str, Any]:
     if any(earlier["machine"][name] != here[name] for name in ("device", "libraries", "settings")):
         print(f"{path} was made with other versions or settings: starting anew", file=sys.stderr)
         return empty
-    return earlier | {"machine": here}
+    return empty | earlier | {"machine": here}
 
 
 def put_rows(results: dict[str, Any], head: dict[str, Any], rows: dict[str, Any]) -> None:
@@ -31,3 +31,8 @@ def put_forecast(results: dict[str, Any], head: dict[str, Any], row: dict[str, A
     """Put one row of the forecasts' table."""
     key = f"{head['model']}, scale {head['scale']:g}, {row['rows']} rows, {row['dtype']}"
     results["forecasts"][key] = head | row
+
+
+def put_operations(results: dict[str, Any], head: dict[str, Any], row: dict[str, Any]) -> None:
+    """Put one row of the table of operations."""
+    results["operations"][f"{head['model']}, scale {head['scale']:g}"] = head | row

@@ -19,10 +19,11 @@ class Run:
     Attributes:
         steps: Denoising steps.
         seconds: From the call to its latents.
-        calls: Calls of the denoiser.
+        calls: Calls of the denoiser; those that Spectrum answers in its place are none.
         evaluated: Those that reached the last block.
         full_ms, forecast_ms: Time of each step but the first whose calls did all, or none, reach the last block.
         peak_bytes: The most memory that was allocated on the GPU, or resident on a CPU.
+        history_bytes: What Spectrum kept of evaluated steps; None of other methods, which do not say.
     """
 
     steps: int
@@ -32,6 +33,7 @@ class Run:
     full_ms: tuple[float, ...]
     forecast_ms: tuple[float, ...]
     peak_bytes: int
+    history_bytes: int | None = None
 
     def scaled_seconds(self, steps: int) -> float:
         """Return the time of so many steps: its own, with further ones of the usual time in which all is evaluated."""
