@@ -9,6 +9,7 @@ _WORDS = {
     errno.EROFS: "the file system of {} can only be read",
     errno.EACCES: "{} may not be written to",
     errno.EPERM: "{} may not be written to",
+    errno.EFBIG: "a file would be larger than the file system of {} takes, or than a limit (ulimit -f) allows",
     errno.EIO: "the file system of {} fails (input/output error)",
     errno.ESTALE: "the file system of {} has gone away",
     errno.ENOTCONN: "the file system of {} has gone away",

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
+from jobs.base.differences import differences
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.dataset.parameters import parameters_text
@@ -23,7 +24,7 @@ from jobs.media.fidelity import psnr
 from jobs.media.video import read_clip
 from jobs.model.pipeline import BatchPipeline, Failure
 from jobs.run.devices import worker_devices
-from jobs.run.identity import changes, differences
+from jobs.run.identity import changes
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
 from jobs.store.rundir import RunDir

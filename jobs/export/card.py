@@ -1,12 +1,12 @@
 """README.md: the data set's card, as the Hugging Face hub reads it. Pure: from stats.json's contents and a licence."""
 
-import html
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
+from jobs.export.making import making
+from jobs.export.markdown import grid, plain
 from jobs.export.reading import reading
 from jobs.model.licences import Licence, OutputTerms
 from jobs.options.export import SPLITS
@@ -16,7 +16,6 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 _LARGER = ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))
 _LARGEST = "1B<n<10B"
 _FILES = {"webdataset": "**/*.tar", "parquet": "**/*.parquet", "imagefolder": "**"}
-_BASIC_CHARACTERS = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,7 @@ class CardFacts:
         format: of ``jobs.options.export.FORMATS``.
         extension: the kind of the images or clips.
         licence: the data set's.
+        models: each model with the licence that its checkpoint had when its run began, where it had one.
         terms: what the models' licences say of training on outputs, by model.
         prompts: key and prompt of the first samples.
         paths: of each split that has some, its files in order.
@@ -38,6 +38,7 @@ class CardFacts:
     format: str
     extension: str
     licence: Licence
+    models: list[tuple[str, Licence]]
     terms: dict[str, OutputTerms]
     prompts: list[tuple[str, str]]
     paths: dict[str, list[str]]
@@ -57,7 +58,7 @@ def card(facts: CardFacts, stats: dict[str, Any]) -> str:
         _summary(facts, stats),
         _counts(stats),
         "## How it was made",
-        _making(stats),
+        *making(stats),
         "## Reading it",
         *reading(facts.format, facts.extension, facts.paths, energon=facts.energon),
         "## What is in it",
@@ -106,11 +107,6 @@ def size_category(samples: int) -> str:
     return next((name for limit, name in (*_SIZES, *_LARGER) if samples < limit), _LARGEST)
 
 
-def plain(text: str) -> str:
-    """Return a text as Markdown and HTML show it letter by letter, on one line."""
-    return _BASIC_CHARACTERS.sub(r"\\\1", html.escape(" ".join(text.split()), quote=False))
-
-
 def _summary(facts: CardFacts, stats: dict[str, Any]) -> str:
     what = "clips" if facts.makes_clips else "images"
     more = []
@@ -126,40 +122,12 @@ def _summary(facts: CardFacts, stats: dict[str, Any]) -> str:
 
 
 def _counts(stats: dict[str, Any]) -> str:
-    rows = ["| split | samples | files | bytes | given up | flagged |", "| -- | --: | --: | --: | --: | --: |"]
     columns = ("samples", "files", "bytes", "given_up", "flagged")
-    for name, split in stats["splits"].items():
-        rows.append(f"| {name} | {' | '.join(str(split[column]) for column in columns)} |")
+    rows = ([name, *(split[column] for column in columns)] for name, split in stats["splits"].items())
+    parts = [grid(("split", "samples", "files", "bytes", "given up", "flagged"), rows)]
     if stats["reasons"]:
-        rows += ["", "| given up because | samples |", "| -- | --: |"]
-        rows += [f"| {plain(reason)} | {count} |" for reason, count in stats["reasons"].items()]
-    return "\n".join(rows)
-
-
-def _making(stats: dict[str, Any]) -> str:
-    rows = ["| model | checkpoint | revision | pipeline | sampler | dtype | samples |", f"|{' -- |' * 6} --: |"]
-    for one in stats["models"]:
-        cells = [one[name] for name in ("model", "checkpoint", "revision", "pipeline", "scheduler", "dtype")]
-        rows.append(f"| {' | '.join(plain(str(cell or 'local')) for cell in cells)} | {one['samples']} |")
-    rows += ["", "| size | samples |", "| -- | --: |"]
-    for one in stats["sizes"]:
-        frames = f", {one['num_frames']} frames" if one["num_frames"] > 1 else ""
-        rows.append(f"| {one['width']}x{one['height']}{frames} | {one['samples']} |")
-    rows += ["", "| steps on which the network ran | of | samples |", "| --: | --: | --: |"]
-    rows += [
-        f"| {one['evaluated_steps']} | {one['num_inference_steps']} | {one['samples']} |" for one in stats["steps"]
-    ]
-    forecast = [one for one in stats["acceleration"] if one["algo_name"] != "nocache"]
-    if forecast:
-        how = sorted(
-            {", ".join(str(value) for name, value in one.items() if name != "samples" and value) for one in forecast}
-        )
-        rows += [
-            "",
-            f"On the other steps the denoiser was forecast rather than run ({plain('; '.join(how))}). How far that is "
-            "from running every step was not measured on these samples.",
-        ]
-    return "\n".join(rows)
+        parts.append(grid(("given up because", "samples"), stats["reasons"].items()))
+    return "\n\n".join(parts)
 
 
 def _contents(facts: CardFacts) -> str:
@@ -187,21 +155,25 @@ def _contents(facts: CardFacts) -> str:
 
 
 def _examples(facts: CardFacts) -> list[str]:
-    rows = [f"| {plain(key)} | {plain(prompt)} |" for key, prompt in facts.prompts]
-    return ["The first samples:", "\n".join(["| key | prompt |", "| -- | -- |", *rows])] if rows else []
+    return ["The first samples:", grid(("key", "prompt"), facts.prompts)] if facts.prompts else []
 
 
 def _licence(facts: CardFacts) -> str:
-    licence = facts.licence
-    named = licence.name or licence.id
-    text = f"[{plain(named)}]({licence.link})" if licence.link else plain(named)
-    lines = [f"{text}."]
+    lines = [f"{_named(facts.licence)}."]
+    for model, licence in facts.models:
+        text = f", whose text had the sha256 `{licence.sha256}`" if licence.sha256 else ""
+        lines.append(f"When its run began, {plain(model)} was under {_named(licence)}{text}.")
     lines += [
         f"{plain(model)} is under the [{terms.licence}]({terms.link}), which says that {terms.says}: read it before "
         "you train on this data set."
         for model, terms in sorted(facts.terms.items())
     ]
     return "\n\n".join(lines)
+
+
+def _named(licence: Licence) -> str:
+    name = plain(licence.name or licence.id)
+    return f"[{name}]({licence.link})" if licence.link else name
 
 
 def _number(value: int) -> str:

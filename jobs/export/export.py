@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.export.formats import FORMATS, Format, remove, sync
 from jobs.export.index import index_shard
@@ -21,6 +22,7 @@ from jobs.export.source import SourceRun, open_runs
 from jobs.export.stats import Stats
 from jobs.export.surroundings import METADATA, write_surroundings
 from jobs.export.table import in_groups, write_metadata
+from jobs.export.trouble import explained
 from jobs.export.view import View
 from jobs.export.work import Work, check_destination
 from jobs.options.export import ExportOptions
@@ -42,28 +44,28 @@ def export(paths: list[Path], dest: Path, options: ExportOptions, say: Say) -> N
     Raises:
         BadInput: whatever a user can mend.
     """
-    _check_paths(paths, dest)
-    work = Work(dest)
-    runs = _pinned(open_runs(paths, partial=options.partial), work.pinned() if options.partial else [])
-    options = _resolved(options, runs)
-    described = _described(options, runs)
-    if check_destination(dest, described):
-        work.clear()
-        say(f"{dest} is this export already, whole: nothing was left to do")
-        return
-    with work.held():
-        if check_destination(dest, described):  # another command has just made it
+    with explained(paths, dest):
+        _check_paths(paths, dest)
+        work = Work(dest)
+        runs = _pinned(open_runs(paths, partial=options.partial), work.pinned() if options.partial else {})
+        options = _resolved(options, runs)
+        described = _described(options, runs)
+        if check_destination(dest, described):
+            work.clear()
+            say(f"{dest} is this export already, whole: nothing was left to do")
             return
-        work.begin(described, runs)
-        _make(work, runs, options, described, say)
+        with work.held():
+            if check_destination(dest, described):  # another command has just made it
+                return
+            work.begin(described, runs)
+            _make(work, runs, options, described, say)
 
 
 def _make(work: Work, runs: list[SourceRun], options: ExportOptions, described: dict[str, Any], say: Say) -> None:
     form: Format = FORMATS[options.format](options)
     _index(work, runs, say)
     view = View(work, runs, options.shares, form)
-    _check_space(work, view)
-    records = _write_pieces(work, view, form, say)
+    records = _write_pieces(work, view, form)
     stats = _table(work, view)
     write_surroundings(work, view, runs, options, described, records, stats)
     work.finish()
@@ -78,15 +80,11 @@ def _check_paths(paths: list[Path], dest: Path) -> None:
             raise BadInput(f"{dest} lies within the run {path}: choose a destination elsewhere")
 
 
-def _pinned(runs: list[SourceRun], pins: list[dict[str, Any]]) -> list[SourceRun]:
+def _pinned(runs: list[SourceRun], pins: dict[str, list[str]]) -> list[SourceRun]:
     """Go on with the shards that were done when an export of unfinished runs began, though there may be more by now."""
-    then = {pin["id"]: {*pin["shards"]} for pin in pins}
-    if {run.run_id for run in runs} != {*then}:
+    if {run.run_id for run in runs} != pins.keys():
         return runs
-    return [
-        replace(run, shards={shard: sha for shard, sha in run.shards.items() if shard in then[run.run_id]})
-        for run in runs
-    ]
+    return [replace(run, shards=tuple(one for one in run.shards if one.name in pins[run.run_id])) for run in runs]
 
 
 def _resolved(options: ExportOptions, runs: list[SourceRun]) -> ExportOptions:
@@ -114,32 +112,39 @@ def _index(work: Work, runs: list[SourceRun], say: Say) -> None:
 
     def read(number: int) -> None:
         run, shard = owners[number]
-        if not work.has_index(number, stamp_of(run.directory.tar(shard))):
+        if not work.has_index(number, stamp_of(shard.tar)):
             work.save_index(number, index_shard(run, shard))
 
     _each(read, range(len(owners)))
     say(f"read {len(owners)} shards")
 
 
-def _write_pieces(work: Work, view: View, form: Format, say: Say) -> dict[str, dict[str, Any]]:
-    """Write, read back and move into place every file that is not there yet; return the records by path."""
+def _write_pieces(work: Work, view: View, form: Format) -> dict[str, dict[str, Any]]:
+    """Link, or write, read back and move into place, every file that is not there yet; return the records by path."""
+    records: dict[str, dict[str, Any]] = {}
+    left = []
+    for piece in view.pieces:
+        name = view.path(piece)
+        if record := form.link(view, piece, work.out / name) or work.piece(name):
+            records[name] = record
+        else:
+            left.append(piece)
+    _check_space(work, left)
 
     def write(piece: Piece) -> tuple[str, dict[str, Any]]:
         name = view.path(piece)
-        record = form.link(view, piece, work.out / name) or work.piece(name)
-        if record is None:
-            view.check_unchanged(piece)
-            new, target = work.new / name.replace("/", "."), work.out / name
-            remove(new)
-            record = form.write(view, piece, new)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if target.is_dir():
-                shutil.rmtree(target)
-            move(new, target)
-            work.save_piece(name, record)
-        return name, {**record, "samples": piece.samples}
+        view.check_unchanged(piece)
+        new, target = work.new / name.replace("/", "."), work.out / name
+        remove(new)
+        record = form.write(view, piece, new)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove(target)
+        move(new, target)
+        work.save_piece(name, record)
+        return name, record
 
-    return dict(_each(write, view.pieces))
+    records |= _each(write, left)
+    return {name: {**records[name], "samples": piece.samples} for piece in view.pieces for name in [view.path(piece)]}
 
 
 def _each(do: Callable[[Any], Any], things: Any) -> list[Any]:
@@ -152,12 +157,12 @@ def _each(do: Callable[[Any], Any], things: Any) -> list[Any]:
             raise
 
 
-def _check_space(work: Work, view: View) -> None:
-    left = [piece for piece in view.pieces if piece.whole is None and not work.piece(view.path(piece))]
-    needed, free = sum(piece.size for piece in left), shutil.disk_usage(work.path).free
+def _check_space(work: Work, pieces: list[Piece]) -> None:
+    """See that what is still to be written fits; what could be linked takes no room."""
+    needed, free = sum(piece.size for piece in pieces), shutil.disk_usage(work.path).free
     if needed > free:
         raise BadInput(
-            f"{work.dest.parent} has {free / 1e9:.1f} GB free and the export needs {needed / 1e9:.1f} GB more: "
+            f"{work.dest.parent} has {human_bytes(free)} free and the export needs {human_bytes(needed)} more: "
             "free some and run the same command again, or choose another destination"
         )
 

@@ -1,6 +1,5 @@
 """What an export's pieces are written as."""
 
-import io
 import json
 import os
 import shutil
@@ -8,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from jobs.base.errors import BadInput
 from jobs.export.plan import Piece, piece_path
 from jobs.export.tars import hash_file, link, write_tar
+from jobs.export.trouble import reading
 from jobs.export.view import Shape, View
 from jobs.options.export import SPLITS, ExportOptions
 
@@ -25,6 +26,7 @@ _ROWS = {"mp4": 10}
 _IMAGE_ROWS = 100
 _GROUP_BYTES = 100 * MB
 _ALL = 1 << 62  # bytes: more than there are
+Batch = tuple[pa.Table, list[bytes]]  # rows, and the image or clip of each
 
 
 class Format(Shape, Protocol):
@@ -92,11 +94,11 @@ class Parquet(_Written):
         about = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
         schema = pa.schema([pa.field(column, media), *own], about)
         with pq.ParquetWriter(new, schema, compression="zstd", write_page_index=True) as writer:
-            for rows in _groups(view, piece):
-                table = pa.Table.from_pylist([row for row, _ in rows], schema=pa.schema(own))
-                names = [f"{row['key']}.{view.extension}" for row, _ in rows]
-                cells = [{"bytes": data, "path": name} for (_, data), name in zip(rows, names, strict=True)]
-                writer.write_table(table.add_column(0, pa.field(column, media), [cells]).cast(schema))
+            for rows, contents in _groups(view, piece):
+                names = pc.binary_join_element_wise(rows["key"].combine_chunks(), f".{view.extension}", "")
+                cells = pa.StructArray.from_arrays([pa.array(contents, pa.binary()), names], fields=list(media))
+                table = rows.select([one.name for one in own])
+                writer.write_table(table.add_column(0, pa.field(column, media), cells).cast(schema))
         sync(new)
         if pq.ParquetFile(new).metadata.num_rows != piece.samples:
             raise OSError(f"{new} was read back without all of its rows")
@@ -120,13 +122,15 @@ class ImageFolder(_Written):
         """See ``Format``."""
         new.mkdir()
         files = {}
-        for row, data in samples_of(view, piece):
-            path = new / f"{row['key']}.{view.extension}"
-            path.write_bytes(data)
-            sync(path)
-            if hash_file(path) != row["sha256"]:
-                raise OSError(f"{path} was read back with other bytes than the sample had")
-            files[path.name] = {"bytes": len(data), "sha256": row["sha256"]}
+        for rows, contents in batches_of(view, piece):
+            names = zip(rows["key"].to_pylist(), rows["sha256"].to_pylist(), contents, strict=True)
+            for key, sha256, data in names:
+                path = new / f"{key}.{view.extension}"
+                path.write_bytes(data)
+                sync(path)
+                if hash_file(path) != sha256:
+                    raise OSError(f"{path} was read back with other bytes than the sample had")
+                files[path.name] = {"bytes": len(data), "sha256": sha256}
         return {"bytes": sum(one["bytes"] for one in files.values()), "files": files}
 
 
@@ -156,9 +160,10 @@ class Mds(_Written):
 
         kinds = {"prompt": "str", "key": "str", "info": "str", view.extension: "bytes"}
         with streaming.MDSWriter(columns=kinds, out=str(new), size_limit=self._limit, hashes=["sha1"]) as writer:
-            for row, data in samples_of(view, piece):
-                info = json.dumps({name: value for name, value in row.items() if name != "file"}, ensure_ascii=False)
-                writer.write({"prompt": row["prompt"], "key": row["key"], "info": info, view.extension: data})
+            for rows, contents in batches_of(view, piece):
+                for row, data in zip(rows.drop_columns(["file"]).to_pylist(), contents, strict=True):
+                    info = json.dumps(row, ensure_ascii=False)
+                    writer.write({"prompt": row["prompt"], "key": row["key"], "info": info, view.extension: data})
         shards = json.loads((new / "index.json").read_text())["shards"]
         if sum(shard["samples"] for shard in shards) != piece.samples:
             raise OSError(f"{new} was read back without all of its samples")
@@ -172,30 +177,35 @@ class Mds(_Written):
 FORMATS: dict[str, Any] = {"webdataset": Webdataset, "parquet": Parquet, "imagefolder": ImageFolder, "mds": Mds}
 
 
-def samples_of(view: View, piece: Piece) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield row and image or clip of each sample of a piece, one at a time."""
+def batches_of(view: View, piece: Piece, most: int = 100, most_bytes: int = _GROUP_BYTES) -> Iterator[Batch]:
+    """Yield the samples of a piece in order, as rows and images or clips.
+
+    Args:
+        view: has them.
+        piece: of the export.
+        most: samples of a batch.
+        most_bytes: of its images or clips; a single one may be larger.
+    """
     for extent in piece.extents:
         rows, starts, sizes = view.samples(extent.source)
-        with open(view.tars[extent.source], "rb") as file:
-            for place in range(extent.first, extent.first + extent.samples):
-                file.seek(int(starts[place]))
-                yield rows.slice(place, 1).to_pylist()[0], file.read(int(sizes[place]))
+        tar = view.tars[extent.source]
+        with reading(tar), open(tar, "rb") as file:
+            first, after = extent.first, extent.first + extent.samples
+            while first < after:
+                total = np.cumsum(sizes[first : min(first + most, after)])
+                count = max(int(np.searchsorted(total, most_bytes, side="right")), 1)
+                contents = []
+                for place in range(first, first + count):
+                    file.seek(int(starts[place]))
+                    contents.append(file.read(int(sizes[place])))
+                yield rows.slice(first, count), contents
+                first += count
 
 
 def sync(path: Path) -> None:
     """Make what was written to a file durable."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
-
-
-def jsonl_lines(rows: pa.Table, split: str) -> bytes:
-    """Return the lines of ``metadata.jsonl`` about the rows of a split, with ``file_name`` within its folder."""
-    sink = io.StringIO()
-    for row in rows.filter(pc.equal(rows["split"], split)).to_pylist():
-        _, _, name = row.pop("file").partition("/")
-        json.dump({"file_name": name, "text": row["prompt"], **row}, sink, ensure_ascii=False)
-        sink.write("\n")
-    return sink.getvalue().encode()
 
 
 def remove(path: Path) -> None:
@@ -206,16 +216,23 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _groups(view: View, piece: Piece) -> Iterator[list[tuple[dict[str, Any], bytes]]]:
-    held: list[tuple[dict[str, Any], bytes]] = []
-    size = 0
-    for row, data in samples_of(view, piece):
-        if held and (len(held) >= _ROWS.get(view.extension, _IMAGE_ROWS) or size + len(data) > _GROUP_BYTES):
-            yield held
-            held, size = [], 0
-        held.append((row, data))
-        size += len(data)
-    yield held
+def _groups(view: View, piece: Piece) -> Iterator[Batch]:
+    """Yield the row groups of a piece: batches of neighbouring shards joined, as far as they fit."""
+    most = _ROWS.get(view.extension, _IMAGE_ROWS)
+    held: list[Batch] = []
+    count = size = 0
+    for rows, contents in batches_of(view, piece, most):
+        more = sum(map(len, contents))
+        if held and (count + len(contents) > most or size + more > _GROUP_BYTES):
+            yield _joined(held)
+            held, count, size = [], 0, 0
+        held.append((rows, contents))
+        count, size = count + len(contents), size + more
+    yield _joined(held)
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    return pa.concat_tables([rows for rows, _ in batches]), [data for _, contents in batches for data in contents]
 
 
 def _feature(kind: pa.DataType) -> Any:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 
 from jobs.base.errors import BadInput
 from jobs.export.scan import Scan, scan, stamp_of
-from jobs.export.source import SourceRun
+from jobs.export.source import Shard, SourceRun
+from jobs.export.trouble import reading
 from jobs.store.sidecar import FAILED
 
 PLACE = ("start", "end", "media_start")  # bytes in the source's tar, which no reader of the export needs
@@ -22,33 +24,36 @@ _LISTS = {
     "algo.evaluated": pa.list_(pa.int64()),
     "encoders": pa.list_(pa.struct([("encoder", pa.string()), ("tokens", pa.int64()), ("limit", pa.int64())])),
 }
+_AUDIT = ("audit_psnr", "audit_ssim")
 # What else the sidecar has are times and machines, which are nobody's business.
 _OF_SIDECAR = (
     *("key", "prompt", "negative_prompt", "id", "sample_index", "prompt_index", "repeat", "seed", "height", "width"),
     *("num_frames", "num_inference_steps", "guidance_scale", "status", "reason"),
+    *_AUDIT,
 )
 _PATH = re.compile(r"(?<![\w.:/])~?(?:/[\w.@+-]+)+/([\w.@+-]+)")
 
 
-def index_shard(run: SourceRun, shard: int) -> pa.Table:
+def index_shard(run: SourceRun, shard: Shard) -> pa.Table:
     """Read a shard, and check on the way that its bytes are those that were published.
 
     Returns:
         A row for each sample, given-up ones too, in the shard's order. Nested fields are flattened: ``algo.name`` is
-        ``algo_name``. Beside them ``bytes`` and ``sha256`` of the image or clip, ``status`` and ``reason``, and for
-        this program ``start``, ``end`` (of the sample) and ``media_start``; of given-up samples most is null.
+        ``algo_name``. Beside them ``bytes`` and ``sha256`` of the image or clip, ``status`` and ``reason``, what an
+        audit found, and for this program ``start``, ``end`` (of the sample) and ``media_start``; of given-up samples
+        most is null.
 
     Raises:
         BadInput: the shard is not what its run recorded.
     """
-    directory = run.directory
-    stamp = stamp_of(directory.tar(shard))
-    found = scan(directory.tar(shard), run.shards[shard])
-    rows = _sidecar(run, shard)
+    stamp = stamp_of(shard.tar)
+    found = scan(shard.tar, shard.sha256)
+    sidecar = shard.directory.sidecar(shard.number)
+    rows = _rows(sidecar)
     failed = pc.equal(rows["status"], FAILED)
     kept = rows.filter(pc.invert(failed))
     if kept["key"].to_pylist() != found.keys:
-        raise BadInput(f"{directory.sidecar(shard)} tells of other samples than {directory.tar(shard)} has: restore it")
+        raise BadInput(f"{sidecar} tells of other samples than {shard.tar} has: restore it")
     table = _kept(found, kept)
     given_up = rows.filter(failed).drop_columns(["sha256"])
     if given_up.num_rows:
@@ -57,7 +62,7 @@ def index_shard(run: SourceRun, shard: int) -> pa.Table:
             "reason",
             [[without_paths(one) for one in given_up["reason"].to_pylist()]],
         )
-        owner = {"run": run.name, "run_id": run.run_id, "shard": shard}
+        owner = {"run": run.name, "run_id": run.run_id, "shard": shard.number}
         for name, value in owner.items():
             given_up = given_up.append_column(name, [[value] * given_up.num_rows])
         table = pa.concat_tables([table, given_up], promote_options="default").sort_by("sample_index")
@@ -87,8 +92,7 @@ def _kept(found: Scan, rows: pa.Table) -> pa.Table:
     places = {
         "bytes": pa.array(found.media_sizes, pa.int64()),
         "sha256": rows["sha256"],
-        "status": rows["status"],
-        "reason": rows["reason"],
+        **{name: rows[name] for name in ("status", "reason", *_AUDIT) if name in rows.column_names},
         "start": pa.array(found.starts, pa.int64()),
         "end": pa.array(found.ends, pa.int64()),
         "media_start": pa.array(found.media_starts, pa.int64()),
@@ -116,10 +120,9 @@ def flatten(table: pa.Table) -> pa.Table:
     return table.rename_columns([name.replace(".", "_") for name in table.column_names])
 
 
-def _sidecar(run: SourceRun, shard: int) -> pa.Table:
-    path = run.directory.sidecar(shard)
+def _rows(sidecar: Path) -> pa.Table:
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            return file.read(columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
-    except (OSError, pa.ArrowException):
-        raise BadInput(f"{path} is missing or torn: restore it, or delete the shard's done record and tar") from None
+        with reading(sidecar), open(sidecar, "rb") as file:
+            return pq.ParquetFile(file).read(columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
+    except (FileNotFoundError, pa.ArrowException):
+        raise BadInput(f"{sidecar} is missing or torn: restore it, or delete the shard's done record and tar") from None

@@ -63,11 +63,13 @@ class Source:
         starts: first byte in the tar (int64).
         ends: the byte behind it (int64).
         splits: which split it belongs to (int8).
+        in_tar: how many samples the tar has, those that are left out among them.
     """
 
     starts: "np.ndarray"
     ends: "np.ndarray"
     splits: "np.ndarray"
+    in_tar: int
 
 
 def prompt_hashes(prompts: Iterable[str]) -> "np.ndarray":
@@ -112,7 +114,7 @@ def plan_pieces(
             filling.clear()
         elif alone:
             filling.pop(int(source.splits[0]), None)
-        for first, after in _stretches(source.splits):
+        for first, after in _stretches(source):
             split = int(source.splits[first])
             while first < after:
                 piece = filling.get(split)
@@ -142,20 +144,22 @@ def piece_path(split: int, number: int, total: int, suffix: str) -> str:
 
 def _stays(source: Source, target: int | None, most: int | None) -> bool:
     """Whether a shard becomes a file as it is."""
-    if not len(source.splits) or (source.splits != source.splits[0]).any():
+    count = len(source.splits)
+    if not count or count < source.in_tar or (source.splits != source.splits[0]).any():
         return False
     size = int(source.ends[-1] - source.starts[0])
-    if most is not None and len(source.splits) > most:
+    if most is not None and count > most:
         return False
     return target is None or _LEAST * target <= size <= target
 
 
-def _stretches(splits: "np.ndarray") -> list[tuple[int, int]]:
-    """Return the stretches of neighbours that share a split, as (first, after)."""
-    if not len(splits):
+def _stretches(source: Source) -> list[tuple[int, int]]:
+    """Return the stretches of neighbours in the tar that share a split, as (first, after)."""
+    count = len(source.splits)
+    if not count:
         return []
-    cuts = [0, *(np.flatnonzero(np.diff(splits)) + 1).tolist(), len(splits)]
-    return list(pairwise(cuts))
+    ends = np.diff(source.splits).astype(bool) | (source.starts[1:] != source.ends[:-1])
+    return list(pairwise([0, *(np.flatnonzero(ends) + 1).tolist(), count]))
 
 
 def _room(source: Source, first: int, after: int, piece: Piece | None, target: int | None, most: int | None) -> int:

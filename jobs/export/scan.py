@@ -6,10 +6,12 @@ import tarfile
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from jobs.base.errors import BadInput
+from jobs.export.trouble import reading
 from jobs.store.tar import BLOCK, CHUNK
 
 
@@ -23,7 +25,6 @@ class Scan:
         ends: byte behind its last member's padding.
         media_starts: byte at which its image or clip begins.
         media_sizes: bytes of it.
-        extensions: the kind of it, such as "png".
         infos: its json.
     """
 
@@ -32,7 +33,6 @@ class Scan:
     ends: "array[int]" = field(default_factory=lambda: array("q"))
     media_starts: "array[int]" = field(default_factory=lambda: array("q"))
     media_sizes: "array[int]" = field(default_factory=lambda: array("q"))
-    extensions: list[str] = field(default_factory=list)
     infos: list[bytes] = field(default_factory=list)
 
 
@@ -56,9 +56,9 @@ def scan(path: Path, sha256: str) -> Scan:
     """
     found, digest = Scan(), hashlib.sha256()
     try:
-        with open(path, "rb", buffering=CHUNK) as file:
+        with reading(path), open(path, "rb", buffering=0) as file:
             size = 0
-            for member in _members(file, digest):
+            for member in _members(_Hashed(file, digest)):
                 key, _, extension = member.name.partition(".")
                 size = member.start + member.size + -member.size % BLOCK
                 if not found.keys or key != found.keys[-1]:
@@ -69,14 +69,13 @@ def scan(path: Path, sha256: str) -> Scan:
                 if extension == "json":
                     found.infos.append(member.data)
                 elif extension != "txt":
-                    found.extensions.append(extension)
                     found.media_starts.append(member.start)
                     found.media_sizes.append(member.size)
     except FileNotFoundError:
         raise BadInput(f"{path} is missing although its run says it is done: put it back") from None
     except tarfile.TarError:
         raise BadInput(_differs(path)) from None
-    whole = len(found.keys) == len(found.infos) == len(found.extensions)
+    whole = len(found.keys) == len(found.infos) == len(found.media_sizes)
     if digest.hexdigest() != sha256 or not whole:
         raise BadInput(_differs(path))
     return found
@@ -85,34 +84,61 @@ def scan(path: Path, sha256: str) -> Scan:
 def stamp_of(path: Path) -> str:
     """Return what a file on this disk is known again by: other stamp, other file."""
     try:
-        stat = os.stat(path)
+        with reading(path):
+            stat = os.stat(path)
     except FileNotFoundError:
         raise BadInput(f"{path} is missing although its run says it is done: put it back") from None
     return f"{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ino}"
 
 
-def _members(file: BinaryIO, digest: "hashlib._Hash") -> Iterator[Member]:
+class _Hashed:
+    """The bytes of a file, one after another; they are hashed by the chunk."""
+
+    def __init__(self, file: FileIO, digest: "hashlib._Hash"):
+        self._file, self._digest = file, digest
+        self._buffer = memoryview(bytearray(CHUNK))
+        self._at = self._end = 0
+
+    def take(self, count: int) -> bytes:
+        """Return the next bytes; fewer at the end of the file."""
+        parts = []
+        while count and (part := self._next(count)):
+            parts.append(bytes(part))
+            count -= len(part)
+        return b"".join(parts)
+
+    def skip(self, count: int) -> None:
+        """Go on behind the next bytes."""
+        while count and (part := self._next(count)):
+            count -= len(part)
+
+    def rest(self) -> None:
+        """Hash what is left."""
+        while self._next(CHUNK):
+            pass
+
+    def _next(self, most: int) -> memoryview:
+        if self._at == self._end:
+            self._at, self._end = 0, self._file.readinto(self._buffer)
+            self._digest.update(self._buffer[: self._end])
+        start, self._at = self._at, min(self._at + most, self._end)
+        return self._buffer[start : self._at]
+
+
+def _members(file: _Hashed) -> Iterator[Member]:
     """Yield the members, with the data of what is not an image or clip; every byte of the file is hashed."""
     offset = 0
-    while len(header := file.read(BLOCK)) == BLOCK and any(header):
-        digest.update(header)
+    while len(header := file.take(BLOCK)) == BLOCK and any(header):
         name, size = parse_header(header)
         offset += BLOCK
         padded = size + -size % BLOCK
         if name.endswith((".json", ".txt")):
-            data = file.read(padded)
-            digest.update(data)
-            yield Member(name, offset, size, data[:size])
+            yield Member(name, offset, size, file.take(padded)[:size])
         else:
-            left = padded
-            while left and (data := file.read(min(left, CHUNK))):
-                digest.update(data)
-                left -= len(data)
+            file.skip(padded)
             yield Member(name, offset, size, b"")
         offset += padded
-    digest.update(header)
-    while data := file.read(CHUNK):
-        digest.update(data)
+    file.rest()
 
 
 def parse_header(header: bytes) -> tuple[str, int]:

@@ -10,12 +10,43 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from jobs.base.differences import differences
 from jobs.base.errors import BadInput
-from jobs.run.identity import differences
+from jobs.export.trouble import reading
+from jobs.store.passes import is_hopeless
 from jobs.store.rundir import RunDir
 
 VIDEO = "mp4"
 _MERGED = "runs that are exported together must"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A finished shard.
+
+    Attributes:
+        directory: the run's, or that of a pass over its failed samples (``jobs.run.retry``).
+        number: which of its shards it is.
+        name: tells it from the run's other ones: ``3``, or ``retry-1/3``.
+        sha256: of the tar, as the done record says.
+    """
+
+    directory: RunDir
+    number: int
+    name: str
+    sha256: str
+
+    @property
+    def tar(self) -> Path:
+        """Where its samples are."""
+        return self.directory.tar(self.number)
+
+    @property
+    def of_later_pass(self) -> bool:
+        """Whether its samples were given up before."""
+        return "/" in self.name
 
 
 @dataclass(frozen=True)
@@ -25,13 +56,13 @@ class SourceRun:
     Attributes:
         directory: where it lies.
         record: its run.json.
-        shards: the shards of it that are exported -> sha256 of the tar, as the done record says.
+        shards: what is exported of it, its own shards first, then those of each pass over its failed samples.
         prefix: what is put before each key.
     """
 
     directory: RunDir
     record: dict[str, Any]
-    shards: dict[int, str]
+    shards: tuple[Shard, ...]
     prefix: str = ""
 
     @property
@@ -51,7 +82,8 @@ class SourceRun:
 
     def described(self) -> dict[str, Any]:
         """Return what decides the bytes that come of it, in json types."""
-        digest = hashlib.sha256("".join(f"{shard}:{sha}\n" for shard, sha in self.shards.items()).encode()).hexdigest()
+        text = "".join(f"{shard.name}:{shard.sha256}\n" for shard in self.shards)
+        digest = hashlib.sha256(text.encode()).hexdigest()
         return {"name": self.name, "id": self.run_id, "shards": len(self.shards), "sha256": digest}
 
 
@@ -90,24 +122,59 @@ def key_prefixes(runs: Sequence[tuple[str, str, str | None]]) -> list[str]:
 def _open(path: Path, partial: bool) -> SourceRun:
     directory = RunDir(path)
     record = directory.read()
-    left = directory.unfinished(record["shards"])
-    done = [shard for shard in range(record["shards"]) if shard not in {*left}]
+    if "retry" in record["identity"]:
+        raise BadInput(f"{path} is a pass over failed samples of {path.parent}: name that run, it brings them along")
+    done = _done(directory, record, "")
     if not done:
         raise BadInput(f"{path} has no finished shard yet: there is nothing to export")
-    if left and not partial:
+    left = [shard for shard in range(record["shards"]) if shard not in {one.number for one in done}]
+    if not partial:
+        _check_whole(directory, record, left, "the command that began it")
+    for one in directory.retries():
+        its = one.read()
+        if not partial:
+            _check_whole(one, its, _unfinished_pass(one, its), "retry_failed=true")
+        done += _done(one, its, f"{one.path.name}/")
+    return SourceRun(directory, record, tuple(done))
+
+
+def _done(directory: RunDir, record: dict[str, Any], prefix: str) -> list[Shard]:
+    left = {*directory.unfinished(record["shards"])}
+    numbers = [shard for shard in range(record["shards"]) if shard not in left]
+    return [Shard(directory, number, f"{prefix}{number}", _sha256(directory, number)) for number in numbers]
+
+
+def _unfinished_pass(directory: RunDir, record: dict[str, Any]) -> list[int]:
+    """Return the shards of a pass of which something may still come."""
+    samples, size = record["identity"]["retry"]["samples"], record["shard_size"]
+    config = directory.path / "config.yaml"
+    try:
+        with reading(config):
+            attempts = int(yaml.safe_load(config.read_text())["sample_attempts"])
+    except (FileNotFoundError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        raise BadInput(f"{config} cannot be read: restore it") from None
+    return [
+        shard
+        for shard in directory.unfinished(record["shards"])
+        if not is_hopeless(directory, shard, samples[shard * size : (shard + 1) * size], attempts)
+    ]
+
+
+def _check_whole(directory: RunDir, record: dict[str, Any], left: list[int], how: str) -> None:
+    if left:
         samples = sum(directory.shard_samples(shard) for shard in left)
         raise BadInput(
-            f"{path} is not finished: {len(left)} of {record['shards']} shards ({samples} of {record['samples']} "
-            "samples) are missing: finish it with the command that began it, or add partial=true to export the rest"
+            f"{directory.path} is not finished: {len(left)} of {record['shards']} shards ({samples} of "
+            f"{record['samples']} samples) are missing: finish it with {how}, or add partial=true to export the rest"
         )
-    return SourceRun(directory, record, {shard: _sha256(directory, shard) for shard in done})
 
 
 def _sha256(directory: RunDir, shard: int) -> str:
     path = directory.done_record(shard)
     try:
-        return str(json.loads(path.read_text())["sha256"])
-    except (ValueError, KeyError):
+        with reading(path):
+            return str(json.loads(path.read_text())["sha256"])
+    except (ValueError, KeyError, TypeError):
         raise BadInput(f"{path} is not a whole done record: delete it and finish the run to make it again") from None
     except FileNotFoundError:
         raise BadInput(f"{path} went away meanwhile, since the run has more prompts: finish the run first") from None

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -11,10 +12,19 @@ from jobs.store.sidecar import FAILED, FLAGGED
 
 _COUNTED = {  # in stats.json -> columns of the table
     "sizes": ("width", "height", "num_frames"),
-    "models": ("model", "checkpoint", "revision", "pipeline", "scheduler", "dtype"),
-    "acceleration": ("algo_name", "algo_target", "algo_weights", "algo_schedule"),
+    "models": (
+        *("model", "checkpoint", "revision", "variant", "pipeline", "scheduler", "loras", "fuse_loras"),
+        *("quantization", "dtype", "vae_dtype"),
+    ),
+    "acceleration": (
+        *("algo_name", "algo_target", "algo_weights", "algo_schedule", "algo_expected_psnr", "algo_expected_ssim"),
+        *("evaluated_steps", "num_inference_steps"),
+    ),
     "steps": ("evaluated_steps", "num_inference_steps"),
-    "devices": ("environment_device", "environment_name"),
+    "devices": (
+        *("environment_device", "environment_name", "environment_attention", "environment_compile"),
+        *("environment_offload", "environment_parallel"),
+    ),
 }
 SHOWN = 5  # prompts in the card
 
@@ -33,6 +43,7 @@ class Stats:
         self.reasons = Counter[str]()
         self.counted = {name: Counter[tuple[Any, ...]]() for name in _COUNTED}
         self.prompts: list[tuple[str, str]] = []
+        self.audits: dict[str, list[float]] = {"psnr": [], "ssim": []}
 
     def add(self, table: pa.Table) -> None:
         """Count rows."""
@@ -51,6 +62,9 @@ class Stats:
             groups = kept.group_by([one for one in columns if one in kept.column_names]).aggregate([([], "count_all")])
             for row in groups.to_pylist():
                 self.counted[name][tuple(row.get(one) for one in columns)] += row["count_all"]
+        for name, values in self.audits.items():
+            if (column := f"audit_{name}") in kept.column_names:
+                values += kept[column].drop_null().to_pylist()
         if len(self.prompts) < SHOWN:
             pairs = zip(kept["key"].to_pylist(), kept["prompt"].to_pylist(), strict=True)
             self.prompts += list(pairs)[: SHOWN - len(self.prompts)]
@@ -92,7 +106,18 @@ class Stats:
                 ]
                 for name, counter in self.counted.items()
             },
+            "audits": self._audited(),
         }
+
+    def _audited(self) -> dict[str, Any]:
+        """Return what the samples that were made with all steps as well come to; empty where there is none."""
+        if not self.audits["psnr"]:
+            return {}
+        found: dict[str, Any] = {"samples": len(self.audits["psnr"])}
+        for name, values in self.audits.items():
+            quantiles = {"median": float(np.median(values)), "low": float(np.quantile(values, 0.05))}
+            found[name] = {**quantiles, "worst": min(values)}
+        return found
 
 
 def _count(column: pa.ChunkedArray, value: str) -> int:

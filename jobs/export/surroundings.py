@@ -1,13 +1,14 @@
 """What an export has beside its data: indexes, counts, the card, checksums. Small, and written anew each time."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 from jobs.export.card import CardFacts, card
-from jobs.export.formats import jsonl_lines, sync
+from jobs.export.formats import sync
 from jobs.export.indexes import SUMS, checksums, prepare_energon, tar_indexes, write_checked
-from jobs.export.licence import terms_of
+from jobs.export.licence import licences_of, terms_of
 from jobs.export.source import SourceRun
 from jobs.export.stats import Stats
 from jobs.export.tars import hash_file
@@ -57,6 +58,7 @@ def write_surroundings(
         options.format,
         view.extension,
         Licence(**described["license"]),
+        licences_of(runs),
         terms_of(runs),
         stats.prompts,
         {split: sorted(name for name in records if name.partition("/")[0] == split) for split in splits},
@@ -78,15 +80,19 @@ def _sweep(folder: Path, known: set[str]) -> None:
 
 
 def _write_lines(work: Work, view: View, splits: list[str]) -> dict[str, str]:
-    """Write metadata.jsonl into the folder of each split; return their hashes by path."""
+    """Write metadata.jsonl into the folder of each split, whose ``file_name`` is within it; return hashes by path."""
+    with contextlib.ExitStack() as opened:
+        new = {split: work.new / f"{split}.{LINES}" for split in splits}
+        files = {split: opened.enter_context(open(path, "w", encoding="utf-8")) for split, path in new.items()}
+        for number in range(len(view.tars)):
+            rows, _, _ = view.samples(number)
+            for row in rows.to_pylist():
+                _, _, name = row.pop("file").partition("/")
+                line = {"file_name": name, "text": row["prompt"], **row}
+                files[row["split"]].write(json.dumps(line, ensure_ascii=False) + "\n")
     hashes = {}
-    for split in splits:
-        new = work.new / LINES
-        with open(new, "wb") as file:
-            for number in range(len(view.tars)):
-                rows, _, _ = view.samples(number)
-                file.write(jsonl_lines(rows, split))
-        sync(new)
-        move(new, work.out / split / LINES)
+    for split, path in new.items():
+        sync(path)
+        move(path, work.out / split / LINES)
         hashes[f"{split}/{LINES}"] = hash_file(work.out / split / LINES)
     return hashes

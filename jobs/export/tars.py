@@ -10,6 +10,7 @@ from typing import Any
 from jobs.base.errors import BadInput
 from jobs.export.plan import Extent, Piece
 from jobs.export.scan import parse_header
+from jobs.export.trouble import reading
 from jobs.store.tar import BLOCK, CHUNK, end_of_archive, sample_bytes
 
 
@@ -75,7 +76,7 @@ def _contents(piece: Piece, tars: list[Path], prefixes: list[str]) -> Iterator[b
 def _as_is(tar: Path, extent: Extent) -> Iterator[bytes]:
     """Yield the bytes of a stretch of a tar."""
     left = extent.end - extent.start
-    with open(tar, "rb", buffering=0) as file:
+    with reading(tar), open(tar, "rb", buffering=0) as file:
         file.seek(extent.start)
         while left:
             data = file.read(min(left, CHUNK))
@@ -87,7 +88,7 @@ def _as_is(tar: Path, extent: Extent) -> Iterator[bytes]:
 
 def _renamed(tar: Path, extent: Extent, prefix: str) -> Iterator[bytes]:
     """Yield the same members under other keys, which a sample's json has too."""
-    with open(tar, "rb", buffering=CHUNK) as file:
+    with reading(tar), open(tar, "rb", buffering=CHUNK) as file:
         file.seek(extent.start)
         while file.tell() < extent.end:
             name, size = parse_header(file.read(BLOCK))

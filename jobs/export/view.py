@@ -1,14 +1,16 @@
 """The samples of an export as its files and its table have them: which split and file each belongs to."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.base.errors import BadInput
+from jobs.export.choose import has_file, overruled
 from jobs.export.index import STAMP
 from jobs.export.plan import Piece, Source, plan_pieces, prompt_hashes, splits_of
 from jobs.export.scan import stamp_of
@@ -16,7 +18,6 @@ from jobs.export.source import SourceRun
 from jobs.export.table import MetadataTypes, public_rows, public_schema
 from jobs.export.work import Work
 from jobs.options.export import SPLITS
-from jobs.store.sidecar import FAILED
 
 
 class Shape(Protocol):
@@ -57,10 +58,15 @@ class View:
         """
         self._work, self._form, self._shares = work, form, shares
         owners = [(run, shard) for run in runs for shard in run.shards]
-        self.tars = [run.directory.tar(shard) for run, shard in owners]
+        self.tars = [shard.tar for _, shard in owners]
         self.prefixes = [run.prefix for run, _ in owners]
         self.extension = runs[0].extension
-        self.sha256 = [run.shards[shard] for run, shard in owners]
+        self.sha256 = [shard.sha256 for _, shard in owners]
+        self._overruled: dict[int, np.ndarray] = {}
+        first = 0
+        for run in runs:
+            self._overruled |= self._tried_again(run, first)
+            first += len(run.shards)
         self._metadata = MetadataTypes()
         self._schemas: dict[pa.Schema, None] = {}
         self._splits: list[np.ndarray] = []
@@ -73,6 +79,18 @@ class View:
                 self._by_source[extent.source][piece.split, piece.number] = self.path(piece)
         self.schema = public_schema(self._schemas, self._metadata)
 
+    def _tried_again(self, run: SourceRun, first: int) -> Mapping[int, np.ndarray]:
+        """Return which rows of the shards of a run, the ``first``-th source and on, another of its shards overrules."""
+        later = [number for number, shard in enumerate(run.shards, first) if shard.of_later_pass]
+        if not later:
+            return {}
+        tables = (self._work.read_index(number, ["sample_index"]) for number in later)
+        again = {index for table in tables for index in table["sample_index"].to_pylist()}
+        numbers = range(first, first + len(run.shards))
+        return overruled(
+            ((number, self._work.read_index(number, ["sample_index", "status"])) for number in numbers), again
+        )
+
     def _sources(self) -> Iterator[Source]:
         for number in range(len(self.tars)):
             self._schemas[self._work.read_schema(number).remove_metadata()] = None
@@ -83,9 +101,14 @@ class View:
             self._splits.append(splits)
             if "metadata" in table.column_names:
                 self._metadata.add(table["metadata"].to_pylist())
-            kept = kept_rows(table)
+            files = has_file(table)
+            kept = files & self._listed(number, table)
             starts, ends = (table[name].to_numpy()[kept].astype(np.int64) for name in ("start", "end"))
-            yield Source(starts, ends, splits[kept])
+            yield Source(starts, ends, splits[kept], int(files.sum()))
+
+    def _listed(self, number: int, table: pa.Table) -> np.ndarray:
+        """Return which rows of a shard the export has (bool)."""
+        return ~self._overruled.get(number, np.zeros(table.num_rows, bool))
 
     def path(self, piece: Piece) -> str:
         """Return where a piece lies in the export."""
@@ -106,25 +129,30 @@ class View:
     @lru_cache(maxsize=2)  # noqa: B019 (lives as long as the export)
     def _rows(self, number: int) -> tuple[pa.Table, pa.Table, np.ndarray, np.ndarray]:
         table = self._work.read_index(number)
-        kept = kept_rows(table)
-        splits = self._splits[number]
-        prefix = self.prefixes[number]
-        files = np.full(len(kept), None, object)
-        names = self._by_source[number]
-        keys = table["key"].to_pylist() if self._form.by_sample else []
-        for row, place in zip(np.flatnonzero(kept), self._places[number], strict=True):
-            path = names[int(splits[row]), int(place)]
-            files[row] = f"{path}/{prefix}{keys[row]}.{self.extension}" if self._form.by_sample else path
+        listed = self._listed(number, table)
+        kept = has_file(table) & listed
+        starts, sizes = (table[name].to_numpy()[kept].astype(np.int64) for name in ("media_start", "bytes"))
         rows = public_rows(
             table,
             self.schema,
             self._metadata,
-            prefix=prefix,
-            files=pa.array(files, pa.string()),
-            splits=pa.array([SPLITS[split] for split in splits], pa.string()),
+            prefix=self.prefixes[number],
+            files=self._files(number, table, kept),
+            splits=pa.array(np.array(SPLITS, object)[self._splits[number]], pa.string()),
         )
-        starts, sizes = (table[name].to_numpy()[kept].astype(np.int64) for name in ("media_start", "bytes"))
-        return rows, rows.filter(pa.array(kept)), starts, sizes
+        return rows.filter(pa.array(listed)), rows.filter(pa.array(kept)), starts, sizes
+
+    def _files(self, number: int, table: pa.Table, kept: np.ndarray) -> pa.Array:
+        """Return where each sample of a source lies in the export; null where it has no file."""
+        found = np.full(len(kept), None, object)
+        names = self._by_source[number]
+        pairs = zip(self._splits[number][kept].tolist(), self._places[number].tolist(), strict=True)
+        found[kept] = [names[pair] for pair in pairs]
+        files = pa.array(found, pa.string())
+        if not self._form.by_sample:
+            return files
+        keys = table["key"].combine_chunks()
+        return pc.binary_join_element_wise(files, "/", self.prefixes[number], keys, f".{self.extension}", "")
 
     def check_unchanged(self, piece: Piece) -> None:
         """Make sure that what goes into a piece is what was read and checked.
@@ -136,8 +164,3 @@ class View:
             tar: Path = self.tars[source]
             if (self._work.read_schema(source).metadata or {}).get(STAMP) != stamp_of(tar).encode():
                 raise BadInput(f"{tar} was changed since it was read: run the same command again")
-
-
-def kept_rows(table: pa.Table) -> np.ndarray:
-    """Return which rows have a file (bool). A filter of samples goes here."""
-    return np.array([status != FAILED for status in table["status"].to_pylist()], bool)

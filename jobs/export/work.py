@@ -8,8 +8,6 @@ DEST.partial/out/          what will be DEST
 """
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import shutil
@@ -22,12 +20,11 @@ import pyarrow as pa
 from jobs.base.errors import BadInput
 from jobs.export.index import STAMP
 from jobs.export.source import SourceRun, export_differences
-from jobs.store.atomic import fsync_dir, write_json
+from jobs.store.atomic import byte_lock, fsync_dir, write_json
 from jobs.store.process import HOST
 
 STATS = "stats.json"
 _LOCK, _BOOT = "lock", b"boot"
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Work:
@@ -39,9 +36,9 @@ class Work:
         self.out, self.new = self.path / "out", self.path / "new"
         self._plan = self.path / "export.json"
 
-    def pinned(self) -> list[dict[str, Any]]:
-        """Return the runs that an export here began with, with the shards of each; none where there is none."""
-        return list(_json(self._plan).get("runs", []))
+    def pinned(self) -> dict[str, list[str]]:
+        """Return, by run, the names of the shards that an export here began with; empty where there is none."""
+        return dict(_json(self._plan).get("shards", {}))
 
     def begin(self, described: dict[str, Any], runs: list[SourceRun]) -> None:
         """Make the folders, or go on in those that are there.
@@ -59,8 +56,8 @@ class Work:
         for folder in (self.out, self.new, self.path / "index", self.path / "pieces"):
             folder.mkdir(parents=True, exist_ok=True)
         if old is None:
-            pins = [{"id": run.run_id, "shards": [*run.shards]} for run in runs]
-            write_json(self._plan, {"export": described, "runs": pins})
+            pins = {run.run_id: [shard.name for shard in run.shards] for run in runs}
+            write_json(self._plan, {"export": described, "shards": pins})
 
     def index(self, number: int) -> Path:
         """Return where the table of the shard that is the export's ``number``-th source lies."""
@@ -124,30 +121,20 @@ class Work:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other exports to the same destination out, and say what the disk has against it.
+        """Keep other exports to the same destination out.
 
         Raises:
-            BadInput: there is another one, or the disk is full or does not let us write.
+            BadInput: there is another one.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with open(self.path / _LOCK, "ab") as file:
-                if not _lock(file.fileno()):
-                    raise BadInput(f"another command is exporting to {self.dest}: wait until it ends")
-                try:
-                    yield
-                finally:
-                    if self.path.exists() and os.listdir(self.path) == [_LOCK]:  # refused before it began
-                        self.clear()
-        except OSError as error:
-            if error.errno in _FULL:
-                raise BadInput(
-                    f"{self.dest.parent} has no room left for the export: free some and run the same command again, "
-                    f"which goes on, or delete {self.path}"
-                ) from None
-            if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-                raise BadInput(f"{error.filename or self.dest} cannot be written: choose another destination") from None
-            raise
+        self.path.mkdir(parents=True, exist_ok=True)
+        with byte_lock(self.path / _LOCK, 0, wait=False) as free:
+            if not free:
+                raise BadInput(f"another command is exporting to {self.dest}: wait until it ends")
+            try:
+                yield
+            finally:
+                if self.path.exists() and os.listdir(self.path) == [_LOCK]:  # refused before it began
+                    self.clear()
 
 
 def check_destination(dest: Path, described: dict[str, Any]) -> bool:
@@ -175,13 +162,3 @@ def _json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True

@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from jobs.base.differences import differences
 from jobs.dataset.layout import Layout
 from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
@@ -91,19 +92,3 @@ def changes(old: dict[str, Any], new: dict[str, Any], layout: Layout, total_prom
     elif now > before and said:
         said.append(f"prompt_file or total_prompt_num: had {before} prompts, has {now}")
     return said
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return what changed between two nested dicts, as ``name was A, is B``."""
-    changed = []
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if isinstance(before, dict) and isinstance(after, dict):
-            changed += differences(before, after, f"{prefix}{name}.")
-        elif before != after:
-            changed.append(f"{prefix}{name} was {_shown(before)}, is {_shown(after)}")
-    return changed
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -10,13 +10,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from jobs import __version__
+from jobs.base.differences import differences
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.model import calibration_cache
 from jobs.model.calibration_file import read_calibration
-from jobs.model.licences import checkpoint_licence
+from jobs.model.licences import checkpoint_licence, output_terms
 from jobs.run.calibration import calibration_key, is_measured, with_calibration
-from jobs.run.identity import changes, differences, grows
+from jobs.run.identity import changes, grows
 from jobs.run.resolve import resolve
 from jobs.run.retry import retried
 from jobs.run.run import Run
@@ -25,6 +26,8 @@ from jobs.store.journal import journals
 from jobs.store.parts import busy
 from jobs.store.reopen import reopen_short
 
+# What of the record stays as the run began with it, also when it has grown.
+_AS_BEGUN = ("created", "calibration", "quality", "licence", "output_terms")
 # Bytes a pixel (of clips: a pixel of a frame) of the smallest files each format makes: refuse what surely cannot fit.
 _LEAST_BYTES = {"png": 0.05, "jpg": 0.03, "webp": 0.01, "mp4": 0.0005}
 
@@ -62,9 +65,7 @@ def create(run: Run) -> None:
             record = directory.read()
             if _is_grown(run):
                 earlier = [*record.get("earlier", []), record["identity"]["prompts"]]
-                kept: dict[str, Any] = {
-                    name: record[name] for name in ("created", "calibration", "quality") if name in record
-                }
+                kept: dict[str, Any] = {name: record[name] for name in _AS_BEGUN if name in record}
                 directory.rewrite({**_record(run), **kept, "earlier": earlier}, run.config)
             elif _is_untouched(run):
                 directory.rewrite({**_record(run), **_adopt(run)}, run.config)
@@ -90,12 +91,15 @@ def check_task(run: Run) -> None:
 
 def _record(run: Run) -> dict[str, Any]:
     source = run.layout.table.source
+    licence = checkpoint_licence(run.checkpoint)
+    terms = output_terms(run.options.model.path, licence)
     return {
         "version": __version__,
         "name": run.name,
         "id": run.id,
         "identity": run.identity,
-        "licence": asdict(licence) if (licence := checkpoint_licence(run.checkpoint)) else None,
+        "licence": asdict(licence) if licence else None,
+        "output_terms": asdict(terms) if terms else None,
         "revision_asked": run.options.model.revision,
         "prompts_asked": {"location": source.location, "split": source.split, "commit": source.commit},
         "samples": run.layout.num_samples,

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 from jobs.base.errors import BadInput
 from jobs.run.run import Run
-from jobs.store.attempt import strikes_of
-from jobs.store.journal import journals
+from jobs.store.passes import is_hopeless
 from jobs.store.rundir import RunDir
 
 
@@ -33,7 +32,9 @@ def retried(run: Run) -> Run:
     for directory in passes:
         one = _pass_of(run, directory, tuple(directory.read()["identity"]["retry"]["samples"]))
         done = directory.done_shards()
-        if any(shard not in done and not _is_hopeless(one, shard) for shard in range(one.layout.num_shards)):
+        attempts = run.options.sample_attempts
+        left = [shard for shard in range(one.layout.num_shards) if shard not in done]
+        if not all(is_hopeless(directory, shard, one.layout.shard_range(shard), attempts) for shard in left):
             return one
         failed -= {index for shard in done for index in one.layout.shard_range(shard)} - {
             index for shard in done for index in _failed(directory, shard)
@@ -51,10 +52,3 @@ def _pass_of(run: Run, directory: RunDir, samples: tuple[int, ...]) -> Run:
 def _failed(directory: RunDir, shard: int) -> list[int]:
     failed: list[int] = json.loads(directory.done_record(shard).read_text())["failed"]
     return failed
-
-
-def _is_hopeless(run: Run, shard: int) -> bool:
-    """Whether all samples of a shard failed as often as they may: it is never published, and nobody goes on with it."""
-    tries = list(journals(run.directory, shard))
-    strikes = strikes_of(row for journal in tries for row in journal.failed)
-    return all(strikes[index] >= run.options.sample_attempts for index in run.layout.shard_range(shard))

@@ -127,6 +127,8 @@ class RunDir:
             run: dict[str, Any] = json.loads((self.path / "run.json").read_text())
         except FileNotFoundError:
             raise BadInput(f"{self.path} is not a run: it has no run.json") from None
+        except OSError as error:
+            raise BadInput(f"{self.path / 'run.json'} cannot be read ({error.strerror}): mend that") from None
         except ValueError:
             raise BadInput(f"{self.path / 'run.json'} is not valid JSON: restore it, or use another exp_name") from None
         if not isinstance(run, dict):

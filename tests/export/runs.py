@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jobs.dataset.layout import Sample
 from jobs.media.image import ImageFormat
@@ -19,16 +20,31 @@ COMMON = {
     "pipeline": "FluxPipeline",
     "scheduler": "FlowMatchEulerDiscreteScheduler",
     "scheduler_config": "{}",
+    "variant": "",
+    "loras": "[]",
+    "fuse_loras": False,
+    "quantization": "{}",
     "dtype": "float32",
     "vae_dtype": "float32",
     "vae_tiling": False,
-    "environment": {"device": "cpu", "name": "a processor", "cpu_threads": 1, "compile": False},
+    "environment": {
+        **{name: "" for name in ("cuda", "cudnn", "matmul", "convolution", "tf32_override", "parallel")},
+        **{"device": "cpu", "name": "a processor", "capability": "AVX2", "attention": "native", "offload": "none"},
+        **{"compile": "none", "cpu_threads": 1},
+    },
     "version": "0.0.0",
-    "versions": {"torch": "2.13.0", "ffmpeg": ""},
+    "versions": {
+        **{"torch": "2.13.0", "diffusers": "0.42.1", "transformers": "5.23.0", "numpy": "2.4.6", "pillow": "13.0.0"},
+        **{"ftfy": "6.3.1", "ffmpeg": ""},
+    },
 }
 HOW = {
     "evaluated_steps": 3,
-    "algo": {"name": "spectrum", "w": 0.5, "m": 4, "evaluated": [0, 1, 7]},
+    "algo": {
+        **{"name": "spectrum", "target": "features", "weights": "chebyshev", "calibration": "", "schedule": "window"},
+        **{"expected_psnr": 0.0, "expected_ssim": 0.0, "w": 0.5, "lam": 0.1, "m": 4, "horizon": 8, "force_last": 0},
+        **{"warmup_steps": 2, "window_size": 2.0, "flex_window": 0.75, "evaluated": [0, 1, 7]},
+    },
     "batch": 2,
     "batch_position": 0,
     "call": "{}",
@@ -44,6 +60,9 @@ def finished_run(
     fails: dict[int, str] | None = None,
     shards: range | None = None,
     size: Callable[[Sample], int] = lambda sample: 16,
+    common: dict[str, Any] | None = None,
+    how: dict[str, Any] | None = None,
+    audits: dict[int, dict[str, Any]] | None = None,
 ) -> Run:
     """Make a run, ``folder/run``, and all of its shards.
 
@@ -53,20 +72,32 @@ def finished_run(
         fails: sample -> the reason for which it is given up.
         shards: those that are made; None: all.
         size: pixels of a side of a sample's picture.
+        common, how: what its samples' json says otherwise than ``COMMON`` and ``HOW``.
+        audits: sample -> what its audit found.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / ("prompts.jsonl" if prompts.startswith("{") else "prompts.txt")
     file.write_text(prompts)
     run = new_run(folder, f"prompt_file={file}", "shard_size=5", *overrides)
-    make_shards(run, fails or {}, range(run.layout.num_shards) if shards is None else shards, size)
+    made = range(run.layout.num_shards) if shards is None else shards
+    make_shards(run, fails or {}, made, size, common=common, how=how, audits=audits)
     return run
 
 
 def make_shards(
-    run: Run, fails: dict[int, str], shards: range, size: Callable[[Sample], int] = lambda sample: 16
+    run: Run,
+    fails: dict[int, str],
+    shards: range,
+    size: Callable[[Sample], int] = lambda sample: 16,
+    *,
+    common: dict[str, Any] | None = None,
+    how: dict[str, Any] | None = None,
+    audits: dict[int, dict[str, Any]] | None = None,
 ) -> None:
-    """Make shards of a run."""
-    common = {**COMMON, "run": run.name, "run_id": run.id}
+    """Make shards of a run; see ``finished_run``."""
+    common = {**COMMON, **(common or {}), "run": run.name, "run_id": run.id}
+    how = {**HOW, **(how or {})}
+    audits = audits or {}
     writer = Writer(
         run.layout, ImageFormat("png", 95), common, sample_attempts=1, in_flight=3, report=lambda *event: None
     )
@@ -78,7 +109,8 @@ def make_shards(
             if index in fails:
                 writer.fail(attempt, sample, fails[index])
             else:
-                writer.add(attempt, sample, picture(sample.seed, size(sample)), HOW, 0.5)
+                media = picture(sample.seed, size(sample))
+                writer.add(attempt, sample, media, how, 0.5, audits.get(index))
         writer.finish(attempt)
     writer.close()
 

@@ -1,20 +1,26 @@
 """Exports of runs made without a model: what is in them, that nothing private is, and what is refused."""
 
+import errno
 import hashlib
+import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tarfile
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from jobs.export.__main__ import main
+from jobs.options.export import ExportOptions
 from tests.export.runs import finished_run, lines, make_shards
-from tests.support import PROJECT
+from tests.support import PROJECT, small_disk
 
 WEB = ("energon=false",)
 
@@ -266,11 +272,20 @@ def test_an_interrupted_export_is_not_continued_as_another(run, tmp_path, monkey
     assert "out.partial holds another export" in said and "shard_mb was 0.02, is 5.0" in said
 
 
-def test_two_commands_do_not_write_one_export(run, tmp_path, capsys) -> None:
-    from jobs.export.work import Work
+HOLD = """import sys
+from pathlib import Path
+from jobs.export.work import Work
+with Work(Path(sys.argv[1])).held():
+    print("held", flush=True)
+    sys.stdin.read()"""
 
-    with Work(tmp_path / "out").held():
+
+def test_two_commands_do_not_write_one_export(run, tmp_path, capsys) -> None:
+    words = [sys.executable, "-c", HOLD, str(tmp_path / "out")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as other:
+        assert other.stdout and other.stdout.readline() == "held\n"
         assert "another command" in refusal(capsys, run, tmp_path / "out")
+        other.communicate()
     export(run, tmp_path / "out")
 
 
@@ -300,23 +315,70 @@ def test_a_shard_that_changes_after_it_was_read_is_read_again(tmp_path, monkeypa
 SMALL_FILES = """import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 from jobs.export.__main__ import main
+from jobs.options.export import ExportOptions
 main(sys.argv[2:])"""
 
 
 @pytest.mark.parametrize("form", ["webdataset", "parquet"])
-def test_a_disk_that_takes_no_more_is_said_and_nothing_half_is_there(run, tmp_path, form) -> None:
-    """The limit on the size of a file stands in for a full disk: the same calls fail, in the same places."""
+def test_a_file_that_may_not_grow_is_said_and_nothing_half_is_there(run, tmp_path, form) -> None:
     words = [str(run), str(tmp_path / "out"), f"format={form}", "energon=false"]
     for limit in (5_000, 20_000):
         # -B: the limit would cut the compiled modules short, too, for every later process.
         command = [sys.executable, "-B", "-c", SMALL_FILES, str(limit), *words]
         done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=90)
         assert done.returncode == 2, done.stderr[-2000:]
-        assert "has no room left" in done.stderr and done.stderr.count("\n") == 1
+        assert "ulimit -f" in done.stderr and done.stderr.count("\n") == 1
         assert not (tmp_path / "out").exists()
     export(*words)
     export(run, tmp_path / "whole", *words[2:])
     assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("size", ["32k", "160k"])
+def test_a_full_disk_is_said_and_the_same_command_goes_on(run, tmp_path, capsys, size) -> None:
+    with small_disk(tmp_path / "small", f"size={size}") as folder:
+        assert "is full" in refusal(capsys, run, folder / "out", "format=parquet")
+        assert not (folder / "out").exists()
+        subprocess.run(["mount", "-o", "remount,size=2m", folder], check=True)
+        export(run, folder / "out", "format=parquet")
+        export(run, tmp_path / "whole", "format=parquet")
+        assert files(folder / "out") == files(tmp_path / "whole")
+
+
+def test_links_need_no_space_and_copies_do(tmp_path, monkeypatch, capsys) -> None:
+    """A disk that says it has no byte free stands in for one that is nearly full."""
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    path = finished_run(tmp_path, lines(12)).directory.path
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.export.export.shutil.disk_usage", lambda folder: full)
+        export(path, tmp_path / "links", "shard_mb=0")
+        for words in (["shard_mb=0", "format=parquet"], ["shard_mb=5"]):
+            assert "the export needs" in refusal(capsys, path, tmp_path / "copies", *words)
+            shutil.rmtree(tmp_path / "copies.partial")
+
+
+@pytest.mark.parametrize("name", ["run.json", "done/00001.json", "data/00001.tar", "meta/00001.parquet"])
+def test_what_may_not_be_read_is_said(tmp_path, capsys, monkeypatch, name) -> None:
+    path = finished_run(tmp_path, lines(12)).directory.path
+    if os.geteuid() == 0:  # who may read everything: the system's answer to others stands in
+        forbid(monkeypatch, path / name)
+    else:
+        (path / name).chmod(0)
+    said = refusal(capsys, path, tmp_path / "out")
+    assert f"{path / name} cannot be read (Permission denied)" in said and "choose another destination" not in said
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Let nobody open a file."""
+    whole = io.open
+
+    def guarded(file: Any, *arguments: Any, **keywords: Any) -> Any:
+        if str(file) == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return whole(file, *arguments, **keywords)
+
+    monkeypatch.setattr("io.open", guarded)
+    monkeypatch.setattr("builtins.open", guarded)
 
 
 def test_runs_that_do_not_go_together_are_refused(run, tmp_path, capsys) -> None:
@@ -326,15 +388,36 @@ def test_runs_that_do_not_go_together_are_refused(run, tmp_path, capsys) -> None
     assert "is not a run" in refusal(capsys, tmp_path / "none", tmp_path / "out")
 
 
+def record(path: Path, **changes: Any) -> None:
+    """Change what a run recorded of itself."""
+    old = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**old, **changes}))
+
+
 def test_a_missing_licence_is_refused_unless_it_is_given(tmp_path, capsys) -> None:
     path = finished_run(tmp_path, lines(3)).directory.path
-    record = json.loads((path / "run.json").read_text())
-    record["identity"]["model"] |= {"path": "someone/somewhere", "revision": "0" * 40}
-    (path / "run.json").write_text(json.dumps(record))
+    record(path, licence=None)
     assert "license=cc-by-4.0" in refusal(capsys, path, tmp_path / "out")
     assert "short name" in refusal(capsys, path, tmp_path / "out", "license=no such licence")
     export(path, tmp_path / "out", "license=CC-BY-4.0")
     assert "license: cc-by-4.0" in (tmp_path / "out/README.md").read_text()
+
+
+def test_the_licence_is_the_one_that_the_run_recorded(tmp_path, capsys) -> None:
+    """Whatever a model card says by now, and whatever this version of the program knows of it."""
+    path = finished_run(tmp_path / "a", lines(3)).directory.path
+    text = hashlib.sha256(b"the text").hexdigest()
+    own = {"id": "other", "name": "house-rules", "link": "https://example.org/rules", "sha256": text}
+    terms = {"licence": "House Rules", "says": "outputs must not be sold", "link": "https://example.org/rules"}
+    record(path, licence=own, output_terms=terms)
+    export(path, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "license: other\nlicense_name: house-rules\nlicense_link: https://example.org/rules\n" in card
+    assert text in card and "says that outputs must not be sold" in card
+    assert json.loads((tmp_path / "out/stats.json").read_text())["export"]["license"] == own
+    other = finished_run(tmp_path / "b", lines(3), "exp_name=b").directory.path
+    record(other, licence={**own, "sha256": hashlib.sha256(b"another text").hexdigest()})
+    assert "licences of their own each" in refusal(capsys, path, other, tmp_path / "both")
 
 
 @pytest.mark.parametrize(
@@ -365,4 +448,5 @@ def test_the_destination_must_be_named(run, capsys) -> None:
 def test_help_lists_every_option(capsys) -> None:
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    assert all(f"  {name}=" in said for name in ("format", "shard_mb", "split", "license", "name", "partial"))
+    for one in fields(ExportOptions):
+        assert f"\n  {one.name}=" in said and one.metadata["help"] in said

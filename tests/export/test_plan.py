@@ -11,7 +11,7 @@ from jobs.export.plan import FOLDER, Piece, Source, piece_path, plan_pieces, pro
 def source(sizes: list[int], splits: list[int] | None = None) -> Source:
     """A shard of samples of these sizes."""
     ends = np.cumsum(np.array(sizes, np.int64))
-    return Source(ends - np.array(sizes, np.int64), ends, np.array(splits or [0] * len(sizes), np.int8))
+    return Source(ends - np.array(sizes, np.int64), ends, np.array(splits or [0] * len(sizes), np.int8), len(sizes))
 
 
 def contents(pieces: list[Piece]) -> list[tuple[int, list[tuple[int, int]]]]:
@@ -75,6 +75,15 @@ def test_shards_of_about_the_target_stay_as_they_are() -> None:
 def test_shards_that_belong_to_one_split_stay_where_no_size_is_asked_for() -> None:
     pieces, _ = plan_pieces([source([1, 1]), source([1, 1], [0, 1]), source([1, 1])], None)
     assert [(piece.split, piece.whole) for piece in pieces] == [(0, 0), (0, None), (0, 2), (1, None)]
+
+
+def test_samples_that_are_left_out_are_in_no_file() -> None:
+    whole = source([10, 20, 30, 40])
+    kept = np.array([True, False, True, True])
+    some = Source(whole.starts[kept], whole.ends[kept], whole.splits[kept], 4)
+    for target in (None, 100):
+        ((piece,), _) = plan_pieces([some], target)
+        assert piece.whole is None and [(one.start, one.end) for one in piece.extents] == [(0, 10), (30, 100)]
 
 
 def test_folders_stay_below_ten_thousand_files() -> None:

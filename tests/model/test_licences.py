@@ -10,7 +10,7 @@ from jobs.model.checkpoint import Checkpoint
 from jobs.model.licences import Licence, checkpoint_licence, output_terms
 from jobs.report.warn import licence_of_outputs
 from jobs.run.open import create, open_run
-from tests.support import config, resolved, write_prompts
+from tests.support import config, new_run, resolved, write_prompts
 
 
 def checkpoint(folder: Path, card: str | None, path: str = "someone/model") -> Checkpoint:
@@ -88,3 +88,16 @@ def test_a_runs_record_has_the_licence(tmp_path) -> None:
     run = open_run(config(f"output_base_path={tmp_path}", "exp_name=a", f"prompt_file={prompts}"))
     create(run)
     assert json.loads((tmp_path / "a/run.json").read_text())["licence"]["id"] == "apache-2.0"
+
+
+def test_a_runs_record_has_what_restricts_its_outputs_and_keeps_it_when_the_run_grows(tmp_path) -> None:
+    def begin(prompts: int) -> dict:
+        new_run(tmp_path, "model=flux", "algo=nocache", f"prompt_file={write_prompts(tmp_path / 'p.txt', prompts)}")
+        return json.loads((tmp_path / "run/run.json").read_text())
+
+    first = begin(2)
+    assert first["output_terms"]["link"].startswith("https://") and first["licence"] is None
+    was = {"id": "other", "name": "as-it-was", "link": "", "sha256": ""}
+    (tmp_path / "run/run.json").write_text(json.dumps({**first, "licence": was}))
+    (tmp_path / "run/data/00000.tar").touch()  # something was made: the run is not begun anew
+    assert begin(2000)["licence"] == was

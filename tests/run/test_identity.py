@@ -10,9 +10,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 import jobs.generate
+from jobs.base.differences import differences
 from jobs.base.errors import BadInput
 from jobs.media.video import VideoFormat
-from jobs.run.identity import differences
 from jobs.run.open import check_task, create, open_run
 from jobs.run.run import Run
 from jobs.store.atomic import write_json
