@@ -28,6 +28,7 @@ from jobs.run.calibration import (
 from jobs.run.run import Run
 from jobs.store.atomic import create_bytes
 from jobs.store.parts import share
+from jobs.store.rundir import OUT_OF_REACH
 
 log = logging.getLogger(__name__)
 
@@ -167,10 +168,12 @@ class _Making:
         best: list[dict[str, Any]] = []
         most = max(steps - 1, 1)
         if not (enough := reached(most)):
-            raise BadInput(
+            said = (
                 f"algo.quality={quality:g} is out of reach: with {most} of {steps} steps evaluated the run's samples "
                 f"have {best[0]['psnr']['mean']:.1f} dB: ask for less, or use algo=nocache"
             )
+            create_bytes(self._folder / f"{OUT_OF_REACH}{quality:g}", said.encode())  # for the next command
+            raise BadInput(said)
         least = 1
         while least < enough["count"]:
             middle = (least + enough["count"]) // 2

@@ -110,7 +110,8 @@ def settle(
         record: what the directory says of it, if it has begun and this is to go on with it.
 
     Raises:
-        BadInput: the run's calibration was exchanged.
+        BadInput: the run's calibration was exchanged, or no number of evaluations has the quality that is asked for, as
+            this run found out before.
     """
     if forecast is None or forecast.automatic is None:
         return forecast
@@ -125,7 +126,13 @@ def settle(
             if not _worthwhile(layout, forecast.automatic.samples):
                 least = SHARE * samples_needed(forecast.automatic.samples)
                 return replace(published, misfit=f"a run of fewer than {least} samples does not calibrate itself")
-    return with_calibration(forecast, calibration_key(options, checkpoint, forecast, layout)[0], directory, record)
+    key, _ = calibration_key(options, checkpoint, forecast, layout)
+    settled = with_calibration(forecast, key, directory, record)
+    if settled.pending and forecast.automatic.quality is not None:
+        chosen = choose_samples(layout, forecast.automatic.samples)
+        if said := directory.out_of_reach(parts_key(key, chosen), forecast.automatic.quality):
+            raise BadInput(said.read_text())
+    return settled
 
 
 def _evaluates_all(forecast: Forecast, steps: int) -> bool:

@@ -24,6 +24,7 @@ from jobs.store.atomic import byte_lock, create_json, write_bytes, write_json
 
 FORMAT = 3
 FOLDERS = ("data", "meta", "done", "work", "logs")
+OUT_OF_REACH = "out-of-reach-"  # begins a file in work/calibration-*/: why a quality cannot be had
 
 
 class RunDir:
@@ -89,6 +90,10 @@ class RunDir:
     def calibrating(self, key: str, samples: int) -> Path:
         """Return the folder of a calibration in the making."""
         return self.work / f"calibration-{key}-{samples}"
+
+    def out_of_reach(self, key: str, quality: float) -> Path | None:
+        """Return the file that says why a calibration in the making has not that quality; None where none does."""
+        return next(self.work.glob(f"calibration-{key}-*/{OUT_OF_REACH}{quality:g}"), None)
 
     def calibrations_begun(self) -> list[Path]:
         """Return the folders of calibrations in the making."""

@@ -144,15 +144,19 @@ def test_the_fewest_evaluations_of_a_quality_are_found(tmp_path: Path, prompts: 
     assert len(run.forecast.plan(9).evaluated) == fewest
     assert run.identity["algo"]["quality"] == wanted
 
-    for _ in range(2):  # also when it is known already
-        run = new(tmp_path / "far", prompts, "algo.quality=90")
+    far, said = tmp_path / "far", []
+    run = new(far, prompts, "algo.quality=90")
+    for command in (lambda: calibrated(run, "cpu", lambda *_: None), lambda: new(far, prompts, "algo.quality=90")):
         with pytest.raises(BadInput) as caught:
-            calibrated(run, "cpu", lambda *_: None)
-        assert str(caught.value) == (
-            f"algo.quality=90 is out of reach: with 8 of 9 steps evaluated the run's samples have {reached[8]:.1f} dB: "
-            "ask for less, or use algo=nocache"
-        )
+            command()
+        said.append(str(caught.value))
+    assert said == 2 * [  # the second command knows it before it starts a worker
+        f"algo.quality=90 is out of reach: with 8 of 9 steps evaluated the run's samples have {reached[8]:.1f} dB: "
+        "ask for less, or use algo=nocache"
+    ]
     assert not run.directory.calibration.exists()
+    less = calibrated(new(far, prompts, f"algo.quality={wanted}"), "cpu", lambda *_: None)
+    assert less.forecast and len(less.forecast.plan(9).evaluated) == fewest
 
 
 def test_two_denoisers_are_calibrated_each_for_its_part(tmp_path: Path):

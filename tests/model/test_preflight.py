@@ -83,6 +83,7 @@ def test_what_the_options_make_of_the_scheduler_counts():
     begin()
     assert "adds fresh noise" in refused("+model.scheduler_args.algorithm_type=sde-dpmsolver++")
     assert "calls the denoiser 2 times" in refused("model.scheduler=HeunDiscreteScheduler")
+    assert "adds fresh noise" in refused("algo.target=output", "model.scheduler=EulerAncestralDiscreteScheduler")
     assert refused("+model.scheduler_args.use_karas_sigmas=true") == (
         "model.scheduler_args.use_karas_sigmas is no option of DPMSolverMultistepScheduler: "
         "did you mean use_karras_sigmas?"
