@@ -1,6 +1,7 @@
 """LoRAs: files that change a model's weights a little, each with a scale."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from jobs.base.errors import BadInput, first_line
 
 FORM = "[{path: style.safetensors, scale: 0.8}]"
+_FIRST = re.compile(r"(lora_A|lora(_linear_layer)?[._]down)\.")  # of a layer's two matrices the first
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,31 @@ def attach_loras(pipeline: Any, loras: tuple[Lora, ...], fuse: bool) -> None:
     for name, lora in zip(names, loras, strict=True):
         try:
             pipeline.load_lora_weights(lora.path.parent, weight_name=lora.path.name, adapter_name=name)
-            fits = any(name in adapters for adapters in pipeline.get_list_adapters().values())
-            reason = "it changes no layer of it"
+            reason = _misfit(pipeline, name, lora.path)
         except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
-            fits, reason = False, first_line(error)
-        if not fits:
+            reason = first_line(error)
+        if reason:
             raise BadInput(f"model.loras: {lora.path} does not fit the model ({reason}): use one made for it")
     pipeline.set_adapters(names, [lora.scale for lora in loras])
     if fuse:
         pipeline.fuse_lora(adapter_names=names)
         pipeline.unload_lora_weights()
+
+
+def _misfit(pipeline: Any, name: str, file: Path) -> str:
+    """Return what is wrong with a LoRA that was loaded; "" where each of its layers has one of the model.
+
+    diffusers passes over layers that the model does not have, and only its log says so.
+    """
+    changed = sum(
+        name in getattr(layer, "lora_A", ())
+        for part in pipeline.components.values()
+        if hasattr(part, "modules")
+        for layer in part.modules()
+    )
+    if not changed:
+        return "it changes no layer of it"
+    weights = pipeline.lora_state_dict(file.parent, weight_name=file.name)  # by diffusers' names, of any tool's file
+    weights = weights[0] if isinstance(weights, tuple) else weights
+    layers = sum(bool(_FIRST.search(key)) for key in weights)
+    return f"of its {layers} layers the model has {changed}" if changed < layers else ""

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,8 @@ def _check_further_arguments(name: str, parameters: Mapping[str, Any], model: Mo
         if one in given:
             raise BadInput(f"model.call.{one} is given to each call by the runner: {given[one]}")
         if one not in parameters:
-            raise BadInput(f"model.call.{one} is no argument of {name}: {_nearest(one, parameters)}")
+            free = [other for other in parameters if other not in given]
+            raise BadInput(f"model.call.{one} is no argument of {name}: {_nearest(one, free)}")
 
 
 def _check_scheduler_args(scheduler: str, model: ModelOptions) -> None:
@@ -159,6 +160,6 @@ def _problem(scheduler: str, config: dict[str, Any], call: dict[str, Any]) -> st
     return None
 
 
-def _nearest(name: str, parameters: Mapping[str, Any]) -> str:
+def _nearest(name: str, parameters: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(parameters), 1)
     return f"did you mean {close[0]}?" if close else f"it takes {', '.join(parameters)}"

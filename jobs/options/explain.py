@@ -1,6 +1,7 @@
 """Turns what Hydra and OmegaConf say of a command line into one sentence that names the mistake and the mend."""
 
 import re
+import shlex
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
@@ -22,6 +23,11 @@ def explain(error: Exception) -> str:
     full_key = re.search(r"full_key: (\S+)", text)
     if match := re.match(r"Ambiguous value for argument '(([^=]+)=([^\n]*))'\n", text):
         return _explain_several(*match.groups())
+    if match := re.match(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"{match[1]} has a value already: change it without the sign +, like {match[1]}=..."
+    if match := re.match(r"Sweeping over Hydra's configuration is not supported : '([^=]+)=(.*)'", text):
+        quoted = shlex.quote(f'{match[1]}="{match[2]}"')
+        return f"{match[1]} cannot be swept: give one value, and one that holds a comma in quotes, like {quoted}"
     if match := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in ", text):
         given = re.search(r"To append to your config use \+[^=]+=(.*)", text)
         return _explain_unknown(match[1] or (full_key[1] if full_key else match[2]), given[1] if given else None)
@@ -94,6 +100,8 @@ def _explain_choice(choice: str, text: str) -> str:
 def _explain_unknown(name: str, value: str | None = None) -> str:
     if name in _GROUPS:
         return f"{name} takes the name of a file in conf/{name}: one part of it is set with {name}.KEY=value"
+    if name in ("model.call", "model.scheduler_args"):
+        return f"what {name} holds is added to it: write '+{name}={value or '{...}'}'"
     if name.startswith(("model.call.", "model.scheduler_args.")):  # what these may hold, the pipeline decides
         return f"'{name}' is not there yet: add it with +{name}=value"
     return no_such_option(name, option_names(), value)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from jobs.options.aliases import ALIASES, SIZES, bare, option_meant
+from jobs.options.cluster_names import launcher_hint
 from jobs.options.places import CONF
 
 # Option -> what other tools call it, without capitals and signs. Those of a sample are in jobs/options/aliases.py.
@@ -76,11 +77,13 @@ def not_a_model(given: str) -> str | None:
 def _hint(name: str, known: list[str], value: Any) -> str:
     group, _, last = name.rpartition(".")
     if bare(last) in _LORA:
-        return "LoRAs are not loaded, so fuse it into the weights and give the result as model.path"
+        return f"did you mean 'model.loras=[{{path: {'...' if value is None else value}}}]'?"
     if bare(last) in SIZES:
         sides = re.fullmatch(r"(\d+)(?:\s*[x*,]\s*(\d+))?", str(value))
         width, height = (sides[1], sides[2] or sides[1]) if sides else ("...", "...")
         return f"did you mean width={width} height={height}?"
+    if hint := launcher_hint(name, value):
+        return hint
     meant = _meant(group, last, known)
     if meant == "prompt_file" and value is not None and not re.search(r"\.\w+$|^\S*/\S*$", str(value)):
         return "write prompts into a file, one a line, and give prompt_file=FILE"

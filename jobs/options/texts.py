@@ -81,9 +81,10 @@ def _one(argument: str, sweep: bool) -> str:
         return start + ",".join(_elements(name, inside))
     if sweep and "," in value:
         one, each = QuotedString(value, Quote.double).with_quotes(), f"choice({value})"
+        other = "" if name == "exp_name" else f", or {shlex.quote(f'{name}={each}')} for a run of each"
         raise BadInput(
-            f"{name} holds a comma, which -m could take either way: write {shlex.quote(f'{name}={one}')} for one text, "
-            f"or {shlex.quote(f'{name}={each}')} for a run of each"
+            f"{name} holds a comma, which -m could take either way: "
+            f"write {shlex.quote(f'{name}={one}')} for one text{other}"
         )
     return f"{start}{quoted(value)}"
 

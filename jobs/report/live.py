@@ -13,6 +13,7 @@ from jobs.report.progress import Glance
 
 EVERY = 60.0 * PATIENCE  # seconds between plain lines that tell of progress
 WIDTH = 40  # of the bar, in characters
+NO_REASON = "None"  # of Slurm's, for tasks that it has not looked at yet
 FAILURES = 3  # the last ones that are shown
 
 
@@ -70,7 +71,8 @@ class Display:
 def standing(running: int, pending: Counter[str], unsubmitted: int, full: str = "") -> str:
     """Return in words what the tasks do."""
     parts = [f"{running:,} running"]
-    parts += [f"{count:,} pending ({reason})" for reason, count in pending.most_common()]
+    for reason, count in pending.most_common():
+        parts.append(f"{count:,} pending{'' if reason == NO_REASON else f' ({reason})'}")
     if unsubmitted:
         parts.append(f"{unsubmitted:,} to be submitted{f' ({full})' if full else ''}")
     return f"tasks: {', '.join(parts)}"

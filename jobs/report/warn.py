@@ -109,7 +109,10 @@ def unknown_words(run: Run) -> str | None:
     if not unknown:
         return None
     more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+    where = table.path
+    if run.options.negative_prompt:
+        where += " or negative_prompt"
     return (
-        f"{table.path} has words that model {run.options.model.name} was not trained on and cannot tell apart: "
+        f"{where} has words that model {run.options.model.name} was not trained on and cannot tell apart: "
         f"{', '.join(unknown[:SHOWN])}{more}; it knows {', '.join(sorted(known))}"
     )

@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from diffusers import FluxPipeline
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
 
 from jobs.base.errors import BadInput
 from jobs.model.checkpoint import find_checkpoint
@@ -111,6 +113,17 @@ def test_a_lora_of_another_model_is_refused(flux: Path, style: Path, tmp_path: P
     run = begin(tmp_path / "sdxl", "model=sdxl", f"model.loras=[{{path: {style}}}]")
     with pytest.raises(BadInput, match="does not fit the model"):
         picture(run)
+
+
+def test_a_lora_that_fits_in_part_is_refused(flux: Path, style: Path, tmp_path: Path) -> None:
+    weights = load_file(style)
+    block = next(key for key in weights if ".to_q.lora_A" in key)
+    for key in (block, block.replace("lora_A", "lora_B")):  # of a layer that the model does not have
+        weights[re.sub(r"blocks\.\d+\.", "blocks.9.", key)] = weights[key].clone()
+    save_file(weights, tmp_path / "part.safetensors")
+    layers = sum("lora_A" in key for key in weights)
+    with pytest.raises(BadInput, match=rf"\(of its {layers} layers the model has {layers - 1}\): use one made for it"):
+        picture(begin(flux, f"model.loras=[{{path: {tmp_path}/part.safetensors}}]"))
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,8 @@ CASES = [
         "bad-json",
         "j.jsonl",
         '{"prompt": "a"}\n{"prompt": }\n',
-        "j.jsonl line 2 is not valid JSON (Expecting value at column 12): write one object a line",
+        "j.jsonl line 2 is not valid JSON (Expecting value at column 12): write one object a line, "
+        "or rename a file that is one value to .json",
     ),
     prompt_file("not-object", "j.jsonl", '"a"', 'j.jsonl line 1 is not an object: write {"prompt": "..."}'),
     prompt_file(

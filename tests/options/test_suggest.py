@@ -55,7 +55,14 @@ def test_the_right_option_is_suggested(given: str, meant: str) -> None:
     ("given", "hint"),
     [
         ("prompt=a cat, a dog", "write prompts into a file, one a line, and give prompt_file=FILE"),
-        ("lora=x", "LoRAs are not loaded, so fuse it into the weights and give the result as model.path"),
+        ("lora=x", "did you mean 'model.loras=[{path: x}]'?"),
+        ("hydra.launcher.partition=x", "hydra/launcher=submitit_slurm has it: add -m hydra/launcher=submitit_slurm"),
+        ("hydra.launcher.mem=3", "did you mean hydra.launcher.mem_gb=3?"),
+        ("hydra.launcher.time=60", "did you mean hydra.launcher.timeout_min=60?"),
+        ("hydra.launcher.acount=x", "did you mean hydra.launcher.account=x?"),
+        ("hydra.launcher.colour=x", "python -m jobs.generate --help lists the options"),
+        ("hydra.launcher.additional_parameters.hint=x", "add it with +hydra.launcher.additional_parameters.hint=x"),
+        ("partition=x", "did you mean hydra.launcher.partition=x?"),
         ("colour=red", "python -m jobs.generate --help lists the options"),
     ],
 )
@@ -88,6 +95,22 @@ def test_a_checkpoint_in_place_of_a_model_is_recognised(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
     assert sentence(f"model={given}").startswith(f"model={given} {said.removesuffix('*')}")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("model.call={a:1}", "what model.call holds is added to it: write '+model.call={a:1}'"),
+        ("+seed=3", "seed has a value already: change it without the sign +, like seed=..."),
+        (
+            "+model.call.max_sequence_length=9",
+            "model.call.max_sequence_length has a value already: change it without the sign +, "
+            "like model.call.max_sequence_length=...",
+        ),
+    ],
+)
+def test_what_is_added_and_what_is_changed_is_told_apart(argument: str, said: str) -> None:
+    assert sentence(argument) == said
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,13 @@ def test_without_a_terminal_there_is_a_line_for_a_change_and_now_and_then(monkey
             clock[0] += 10
         display.fail("task 5_1: FAILED")
         display.show(NOW, 2, Counter({"JobHeldUser": 4}), 0)
+        display.show(NOW, 0, Counter({"None": 4}), 0)  # Slurm's word for tasks that it has not looked at yet
     told = capsys.readouterr()
     lines = told.err.splitlines()
-    assert len(lines) == -(-100 * 10 // live.EVERY) + 1
+    assert len(lines) == -(-100 * 10 // live.EVERY) + 2
     assert lines[0].endswith("to go; tasks: 2 running, 4 pending (Resources), 5 to be submitted")
-    assert lines[-1].endswith("tasks: 2 running, 4 pending (JobHeldUser)")
+    assert lines[-2].endswith("tasks: 2 running, 4 pending (JobHeldUser)")
+    assert lines[-1].endswith("tasks: 0 running, 4 pending")
     assert told.out == "failed: task 5_1: FAILED\n"
 
 
