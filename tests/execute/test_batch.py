@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from jobs.dataset.layout import Sample
-from jobs.execute import worker
+from jobs.execute import shard
 from jobs.execute.audit import Audit
 from jobs.execute.batch import Suspicion, generate_batch
 from jobs.execute.halt import Halt
 from jobs.execute.inprocess import Ranked
 from jobs.execute.pool import Pool
-from jobs.execute.worker import Pace
-from jobs.execute.worker import make_shard as make
+from jobs.execute.shard import Pace
+from jobs.execute.shard import make_shard as make
 from jobs.media.image import ImageFormat
 from jobs.model.pipeline import Failure, Made
 from jobs.parallel.ranks import Member
@@ -105,7 +105,7 @@ def test_a_failure_that_passed_leaves_no_trace_in_the_bytes(tmp_path: Path) -> N
 
 
 class Auditing(Audit):
-    """Says how long the clock of ``worker`` has to go on while it looks at a sample."""
+    """Says how long the clock of ``shard`` has to go on while it looks at a sample."""
 
     def __init__(self, run: Run, clock: list[float]):
         super().__init__(run, StandIn(lambda indices, call: None))
@@ -129,7 +129,7 @@ def test_the_time_of_an_audit_is_its_batchs_and_no_samples(tmp_path: Path, monke
             asked.append(seconds)
             return ""
 
-    monkeypatch.setattr(worker, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(shard, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
     writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None)
     pace = Pace()
