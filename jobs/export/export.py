@@ -20,12 +20,14 @@ from jobs.export.plan import Piece
 from jobs.export.scan import stamp_of
 from jobs.export.source import SourceRun, open_runs
 from jobs.export.stats import Stats
+from jobs.export.store import Store
 from jobs.export.surroundings import METADATA, write_surroundings
 from jobs.export.table import in_groups, write_metadata
 from jobs.export.trouble import explained
+from jobs.export.upload import Place, finished
 from jobs.export.view import View
 from jobs.export.work import Work, check_destination
-from jobs.options.export import ExportOptions
+from jobs.options.export import ELSEWHERE, ExportOptions
 from jobs.store.atomic import replace as move
 
 _AT_ONCE = 2  # shards or files; what takes time is hashing, which needs a core each
@@ -46,19 +48,28 @@ def export(paths: list[Path], dest: Path, options: ExportOptions, say: Say) -> N
     """
     with explained(paths, dest):
         _check_paths(paths, dest)
+        places = _places(options)
         work = Work(dest)
         runs = _pinned(open_runs(paths, partial=options.partial), work.pinned() if options.partial else {})
         options = _resolved(options, runs)
         described = _described(options, runs)
+        for place in places:
+            place.check(described)
         if check_destination(dest, described):
             work.clear()
             say(f"{dest} is this export already, whole: nothing was left to do")
-            return
-        with work.held():
-            if check_destination(dest, described):  # another command has just made it
-                return
-            work.begin(described, runs)
-            _make(work, runs, options, described, say)
+        else:
+            with work.held():
+                if not check_destination(dest, described):  # no other command has just made it
+                    work.begin(described, runs)
+                    _make(work, runs, options, described, say)
+        for place in places:
+            say(place.send(finished(dest)))
+
+
+def _places(options: ExportOptions) -> list[Place]:
+    """Return where the export is copied to; they are not looked at yet."""
+    return [Store(options.dest)] if options.dest else []
 
 
 def _make(work: Work, runs: list[SourceRun], options: ExportOptions, described: dict[str, Any], say: Say) -> None:
@@ -102,7 +113,7 @@ def _resolved(options: ExportOptions, runs: list[SourceRun]) -> ExportOptions:
 
 def _described(options: ExportOptions, runs: list[SourceRun]) -> dict[str, Any]:
     """Return what decides the export's bytes, in json types."""
-    own = {name: value for name, value in asdict(options).items() if name != "partial"}
+    own = {name: value for name, value in asdict(options).items() if name not in ELSEWHERE}
     return {**own, "license": asdict(find_licence(options, runs)), "runs": [run.described() for run in runs]}
 
 

@@ -9,6 +9,7 @@ from jobs.base.errors import BadInput
 from jobs.options.fields import check_group, option, shown
 
 FORMATS = ("webdataset", "parquet", "mds", "imagefolder")
+ELSEWHERE = ("dest", "partial")  # options that decide no byte of an export
 SPLITS = ("train", "validation", "test")
 _WORD = re.compile(r"([a-z_]+)=(.*)", re.DOTALL)
 _SUM_ERROR = 1e-6  # by which shares may miss 1, since 1/3 cannot be written
@@ -16,7 +17,7 @@ _SUM_ERROR = 1e-6  # by which shares may miss 1, since 1/3 cannot be written
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How an export is made; everything but ``partial`` decides its bytes."""
+    """How an export is made; all but ``ELSEWHERE`` decides its bytes."""
 
     format: str = option("webdataset", "what is written", choices=FORMATS)
     shard_mb: float = option(
@@ -32,6 +33,9 @@ class ExportOptions:
     name: str | None = option(None, "what the card calls the data set; null: the runs' names")
     energon: bool | None = option(
         None, "whether to add .nv-meta for Megatron-Energon, by its own program; null: where that is installed"
+    )
+    dest: str | None = option(
+        None, "store that the whole export is copied to: s3://bucket/folder, gs://bucket/folder or file:///folder"
     )
     partial: bool = option(False, "export what there is of runs that are not finished")
 
