@@ -106,8 +106,9 @@ def test_words_the_embedded_model_does_not_know_are_listed(
         assert warning is None
     else:
         unknown = ", ".join(named)
+        where = f"{tmp_path}/p.txt" + (" or negative_prompt" if overrides else "")
         assert warning == (
-            f"{tmp_path}/p.txt has words that model demo was not trained on and cannot tell apart: {unknown}; "
+            f"{where} has words that model demo was not trained on and cannot tell apart: {unknown}; "
             f"it knows {', '.join(sorted(demo.vocabulary('image')))}"
         )
 
