@@ -62,13 +62,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of slow and of untraced files, and begin with the serial ones, which take longest as a whole."""
+    """Mark the tests of slow and of untraced files, and begin with what takes longest as a whole.
+
+    That is the serial groups, and then files with slow tests: at the end, short ones keep all workers busy.
+    """
     for item in items:
         if item.path.parent.name in SLOW or item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
         if item.path.parent.name in UNTRACED or item.path.name in UNTRACED:
             item.add_marker(pytest.mark.no_cover)
-    items.sort(key=lambda item: not serial_group(item.path))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not serial_group(item.path), item.path not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)
