@@ -187,7 +187,7 @@ def wait_for(condition, seconds: float = 120) -> None:
 @pytest.mark.timeout(600)
 def test_a_task_at_its_time_limit_is_queued_again_and_resumes(slurm_env: Cluster, tmp_path) -> None:
     """The signal is the one Slurm sends before the time limit."""
-    settings = ("total_prompt_num=6", "num_inference_steps=50", "algo=nocache", "batch_size=1", "exp_name=run")
+    settings = ("total_prompt_num=8", "num_inference_steps=20", "algo=nocache", "batch_size=1", "exp_name=run")
     arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *settings)
     run = RunDir(tmp_path / "run")
     with warm.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
