@@ -12,7 +12,7 @@ class Machine:
 
     Attributes:
         cpus: of the node that has most.
-        memory_gb: likewise.
+        memory_gb: likewise, in whole GB as Slurm counts them, of 1024 MB.
         minutes: longest time limit.
     """
 
@@ -23,17 +23,19 @@ class Machine:
 
 def largest_machine(partition: str | None) -> Machine:
     """Return the bounds of a partition, of the default one where none is named."""
-    listing = queue.ask("sinfo", "--noheader", "--format=%P|%c|%m|%l", *queue.of_partition(partition)) or ""
+    # --exact: else nodes that differ share a line, with the least of each
+    answer = queue.ask("sinfo", "--noheader", "--exact", "--format=%P|%c|%m|%l", *queue.of_partition(partition))
+    listing = answer or ""
     rows = [row for line in listing.splitlines() if len(row := line.split("|")) == 4]
     return read_machine(rows if partition else [row for row in rows if row[0].endswith("*")])
 
 
 def read_machine(rows: list[list[str]]) -> Machine:
     """Return the bounds that rows of partition, CPUs, megabytes and time limit tell."""
-    cpus = [int(row[1].rstrip("+")) for row in rows]
-    megabytes = [int(row[2].rstrip("+")) for row in rows]
+    cpus = [int(row[1]) for row in rows]
+    megabytes = [int(row[2]) for row in rows]
     limits = [minutes for row in rows if (minutes := read_minutes(row[3])) is not None]
-    return Machine(max(cpus, default=None), max(megabytes, default=0) // 1000 or None, max(limits, default=None))
+    return Machine(max(cpus, default=None), max(megabytes, default=0) // 1024 or None, max(limits, default=None))
 
 
 def read_minutes(text: str) -> int | None:

@@ -85,6 +85,32 @@ def _check_gpus(launcher: Launched, runs: list[Run]) -> None:
         )
 
 
+def check_nodes(asked: dict[str, Any]) -> None:
+    """Refuse what no node of the partition has, be it up or down: Slurm takes such jobs, and they wait for ever.
+
+    Args:
+        asked: the settings to submit with.
+
+    Raises:
+        BadInput: names the setting, and what the largest node has.
+    """
+    partition = asked["partition"]
+    machine, tasks = largest_machine(partition), asked["tasks_per_node"] or 1
+    for name, each, there, what in (
+        ("cpus_per_task", tasks, machine.cpus, "CPUs"),
+        ("mem_gb", 1, machine.memory_gb, "GB of memory"),
+        ("gpus_per_node", 1, queue.node_gpus(partition), "GPUs"),
+    ):
+        wanted = asked[name]
+        if wanted and there and wanted * each > there:
+            on_node = f" for each of {tasks} tasks on a node" if each > 1 else ""
+            where = f"partition {partition}" if partition else "the default partition"
+            raise BadInput(
+                f"hydra.launcher.{name}={wanted}{on_node} is more than any node of {where} has, which is {there} "
+                f"{what}: ask for less, or for another hydra.launcher.partition"
+            )
+
+
 def submission(settings: dict[str, Any], given: set[str], runs: list[Run], job_name: str) -> dict[str, Any]:
     """Return the settings to submit with; what the command line gives stays as it is.
 

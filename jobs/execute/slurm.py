@@ -18,7 +18,7 @@ from jobs.execute.launches import InQueue, Launch, avoided_by, launches_of
 from jobs.execute.limits import read_limits
 from jobs.execute.lock import submitting
 from jobs.execute.plan import Unmade
-from jobs.execute.resources import submission
+from jobs.execute.resources import check_nodes, submission
 from jobs.execute.sbatch import Unheard, rehearse
 from jobs.execute.shape import shape_of
 from jobs.execute.submit import Submitter, refusal
@@ -47,7 +47,9 @@ class Slurm(Launcher):
                 "your account or QOS may not submit any jobs (its limit is 0): "
                 "choose another hydra.launcher.account, partition or qos"
             )
-        text = script(self._asked(runs), runs[0].directory.logs, "check", Array(0, (0,), 1))
+        asked = self._asked(runs)
+        check_nodes(asked)
+        text = script(asked, runs[0].directory.logs, "check", Array(0, (0,), 1))
         answer = rehearse(text, _say)
         if isinstance(answer, Unheard):
             raise BadInput(f"Slurm's controller does not answer sbatch ({answer.reason}): try again when it is up")

@@ -108,7 +108,8 @@ class Wait:
                 gone = gone + 1 if idle else 0
                 verdicts = blocked(look.tasks, nothing_runs(look.jobs))
                 free = free if verdicts else time.monotonic()
-                self._show(look)
+                if not complete:
+                    self._show(look)
                 if verdicts and time.monotonic() - free > BLOCKED and not complete:
                     self.problems += verdicts
                     return

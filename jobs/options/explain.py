@@ -117,6 +117,10 @@ def _explain_value(error: Exception) -> str | None:
     name = str(cause.full_key)  # type: ignore[attr-defined]
     group, _, key = name.rpartition(".")
     owner = _group_at(group)
+    if match := re.match(r"Value (.*?) (?:of type .*)?could not be converted to (Integer|Float|Boolean)", str(cause)):
+        wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}[match[2]]
+        if owner is None:  # of the launcher's settings
+            return f"{name} must be {wanted}, not {match[1]}"
     if owner is None or key not in {field.name for field in fields(owner)}:
         return f"{name}: {str(cause).splitlines()[0]}: give a value, or refer to something that exists"
     if is_dataclass(get_type_hints(owner)[key]):

@@ -1,16 +1,18 @@
 """How tasks lie on nodes, and what they ask for: tables of settings, without a cluster."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from jobs.base.errors import BadInput
-from jobs.execute import timings
+from jobs.execute import queue, timings
 from jobs.execute.asks import GENERATES, asked, shards_per_task
 from jobs.execute.machines import Machine, read_machine, read_minutes
-from jobs.execute.resources import check_resources, submission
+from jobs.execute.resources import check_nodes, check_resources, submission
 from jobs.execute.shape import Shape, shape_of
 from jobs.execute.timings import Timing, timing_of
 from jobs.model.checkpoint import Checkpoint
@@ -187,8 +189,29 @@ def test_the_weights_that_are_loaded_are_counted(tmp_path: Path) -> None:
     assert weight_bytes(Checkpoint("x", None, None, local=False)) == 0
 
 
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({}, None),
+        ({"cpus_per_task": 8, "mem_gb": 62, "gpus_per_node": 2}, None),
+        ({"cpus_per_task": 9}, "cpus_per_task=9 is more than any node of the default partition has, which is 8 CPUs: "),
+        ({"cpus_per_task": 5, "tasks_per_node": 2}, "cpus_per_task=5 for each of 2 tasks on a node is more than any"),
+        ({"mem_gb": 63}, "mem_gb=63 is more than any node of the default partition has, which is 62 GB of memory: ask"),
+        ({"gpus_per_node": 3, "partition": "x"}, "gpus_per_node=3 is more than any node of partition x has, which is"),
+    ],
+)
+def test_what_no_node_has_is_refused(monkeypatch, asked: dict[str, Any], sentence: str | None) -> None:
+    answers = {"--exact": "dev*|4|64000|infinite\ndev*|8|32000|infinite\n", "--format=%G": "gpu:2\n(null)\n"}
+    monkeypatch.setattr(queue, "ask", lambda *command: next(text for sign, text in answers.items() if sign in command))
+    every = dict.fromkeys(("cpus_per_task", "mem_gb", "gpus_per_node", "tasks_per_node", "partition"))
+    if sentence is None:
+        return check_nodes({**every, **asked})
+    with pytest.raises(BadInput, match=f"^hydra.launcher.{re.escape(sentence)}"):
+        check_nodes({**every, **asked})
+
+
 def test_the_bounds_of_a_partition() -> None:
-    rows = [["dev*", "4", "64000", "1-00:00:00"], ["dev*", "128+", "1000000+", "infinite"]]
-    assert read_machine(rows) == Machine(128, 1000, 1440)
+    rows = [["dev*", "4", "64000", "1-00:00:00"], ["dev*", "128", "1000000", "infinite"]]
+    assert read_machine(rows) == Machine(128, 976, 1440)  # 977 GB of Slurm's are more than a million MB
     assert read_machine([]) == Machine()
     assert [read_minutes(text) for text in ("30:00", "2:00:00", "1-12:30:00", "infinite")] == [30, 120, 2190, None]
