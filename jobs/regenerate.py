@@ -24,15 +24,19 @@ def main(arguments: list[str] | None = None) -> int:
     changes = {"device": given.device, "prompt_file": given.prompt_file}
     whole = True
     try:
+        if given.out:
+            given.out.mkdir(parents=True, exist_ok=True)
         run = open_finished(given.run, {name: value for name, value in changes.items() if value})
         for remade in remake(run, given.keys):
             print(remade.said, flush=True)
             whole &= remade.same
             if given.out and remade.media:
-                given.out.mkdir(parents=True, exist_ok=True)
                 (given.out / f"{remade.key}.{run.media.name}").write_bytes(remade.media)
     except BadInput as error:
-        refuse(str(error))
+        moved = "; --prompt-file says where the run's lies by now" if str(error).startswith("prompt_file ") else ""
+        refuse(f"{error}{moved}")
+    except OSError as error:
+        refuse(f"{error.filename or given.out} cannot be written or read: {error.strerror}")
     return 0 if whole else 1
 
 

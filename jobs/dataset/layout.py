@@ -84,6 +84,12 @@ class Layout:
         places = range(start, min(start + self.shard_size, self.num_samples))
         return places if self.only is None else self.only[places.start : places.stop]
 
+    def shard_of(self, index: int) -> int | None:
+        """Return the shard of sample ``index``; None where it is left out."""
+        if self.only is None:
+            return index // self.shard_size
+        return self.only.index(index) // self.shard_size if index in self.only else None
+
     def sample(self, index: int) -> Sample:
         """Return sample ``index``. A prompt's own seed is that of its first repeat; later repeats count up from it."""
         prompt_index, repeat = divmod(index, self.samples_per_prompt)

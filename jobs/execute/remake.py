@@ -26,6 +26,7 @@ from jobs.model.pipeline import BatchPipeline, Failure
 from jobs.run.devices import worker_devices
 from jobs.run.identity import changes
 from jobs.run.resolve import resolve
+from jobs.run.retry import pass_of
 from jobs.run.run import Run
 from jobs.store.rundir import RunDir
 
@@ -73,6 +74,8 @@ def open_finished(path: Path, placed: dict[str, str]) -> Run:
         OmegaConf.update(cfg, name, value)
     assert isinstance(cfg, DictConfig)  # for so it was written
     run = resolve(cfg, pin=True)
+    if "retry" in then:
+        run = pass_of(run, directory, tuple(then["retry"]["samples"]))
     if said := changes(then, run.identity, run.layout, None):
         raise BadInput(f"{path} cannot be made again from what is here: {'; '.join(said)}")
     run.checkpoint.check()
@@ -85,7 +88,7 @@ def remake(run: Run, keys: Iterable[str]) -> Iterator[Remade]:
     Raises:
         BadInput: a key is of no finished sample.
     """
-    wanted = [_find(run, key) for key in keys]
+    wanted = [find_sample(run, key) for key in keys]
     device = worker_devices(replace(run.options, ngpu=1, parallel=type(run.options.parallel)()))[0][0]
     pipeline = load(run, device, None)
     common = common_of(run, pipeline, device)
@@ -93,22 +96,28 @@ def remake(run: Run, keys: Iterable[str]) -> Iterator[Remade]:
         yield _compare(run, pipeline, common, sample, recorded)
 
 
-def _find(run: Run, key: str) -> tuple[Sample, dict[str, bytes]]:
-    """Return a sample, and its members in the tar by extension; none of a sample that was given up."""
+def find_sample(run: Run, key: str) -> tuple[Sample, dict[str, bytes]]:
+    """Return a sample of a finished shard, and its members in the tar by extension; none of one that was given up.
+
+    Raises:
+        BadInput: the key is of no such sample.
+    """
     layout = run.layout
     numbers = re.fullmatch(rf"{re.escape(layout.key_prefix)}(\d+)_(\d+)", key)
     prompt, repeat = map(int, numbers.groups()) if numbers else (-1, -1)
     if not (0 <= prompt < len(layout.table) and repeat < layout.samples_per_prompt):
         raise BadInput(f"{run.directory.path} has no sample {key}: keys look like {layout.sample(0).key}")
     sample = layout.sample(prompt * layout.samples_per_prompt + repeat)
-    shard = sample.index // layout.shard_size
+    shard = layout.shard_of(sample.index)
+    if shard is None:
+        raise BadInput(f"{run.directory.path} is a pass over failed samples, and {sample.key} is none: name the run")
     if not run.directory.is_done(shard):
         raise BadInput(f"sample {key} is in shard {shard}, which is not done: finish it first, with the run's command")
     members = {}
     with tarfile.open(run.directory.tar(shard)) as archive:
         for member in archive:
             stem, _, extension = member.name.partition(".")
-            if stem == key and (file := archive.extractfile(member)):
+            if stem == sample.key and (file := archive.extractfile(member)):
                 members[extension] = file.read()
     return sample, members
 
@@ -117,7 +126,8 @@ def _compare(
     run: Run, pipeline: BatchPipeline, common: dict[str, Any], sample: Sample, recorded: dict[str, bytes]
 ) -> Remade:
     info = json.loads(recorded.get("json", b"{}"))
-    shard = sample.index // run.layout.shard_size
+    shard = run.layout.shard_of(sample.index)
+    assert shard is not None  # for it was found
     batch = next(batch for batch in run.layout.batches(shard) if sample in batch)
     if info.get("batch") == 1:  # also where its batch failed, and it was made alone
         batch = [sample]

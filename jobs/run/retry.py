@@ -30,7 +30,7 @@ def retried(run: Run) -> Run:
     failed = {index for shard in base.done_shards() for index in _failed(base, shard)}
     passes = base.retries()
     for directory in passes:
-        one = _pass_of(run, directory, tuple(directory.read()["identity"]["retry"]["samples"]))
+        one = pass_of(run, directory, tuple(directory.read()["identity"]["retry"]["samples"]))
         done = directory.done_shards()
         attempts = run.options.sample_attempts
         left = [shard for shard in range(one.layout.num_shards) if shard not in done]
@@ -39,12 +39,18 @@ def retried(run: Run) -> Run:
         failed -= {index for shard in done for index in one.layout.shard_range(shard)} - {
             index for shard in done for index in _failed(directory, shard)
         }
+    if not failed and run.unfinished():
+        raise BadInput(
+            f"retry_failed=true is for samples that were given up, of which {base.path} has none yet, but shards that "
+            "are not done: leave it out to finish them first"
+        )
     if not failed:
         raise BadInput(f"no sample of {base.path} has failed, or all were made since: leave retry_failed out")
-    return _pass_of(run, RunDir(base.path / f"retry-{len(passes) + 1}"), tuple(sorted(failed)))
+    return pass_of(run, RunDir(base.path / f"retry-{len(passes) + 1}"), tuple(sorted(failed)))
 
 
-def _pass_of(run: Run, directory: RunDir, samples: tuple[int, ...]) -> Run:
+def pass_of(run: Run, directory: RunDir, samples: tuple[int, ...]) -> Run:
+    """Return the pass over these samples of a run, which lies in this directory."""
     identity = {**run.identity, "retry": {"samples": list(samples)}}
     return replace(run, directory=directory, layout=replace(run.layout, only=samples), identity=identity)
 

@@ -232,6 +232,13 @@ def test_what_cannot_be_made_again_is_refused(
     assert sentence in error and error.count("\n") == 1
 
 
+def test_a_place_that_takes_no_files_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        regenerate([str(tmp_path / "no-run"), "00000000_0000", "--out", str(tmp_path / "file")])
+    assert capsys.readouterr().err == f"error: {tmp_path}/file cannot be written or read: File exists\n"
+
+
 def test_a_prompt_file_that_changed_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = demo_run(tmp_path, "num_inference_steps=6")
     make(run)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs.base.errors import BadInput
+from jobs.execute.remake import find_sample, open_finished
 from jobs.media.image import ImageFormat
 from jobs.report.status import read_status, render
 from jobs.run.open import check_task, create
@@ -61,6 +62,11 @@ def test_failed_samples_are_made_in_shards_of_their_own(tmp_path: Path) -> None:
     make(first, 4)
     assert keys(first) == ["00000001_0000", "00000006_0000"]
 
+    sample, members = find_sample(open_finished(first.directory.path, {}), "1_0")
+    assert (sample.key, sorted(members)) == ("00000001_0000", ["json", "png", "txt"])
+    with pytest.raises(BadInput, match=r"is a pass over failed samples, and 00000000_0000 is none: name the run"):
+        find_sample(open_finished(first.directory.path, {}), "00000000_0000")
+
     second = opened(tmp_path, "retry_failed=true")
     assert second.directory.path == run.directory.path / "retry-2"
     assert second.layout.shard_range(0) == (4,)
@@ -82,6 +88,8 @@ def test_a_pass_needs_a_run_with_failures_and_the_same_options(tmp_path: Path) -
     with pytest.raises(BadInput, match="is for a run that was made"):
         opened(tmp_path, "retry_failed=true")
     run = opened(tmp_path)
+    with pytest.raises(BadInput, match=r"has none yet, but shards that are not done: leave it out to finish them"):
+        opened(tmp_path, "retry_failed=true")
     make(run)
     with pytest.raises(BadInput, match=r"no sample of .* has failed"):
         opened(tmp_path, "retry_failed=true")
