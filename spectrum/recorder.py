@@ -11,6 +11,7 @@ nothing.
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -37,7 +38,7 @@ _CHUNK = 2**16
 
 
 class Recorder:
-    """A sum of the Gram matrices of a pipeline's features or outputs, over all trajectories while it is open.
+    """The Gram matrices of a pipeline's features or outputs, of every trajectory while it is open.
 
     There is a matrix for each head in each guidance branch, that is in each denoiser call of a step, and for each
     tensor that such a call returns. Where two denoisers share the steps (Wan2.2), each is recorded for its part, under
@@ -64,9 +65,8 @@ class Recorder:
         self._calls: dict[str, int] = {}  # of each denoiser in the step under way
         # (denoiser, target, call, place among its tensors) -> a tensor (B, F) a step
         self._kept: dict[tuple[str, str, int, int], list[torch.Tensor]] = {}
-        # target -> steps -> a sum (n, n) for each denoiser, call and place
-        self._sums: dict[str, dict[int, list[torch.Tensor]]] = {target: {} for target in targets}
-        self._counts: dict[int, int] = {}
+        self._trajectories: list[Calibration] = []
+        self._branches: dict[tuple[str, int], int] = {}  # (target, steps) -> matrices of a trajectory
         self._parts: dict[int, list[int]] = {}  # steps of a trajectory -> of each denoiser's part
         self._denoisers = denoisers_of(pipe)
         for name, denoiser in self._denoisers.items():
@@ -100,19 +100,19 @@ class Recorder:
         Raises:
             SpectrumError: No trajectory was completed.
         """
-        if not self._counts:
+        if not self._trajectories:
             raise SpectrumError("nothing was recorded: call the pipeline while the recorder is open")
         scheduler = self._clock.scheduler
         config = {name: value for name, value in scheduler.config.items() if isinstance(value, (str, int, float))}
-        made_from = {
-            "scheduler": type(scheduler).__name__,
-            "scheduler_config": config,
-            "trajectories": {str(n): count for n, count in self._counts.items()},
-        }
+        counts = Counter(str(n) for one in self._trajectories for n in one.of(self._targets[0]))
+        made_from = {"scheduler": type(scheduler).__name__, "scheduler_config": config, "trajectories": dict(counts)}
         if len(self._denoisers) > 1:
             made_from["parts"] = {str(n): parts for n, parts in self._parts.items()}
-        features, outputs = (self._means(target) for target in ("features", "output"))
-        return Calibration(features, {**source, **made_from}, outputs)
+        return Calibration.mean(self._trajectories, {**source, **made_from})
+
+    def trajectories(self) -> list[Calibration]:
+        """Return what was recorded of each trajectory, in their order; the mean of all is `calibration`."""
+        return [*self._trajectories]
 
     def close(self) -> None:
         """Leave the pipeline as it was found. Calling it again does nothing."""
@@ -129,10 +129,6 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _means(self, target: str) -> dict[int, "NDArray[np.float64]"]:
-        sums = self._sums.get(target, {})
-        return {n: (torch.stack(grams) / self._counts[n]).numpy() for n, grams in sums.items()}
 
     def _start(self) -> None:
         self._kept.clear()  # of a trajectory that was interrupted
@@ -180,25 +176,24 @@ class Recorder:
                 "guidance called the denoiser on part of the steps only: calibrate with guidance on all of them"
             )
         parts = [count for count in self._num_steps.values() if count]
-        batch = len(next(iter(self._kept.values()))[0])
-        grams = {
-            (target, count): self._grams_of(target, count) for target in self._targets for count in dict.fromkeys(parts)
-        }
-        for (target, count), each in grams.items():
-            sums = self._sums[target].setdefault(count, [torch.zeros_like(gram[0]) for gram in each])
-            if len(sums) != len(each):
-                raise SpectrumError(
-                    f"the denoiser was called {len(each)} times a step, and {len(sums)} times before: calibrate with "
-                    "the same guidance throughout"
-                )
-            for total, gram in zip(sums, each, strict=True):
-                total += gram.sum(dim=0)
-        for count in dict.fromkeys(parts):
-            self._counts[count] = self._counts.get(count, 0) + batch
+        grams = {target: {n: self._grams_of(target, n) for n in dict.fromkeys(parts)} for target in self._targets}
+        for target, each in grams.items():
+            for n, branches in each.items():
+                if len(branches[0]) != self._branches.setdefault((target, n), len(branches[0])):
+                    raise SpectrumError(
+                        f"the denoiser was called {len(branches[0])} times a step, and {self._branches[target, n]} "
+                        "times before: calibrate with the same guidance throughout"
+                    )
+        for place in range(len(next(iter(self._kept.values()))[0])):
+            features, outputs = (
+                {n: branches[place] for n, branches in grams.get(target, {}).items()}
+                for target in ("features", "output")
+            )
+            self._trajectories.append(Calibration(features, {}, outputs))
         self._parts[len(self._clock.timesteps)] = parts
 
-    def _grams_of(self, target: str, count: int) -> list[torch.Tensor]:
-        """Return the Gram matrices of all that was kept of a target, in the parts of so many steps."""
+    def _grams_of(self, target: str, count: int) -> "NDArray[np.float64]":
+        """Return the Gram matrices of a target in the parts of so many steps, (B, heads x branches, n, n)."""
         kept = [
             steps for (name, of, *_), steps in self._kept.items() if of == target and self._num_steps[name] == count
         ]
@@ -206,7 +201,7 @@ class Recorder:
             raise SpectrumError(
                 f"the {target} changed shape within a trajectory: use this pipeline without a calibration"
             )
-        return [_grams(steps) for steps in kept]
+        return torch.stack([_grams(steps) for steps in kept], dim=1).numpy()
 
 
 def _grams(features: list[torch.Tensor]) -> torch.Tensor:

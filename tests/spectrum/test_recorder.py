@@ -67,6 +67,10 @@ def test_samples_count_alike_over_calls_batches_and_numbers_of_steps(flux):
     expected = (2 * grams_of(together) + grams_of(alone)) / 3
     torch.testing.assert_close(torch.from_numpy(made.grams[STEPS][0]), expected, rtol=1e-12, atol=1e-12)
     assert type(made).from_json(made.to_json()).digest == made.digest
+    each = recorder.trajectories()
+    assert [sorted(one.grams) for one in each] == [[STEPS], [STEPS], [5], [STEPS]]
+    assert type(made).mean(each, made.source).digest == made.digest
+    torch.testing.assert_close(torch.from_numpy(each[3].grams[STEPS][0]), grams_of(alone), rtol=1e-12, atol=1e-12)
 
 
 def test_a_part_of_the_elements_gives_nearly_the_same(flux):

@@ -73,9 +73,14 @@ def accuracy(domain: Domain, samples: Tensor, scenes: Tensor) -> dict[str, float
         samples: uint8 tensor of shape (n, [frames,] height, width, 3).
         scenes: int64 tensor of shape (n, columns).
     """
-    judged = [domain.judge(domain.read(sample), scene) for sample, scene in zip(samples, scenes, strict=True)]
-    shares = {aspect: sum(row[aspect] for row in judged) / len(judged) for aspect in judged[0]}
-    return {"all": sum(all(row.values()) for row in judged) / len(judged), **shares}
+    rows = judged(domain, samples, scenes)
+    shares = {aspect: sum(row[aspect] for row in rows) / len(rows) for aspect in rows[0]}
+    return {"all": sum(all(row.values()) for row in rows) / len(rows), **shares}
+
+
+def judged(domain: Domain, samples: Tensor, scenes: Tensor) -> list[dict[str, bool]]:
+    """Return for each sample whether it is right in each aspect; the arguments are those of ``accuracy``."""
+    return [domain.judge(domain.read(sample), scene) for sample, scene in zip(samples, scenes, strict=True)]
 
 
 def scored_scenes(domain: Domain, n: int, held_out: bool) -> Tensor:

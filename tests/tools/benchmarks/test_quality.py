@@ -8,7 +8,7 @@ import pytest
 
 from spectrum import CalibratedRule, Calibration
 from tools.benchmarks.quality import __main__ as command
-from tools.benchmarks.quality import agreement, cases, foretold, metrics, published, recorded, report, sampling
+from tools.benchmarks.quality import agreement, cases, foretold, metrics, published, recorded, report, sampling, tails
 from tools.benchmarks.quality.calibrated import calibrated_cases
 from tools.benchmarks.quality.peers import search
 
@@ -74,6 +74,7 @@ def test_a_tiny_run_measures_what_is_missing_and_shows_it(
         exact = method not in ("TaylorSeer", "TaylorSeer lite", "FirstBlockCache")
         assert row["evaluations"] == 6 if exact else 1 <= row["evaluations"] < 8, method
         assert 0 < row["psnr"] < 99 and len(row["psnr_each"]) == 2, f"{method} changed nothing"
+        assert row["accuracy"] == np.mean(row["right_each"]), method
     page = (tmp_path / "quality.md").read_text()
     assert "## demo, 8 steps, 2 prompts" in page
     assert all(f"| {method} " in page or f"- {method}, PSNR at evaluations counted" in page for method in measured)
@@ -108,6 +109,17 @@ def test_the_best_parity_row_is_that_of_the_highest_mean():
     best = report.best_parity(rows, 10)
     assert best and best["psnr"] == 47.0
     assert report.best_parity(rows, 9) is None
+
+
+def test_tails_count_where_ours_is_higher_and_whether_forked_samples_are_right():
+    even = np.linspace(40, 44, 10)
+    ours = {"method": "ours", "evaluations": 8, "psnr": 40.0, "psnr_each": [20, *even], "right_each": [0, 0, *[1] * 9]}
+    other = {"method": "other", "evaluations": 8, "psnr": 38.0, "psnr_each": [25, *even - 9]}
+    page = tails.tails([ours, other], [8, 9], ("ours",), {8: other, 9: None}.get)
+    assert "Of 1 counts, `ours` has the higher 5th percentile at 1 and the higher worst sample at 0." in page
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()[2:4]]
+    assert cells[0] == ["8", "ours", "40.0", "30.0", "20.0", "1", "0 of 1", "9 of 10"]
+    assert cells[1] == ["8", "other", "38.0", "28.0", "25.0", "0", "", ""]
 
 
 # Expected errors against measured quality

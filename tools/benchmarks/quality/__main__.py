@@ -110,6 +110,7 @@ def _row(one: Subject, case: Case, evaluations: float, made: np.ndarray, referen
         "ssim": round(similarity.mean(), 4),
         "latent_distance": round(distance.mean(), 4),
         "accuracy": round(one.accuracy(made), 4),
+        "right_each": one.right(made),
         "psnr_each": decibels.round(2).tolist(),
     }
 

@@ -1,5 +1,6 @@
 """Tables and curves from the measured rows."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tools.benchmarks.quality.figures import Curves, draw_curves
 from tools.benchmarks.quality.metrics import interval
 from tools.benchmarks.quality.peers.catalog import PEERS
 from tools.benchmarks.quality.published import MIXED, OUTPUTS
+from tools.benchmarks.quality.tails import tails
 
 OURS = ("searched", OUTPUTS)
 COMMAND = "python -m tools.benchmarks.quality"
@@ -41,6 +43,7 @@ def write(results: dict[str, Any], path: Path) -> None:
                 figure = f"{path.stem}-{name}-{steps}.png"
                 parts += [f"## {name}, {steps} steps, {entry['prompts']} prompts"]
                 parts += [f"![PSNR over evaluations]({figure})", *_psnr(rows), _against_peers(rows), _verdict(rows)]
+                parts += [_tails(rows)]
                 parts += _details(rows, reference)
                 draw_curves(name, steps, _curves(steps, rows), path.with_name(figure))
     parts += ["## The published methods, as they are here", _peers()]
@@ -107,6 +110,13 @@ def _verdict(rows: list[Row]) -> str:
         "Prompts for which `searched` is more than 1 dB worse than the Chebyshev form at its best: "
         f"{'; '.join(worse) or 'none'}. [Why](../calibration.md#single-prompts-that-lose)."
     )
+
+
+def _tails(rows: list[Row]) -> str:
+    """Return the lower ends of ours and of the published form at its best; of the best of the others without it."""
+    parity = any(best_parity(rows, count) for count in _counts(rows))
+    best = partial(best_parity if parity else best_other, rows)
+    return tails(rows, _counts(rows), OURS, best)
 
 
 def _against_peers(rows: list[Row]) -> str:

@@ -89,7 +89,12 @@ class Subject:
 
     def accuracy(self, made: np.ndarray) -> float:
         """Return the share of samples that show all that was asked for."""
-        return score.accuracy(self.domain, torch.from_numpy(made), self.scenes)["all"]
+        return float(np.mean(self.right(made)))
+
+    def right(self, made: np.ndarray) -> list[bool]:
+        """Return whether each sample shows all that was asked for."""
+        judged = score.judged(self.domain, torch.from_numpy(made), self.scenes)
+        return [all(row.values()) for row in judged]
 
 
 def subject(name: str, count: int) -> Subject:
