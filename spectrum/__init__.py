@@ -17,6 +17,7 @@ raised beyond them.
 from typing import TYPE_CHECKING, Any
 
 from spectrum.calibration import CalibratedRule, Calibration
+from spectrum.candidates import candidates
 from spectrum.coefficients import ChebyshevRule, ForecastRule, forecast_coefficients
 from spectrum.denoisers import DENOISERS, DenoiserSpec
 from spectrum.errors import SpectrumError
@@ -45,6 +46,7 @@ __all__ = [
     "StepPlan",
     "Trajectory",
     "attach",
+    "candidates",
     "evaluated_steps",
     "forecast_coefficients",
 ]

@@ -43,11 +43,14 @@ class Calibration:
         source: What it was made from: model, revision, scheduler, prompts, guidance. For people and for the
             digest; json types only.
         output_grams: The same of the tensors that the denoiser returns.
+        schedules: Number of steps -> number of evaluations -> the evaluated steps, where they were chosen by real
+            samples (`spectrum.candidates`); all other schedules are searched.
     """
 
     grams: Mapping[int, NDArray[np.float64]]
     source: Mapping[str, Any]
     output_grams: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
+    schedules: Mapping[int, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
 
     @classmethod
     def mean(cls, parts: Sequence["Calibration"], source: Mapping[str, Any]) -> "Calibration":
@@ -116,7 +119,11 @@ class Calibration:
             if content["format"] != _FORMAT:
                 raise SpectrumError(f"{name} has format {content['format']}, not {_FORMAT}: calibrate again")
             grams, outputs = (_unfold_all(content.get(name, {})) for name in ("grams", "output_grams"))
-            calibration = cls(grams, content["source"], outputs)
+            chosen = {
+                int(n): {int(count): tuple(steps) for count, steps in each.items()}
+                for n, each in content.get("schedules", {}).items()
+            }
+            calibration = cls(grams, content["source"], outputs, chosen)
             whole = calibration.digest == content["sha256"]
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpectrumError):
@@ -138,7 +145,13 @@ class Calibration:
 
     def _content(self) -> dict[str, Any]:
         content = {"format": _FORMAT, "source": dict(self.source), "grams": _fold_all(self.grams)}
-        return {**content, "output_grams": _fold_all(self.output_grams)} if self.output_grams else content
+        if self.output_grams:
+            content["output_grams"] = _fold_all(self.output_grams)
+        if self.schedules:
+            content["schedules"] = {
+                str(n): {str(count): [*steps] for count, steps in each.items()} for n, each in self.schedules.items()
+            }
+        return content
 
 
 def _mean_of(recorded: Sequence[Mapping[int, NDArray[np.float64]]]) -> dict[int, NDArray[np.float64]]:
@@ -217,12 +230,13 @@ class CalibratedRule:
         return a
 
     def schedule(self, num_steps: int, evaluations: int) -> tuple[int, ...]:
-        """Return the best schedule found for a number of evaluations: `spectrum.search`.
+        """Return the schedule chosen for a number of evaluations, else the best one found: `spectrum.search`.
 
         Raises:
             SpectrumError: The calibration has not that number of steps, or they are fewer than the evaluations.
         """
-        return self._search(num_steps).best(evaluations)
+        chosen = self.calibration.schedules.get(num_steps, {}).get(evaluations)
+        return chosen or self._search(num_steps).best(evaluations)
 
     def expected_error(self, num_steps: int, evaluated: Sequence[int]) -> float:
         """Return what `schedule` makes small, of any schedule: the sum of the expected squared relative errors."""

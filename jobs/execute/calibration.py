@@ -4,17 +4,17 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 import spectrum
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.execute.calibration_bench import Bench
+from jobs.execute.calibration_parts import Enough, Parts, line_of
+from jobs.execute.calibration_quality import Measuring, part_name
 from jobs.execute.halt import Halt
 from jobs.model import calibration_cache
 from jobs.run.calibration import (
@@ -27,8 +27,6 @@ from jobs.run.calibration import (
 )
 from jobs.run.run import Run
 from jobs.store.atomic import create_bytes
-from jobs.store.parts import share
-from jobs.store.rundir import OUT_OF_REACH
 
 log = logging.getLogger(__name__)
 
@@ -64,22 +62,20 @@ def calibrated(run: Run, device: str, report: Callable[..., None], halt: Halt | 
     return replace(run, forecast=forecast)
 
 
-class _Enough(Exception):
-    """Somebody else finished the file, or this process is to stop."""
-
-
 class _Making:
     """The making of one run's file, up to which it goes in step with every other process that makes it."""
 
     def __init__(self, run: Run, key: str, device: str, report: Callable[..., None], halt: Halt):
         assert run.forecast and run.forecast.automatic
-        self._run, self._key, self._report, self._halt = run, key, report, halt
+        self._run, self._key = run, key
         self._forecast, self._automatic = run.forecast, run.forecast.automatic
         self._chosen = choose_samples(run.layout, self._automatic.samples)
         self._bench = Bench(run, device)
         self._adopted = run.directory.adopted.exists()  # of an earlier run
+        self._recorded: list[spectrum.Calibration] = []
         samples = sum((not self._adopted) * len(each.recorded) + len(each.held) for each in self._chosen.values())
-        self._folder = run.directory.calibrating(parts_key(key, self._chosen), samples)
+        folder = run.directory.calibrating(parts_key(key, self._chosen), samples)
+        self._parts = Parts(run, folder, report, halt, lambda: self._bench.seconds)
 
     def make(self) -> None:
         """Make the file, or wait until somebody else has."""
@@ -87,11 +83,12 @@ class _Making:
         try:
             calibration = self._calibration()
             if calibration.of(self._forecast.target):
-                calibration = self._measured(calibration)
-        except _Enough:
+                measuring = Measuring(self._forecast, self._chosen, self._recorded, self._bench, self._parts)
+                calibration = measuring.measured(calibration)
+        except Enough:
             return
         except RuntimeError:
-            shutil.rmtree(self._folder, ignore_errors=True)  # it may have been the machine
+            shutil.rmtree(self._parts.folder, ignore_errors=True)  # it may have been the machine
             raise
         data = calibration.to_json().encode()
         create_bytes(run.directory.calibration, data)
@@ -104,133 +101,40 @@ class _Making:
         for path in run.directory.calibrations_begun():
             shutil.rmtree(path, ignore_errors=True)
 
-    def _share(self, makers: Mapping[str, Callable[[], bytes]], said: str) -> None:
-        def heard(count: int) -> None:
-            words = f"{count} of {len(makers)} samples {said}"
-            log.info("calibrating: %s", words)
-            self._report("calibrating", None, words)
-
-        def made(make: Callable[[], bytes]) -> bytes:
-            part = make()
-            self._report("calibrated", None, "")
-            return part
-
-        own = {name: partial(made, make) for name, make in makers.items()}
-        if not share(self._folder, own, enough=self._is_over, heard=heard):
-            raise _Enough
-
-    def _is_over(self) -> bool:
-        return bool(self._halt.before(self._bench.seconds)) or self._run.directory.calibration.exists()
-
     def _calibration(self) -> spectrum.Calibration:
         """Make the samples with all steps, and from them the calibration, or take what an earlier run left."""
-        recorded = {_name(steps, one): one for steps, each in self._chosen.items() for one in each.recorded}
+        recorded = {part_name(steps, one): one for steps, each in self._chosen.items() for one in each.recorded}
         makers = {name: partial(self._bench.record, one) for name, one in recorded.items()}
         if self._adopted:
             makers.clear()
         for steps, each in self._chosen.items():
-            makers |= {_name(steps, one): partial(self._bench.reference, one) for one in each.held}
-        self._share(makers, "made with all steps")
+            makers |= {part_name(steps, one): partial(self._bench.reference, one) for one in each.held}
+        self._parts.make(makers, "made with all steps")
         if self._adopted:
             return self._as_adopted()
-        return _merge(self._run, self._key, self._chosen, [self._read(name) for name in recorded])
+        lines = [self._parts.read(name, line_of) for name in recorded]
+        self._recorded = _trajectories(lines)
+        return _merge(self._run, self._key, self._chosen, lines)
 
     def _as_adopted(self) -> spectrum.Calibration:
         try:
             return spectrum.Calibration.load(self._run.directory.adopted)
         except FileNotFoundError:
-            raise _Enough from None
-
-    def _measured(self, calibration: spectrum.Calibration) -> spectrum.Calibration:
-        """Return the calibration with what its forecasts bring on the samples kept apart."""
-        rule = spectrum.CalibratedRule(calibration, target=self._forecast.target)
-        found = {}
-        for steps, each in self._chosen.items():
-            parts = calibration.source.get("parts", {}).get(str(steps), [steps])
-            if not calibration.of(self._forecast.target).keys() >= {*parts}:
-                continue
-            if self._automatic.quality is not None:
-                found[str(steps)] = self._least(rule, steps, each.held, self._automatic.quality)
-            else:
-                found[str(steps)] = self._quality(rule, steps, each.held, self._forecast.evaluations)
-        return replace(calibration, source={**calibration.source, "quality": found})
-
-    def _least(self, rule: spectrum.CalibratedRule, steps: int, held: list[Sample], quality: float) -> dict[str, Any]:
-        """Return what the fewest evaluations bring that reach a quality; more are taken to bring no less."""
-
-        def reached(count: int) -> dict[str, Any] | None:
-            measured = self._quality(rule, steps, held, count)
-            if not measured["psnr"]:
-                raise BadInput("algo.quality cannot be measured, because the samples kept apart for it failed")
-            best.append(measured)
-            return measured if measured["psnr"]["mean"] >= quality else None
-
-        best: list[dict[str, Any]] = []
-        most = max(steps - 1, 1)
-        if not (enough := reached(most)):
-            said = (
-                f"algo.quality={quality:g} is out of reach: with {most} of {steps} steps evaluated the run's samples "
-                f"have {best[0]['psnr']['mean']:.1f} dB: ask for less, or use algo=nocache"
-            )
-            create_bytes(self._folder / f"{OUT_OF_REACH}{quality:g}", said.encode())  # for the next command
-            raise BadInput(said)
-        least = 1
-        while least < enough["count"]:
-            middle = (least + enough["count"]) // 2
-            if measured := reached(middle):
-                enough = measured
-            else:
-                least = middle + 1
-        return {**enough, "asked": quality}
-
-    def _quality(
-        self, rule: spectrum.CalibratedRule, steps: int, held: list[Sample], count: int | None
-    ) -> dict[str, Any]:
-        """Return what so many evaluations bring: PSNR in dB and SSIM to the same samples with all steps.
-
-        Args:
-            rule: the calibration.
-            steps: of the samples.
-            held: the samples.
-            count: evaluated steps, where two denoisers share them of each; None: as many as the window makes.
-        """
-        asked = self._forecast.count(steps, count)
-        makers = {
-            f"measured-{asked}-{_name(steps, one)}": partial(
-                self._bench.compare, one, rule, count, self._folder / _name(steps, one)
-            )
-            for one in held
-        }
-        self._share(makers, f"forecast with {asked} of {steps} steps evaluated")
-        each = [one for name in makers if (one := json.loads(self._read(name)))]
-        schedule = "searched" if self._forecast.searched else "window"
-        said: dict[str, Any] = {"count": asked, "schedule": schedule, "samples": len(each), "psnr": {}, "ssim": {}}
-        said["evaluated"] = each[0]["evaluated"] if each else asked
-        for name in ("psnr", "ssim") if each else ():
-            values = [one[name] for one in each]
-            said[name] = {"mean": float(np.mean(values)), "worst": min(values)}
-        return said
-
-    def _read(self, name: str) -> bytes:
-        try:
-            return (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            if self._run.directory.calibration.exists():
-                raise _Enough from None
-            raise
+            raise Enough from None
 
 
-def _name(steps: int, sample: Sample) -> str:
-    return f"{steps}-{sample.index}"
+def _merge(run: Run, key: str, chosen: dict[int, Chosen], lines: list[str]) -> spectrum.Calibration:
+    """Return the calibration that the samples make, or one that says why there is none.
 
-
-def _merge(run: Run, key: str, chosen: dict[int, Chosen], parts: list[bytes]) -> spectrum.Calibration:
-    """Return the calibration that the parts make, or one that says why there is none."""
+    Raises:
+        BadInput: the model cannot be calibrated, and the user asked for it.
+        RuntimeError: more than half of the samples failed.
+    """
     assert run.forecast and run.forecast.automatic
-    contents = [json.loads(part) for part in parts]
+    contents = [json.loads(line) for line in lines]
     refused = [content for content in contents if "skipped" in content]
-    samples = [one for each in chosen.values() for one in each.recorded]
-    source = {"key": key, **source_of(run)}
+    samples: list[Sample] = [one for each in chosen.values() for one in each.recorded]
+    source: dict[str, Any] = {"key": key, **source_of(run)}
     source["prompts"] = {"samples": [one.index for one in samples], "count": len(samples)}
     if 2 * len(refused) > len(contents):
         reason = refused[0]["skipped"]
@@ -241,13 +145,14 @@ def _merge(run: Run, key: str, chosen: dict[int, Chosen], parts: list[bytes]) ->
             raise BadInput(f"{impossible} (algo.calibration=none forecasts as published)")
         log.warning("forecasts are as published, because %s", impossible)
         return spectrum.Calibration({}, {**source, "impossible": impossible})
-    made = [
-        spectrum.Calibration.from_json(part.decode())
-        for part, content in zip(parts, contents, strict=True)
-        if "skipped" not in content
-    ]
+    made = _trajectories(lines)
     clock = {name: made[0].source[name] for name in ("scheduler", "scheduler_config")}
     counts = Counter(steps for one in made for steps in one.source["trajectories"])
     shared = {steps: each for one in made for steps, each in one.source.get("parts", {}).items()}
     said = {"trajectories": dict(counts), **({"parts": shared} if shared else {})}
     return spectrum.Calibration.mean(made, {**source, **clock, **said})
+
+
+def _trajectories(lines: list[str]) -> list[spectrum.Calibration]:
+    """Return the calibrations of the samples that did not fail."""
+    return [spectrum.Calibration.from_json(line) for line in lines if "skipped" not in json.loads(line)]

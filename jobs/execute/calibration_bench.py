@@ -1,6 +1,5 @@
 """Makes the samples of a run's own calibration, each as the contents of one file that processes share."""
 
-import io
 import json
 import time
 from functools import cached_property
@@ -12,6 +11,7 @@ import spectrum
 from jobs.dataset.layout import Sample
 from jobs.execute.batch import generate_batch
 from jobs.execute.begun import mark_begun
+from jobs.execute.calibration_parts import pack, pixels_of
 from jobs.media.fidelity import psnr, ssim
 from jobs.model.forecast import best_schedule
 from jobs.model.load import load_pipeline
@@ -51,7 +51,7 @@ class Bench:
         return pipeline
 
     def record(self, sample: Sample) -> bytes:
-        """Make a sample with every step evaluated; return its calibration, or why there is none."""
+        """Make a sample with every step evaluated; return its calibration, or why there is none, and its pixels."""
         while self._targets:
             try:
                 recorder = spectrum.Recorder(self._pipeline.pipeline, targets=self._targets[0])
@@ -71,7 +71,7 @@ class Bench:
             grams = [*calibration.grams.values(), *calibration.output_grams.values()]
             if not all(np.isfinite(gram).all() for gram in grams):
                 return _skipped("the model's output is not finite", unfit=False)
-            return calibration.to_json().encode()
+            return pack(calibration.to_json(), None if isinstance(result, Failure) else result.media)
         return _skipped(self._unfit, unfit=True)
 
     def _give_up(self, reason: str) -> None:
@@ -80,13 +80,9 @@ class Bench:
         self._unfit = reason
 
     def reference(self, sample: Sample) -> bytes:
-        """Make a sample with every step evaluated; return its pixels as a npy file, empty where it failed."""
+        """Make a sample with every step evaluated; return its pixels, nothing where it failed."""
         result = self._made(sample)
-        if isinstance(result, Failure):
-            return b""
-        file = io.BytesIO()
-        np.save(file, result.media)
-        return file.getvalue()
+        return pack("", None if isinstance(result, Failure) else result.media)
 
     def compare(self, sample: Sample, rule: spectrum.CalibratedRule, count: int | None, reference: Path) -> bytes:
         """Make a sample with forecasts; return how near it is to its reference, or null where one of both failed.
@@ -95,10 +91,10 @@ class Bench:
             sample: as for ``reference``.
             rule: the calibration.
             count: evaluated steps of a searched schedule, of each denoiser; None: as many as the window makes.
-            reference: the file of the reference.
+            reference: the file of the sample with every step evaluated.
         """
-        data = reference.read_bytes()
-        if not data:
+        whole = pixels_of(reference)
+        if whole is None:
             return b"null"
 
         config, target = self._forecast.config, self._forecast.target
@@ -112,7 +108,6 @@ class Bench:
             evaluated = handle.statistics.evaluated_steps
         if isinstance(result, Failure):
             return b"null"
-        whole = np.load(io.BytesIO(data))
         near = {"psnr": psnr(result.media, whole), "ssim": ssim(result.media, whole)}
         return json.dumps({"evaluated": evaluated, **near}).encode()
 
@@ -124,4 +119,4 @@ class Bench:
 
 
 def _skipped(reason: str, *, unfit: bool) -> bytes:
-    return json.dumps({"skipped": reason, "unfit": unfit}).encode()
+    return pack(json.dumps({"skipped": reason, "unfit": unfit}))

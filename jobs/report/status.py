@@ -197,10 +197,18 @@ def render(name: str, status: Status, most: int = 20) -> str:
 
 
 def _quality(steps: str, measured: dict[str, Any]) -> str:
+    """Say what forecasts bring, how sure that is, and how the schedule was found; runs of earlier versions say less."""
+    psnr, choice = measured["psnr"], measured.get("choice", [])
+    spread = f" ± {2 * psnr['standard_error']:.1f}" if "standard_error" in psnr else ""
+    found = ""
+    if choice:
+        halves = f"{choice[0]['halves']} of {choice[0]['of']} halves of the calibration's samples"
+        best = f", the best of {len(choice)} on {choice[0]['compared']} of them" if len(choice) > 1 else ""
+        found = f"\n  schedule  found by {halves}{best}"
     return (
-        f"  quality  PSNR {measured['psnr']['mean']:.1f} dB (worst {measured['psnr']['worst']:.1f}), SSIM "
+        f"  quality  PSNR {psnr['mean']:.1f}{spread} dB (worst {psnr['worst']:.1f}), SSIM "
         f"{measured['ssim']['mean']:.3f} to all {steps} steps with {measured['evaluated']} evaluated, measured on "
-        f"{measured['samples']} samples that were kept apart"
+        f"{measured['samples']} samples that were kept apart{found}"
     )
 
 

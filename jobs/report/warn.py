@@ -40,8 +40,8 @@ def calibrates(run: Run) -> str | None:
         extra = sum(len(each.recorded) + len(each.held) for each in chosen.values())
         return (
             f"this run calibrates itself first: {extra} samples more than its {run.layout.num_samples:,}, with every "
-            "step evaluated, and a third of them with forecasts too, to measure these (algo.calibration=none forecasts "
-            "as published)"
+            "step evaluated, and most of them with forecasts too, to choose and measure these (algo.calibration=none "
+            "forecasts as published)"
         )
     if forecast.misfit:
         more = "" if forecast.automatic else " (algo.calibration=auto makes it)"

@@ -23,6 +23,7 @@ from jobs.run.run import Run
 from jobs.store.rundir import RunDir
 
 SHARE = 10  # a run calibrates itself if it has so many times the samples; they are among its first so many
+_PARTS = 2  # what a part holds; those of an earlier version are made again
 _DECIDE = [one.name for one in fields(SampleOptions) if one.metadata["shared_by_batch"]]
 
 
@@ -204,7 +205,7 @@ def parts_key(key: str, chosen: dict[int, Chosen]) -> str:
     """Name what decides the parts of a calibration in the making: the samples too."""
     samples = [[one.prompt, one.seed, vars(one.options)] for each in chosen.values() for one in each.recorded]
     held = [[one.prompt, one.seed, vars(one.options)] for each in chosen.values() for one in each.held]
-    return _digest([key, samples, held])
+    return _digest([_PARTS, key, samples, held])
 
 
 def _digest(value: Any) -> str:

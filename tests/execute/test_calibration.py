@@ -76,6 +76,12 @@ def test_killed_and_resumed_or_two_at_once_it_ends_in_the_same_bytes(tmp_path: P
     measured = record["quality"]["9"]
     assert measured == calibration.source["quality"]["9"] and measured["evaluated"] == 7 and measured["samples"] == 1
     assert 20 < measured["psnr"]["worst"] <= measured["psnr"]["mean"] < 99 and 0.5 < measured["ssim"]["mean"] < 1
+    assert "standard_error" not in measured["psnr"]  # of one sample
+    best, *others = measured["choice"]
+    assert calibration.schedules == {9: {7: tuple(best["evaluated"])}} and len(best["evaluated"]) == 7
+    assert best["of"] == 6 and best["halves"] <= 6  # three samples have three splits
+    if others:  # which depends on the machine's last bits
+        assert best["compared"] == PROMPTS and best["psnr"]["mean"] >= others[0]["psnr"]["mean"]
     said = f"PSNR {measured['psnr']['mean']:.1f} dB (worst {measured['psnr']['worst']:.1f}), SSIM "
     assert said in render("", read_status(alone.directory))
     (first, *_) = jsons(alone)
@@ -125,6 +131,24 @@ def test_a_calibration_of_the_cache_is_measured_anew_for_other_evaluations(tmp_p
         first.forecast.rule.coefficients([0, 1, 2], 3, 9) == other.forecast.rule.coefficients([0, 1, 2], 3, 9)
     ).all()
     assert not run.directory.adopted.exists()
+
+
+def test_schedules_that_a_calibration_cannot_tell_apart_are_compared_on_samples(tmp_path: Path, prompts, monkeypatch):
+    from jobs.execute.calibration import calibrated
+
+    late, early = (0, 5, 6, 8), (0, 1, 3, 6)
+    monkeypatch.setattr(spectrum, "candidates", lambda *_: {late: 6, early: 0})
+    heard: list[str] = []
+    run = new(tmp_path, prompts, "algo.evaluations=4")
+    run = calibrated(run, "cpu", lambda *event: heard.append(event[2]))
+    assert run.forecast and run.forecast.plan(9).evaluated == early
+    best, other = run.forecast.measured(9)["choice"]
+    assert (best["evaluated"], other["evaluated"]) == ([*early], [*late])
+    assert best["psnr"]["mean"] > other["psnr"]["mean"] + 1
+    assert best["compared"] == other["compared"] == PROMPTS and "standard_error" in best["psnr"]
+    assert "3 of 3 samples forecast with schedule 2 of 2, to choose one" in heard
+    said = "schedule  found by 0 of 6 halves of the calibration's samples, the best of 2 on 3 of them"
+    assert said in render("", read_status(run.directory))
 
 
 @pytest.mark.slow

@@ -75,8 +75,8 @@ def test_a_large_run_calibrates_itself_and_says_what_it_takes():
     run = opened(*LARGE)
     assert weights(run) == AUTO and run.forecast and run.forecast.pending
     assert calibrates(run) == (
-        "this run calibrates itself first: 24 samples more than its 240, with every step evaluated, and a third of "
-        "them with forecasts too, to measure these (algo.calibration=none forecasts as published)"
+        "this run calibrates itself first: 24 samples more than its 240, with every step evaluated, and most of them "
+        "with forecasts too, to choose and measure these (algo.calibration=none forecasts as published)"
     )
     assert "  steps: 14 of 50 evaluated, those that the run's own calibration finds best\n" in describe(run)
 

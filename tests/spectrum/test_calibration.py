@@ -2,13 +2,14 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from spectrum import CalibratedRule, Calibration, ChebyshevRule, SpectrumConfig, SpectrumError, StepPlan
+from spectrum import CalibratedRule, Calibration, ChebyshevRule, SpectrumConfig, SpectrumError, StepPlan, candidates
 from spectrum.search import ScheduleSearch
 
 N = 12
@@ -153,6 +154,40 @@ def test_a_wider_beam_is_no_worse_and_exchanging_a_step_hardly_helps():
 def test_impossible_numbers_of_evaluations_are_refused(evaluations, message):
     with pytest.raises(SpectrumError, match=message):
         CalibratedRule(CALIBRATION).schedule(N, evaluations)
+
+
+# Schedules that a calibration cannot tell apart, and those that were chosen
+
+
+def each(features: np.ndarray) -> list[Calibration]:
+    return [calibration(one[None]) for one in features]
+
+
+def test_candidates_are_what_the_halves_find_and_its_own_is_the_first():
+    rule = CalibratedRule(CALIBRATION)
+    found = candidates(rule, each(FEATURES), N, 5)
+    assert next(iter(found)) == rule.schedule(N, 5) and sum(found.values()) == 8
+    assert all(len(evaluated) == 5 and evaluated[0] == 0 for evaluated in found)
+    others = [*found.values()][1:]
+    assert others == sorted(others, reverse=True)
+    even, odd = (CalibratedRule(calibration(FEATURES[start::2])).schedule(N, 5) for start in (0, 1))
+    assert {even, odd} <= found.keys()
+
+
+def test_trajectories_that_are_alike_have_one_candidate():
+    one = each(FEATURES)[0]
+    rule = CalibratedRule(one)
+    assert candidates(rule, [one] * 4, N, 5) == {rule.schedule(N, 5): 6}  # four have no third bit to split by
+    assert candidates(rule, [], N, 5) == {rule.schedule(N, 5): 0}
+
+
+def test_a_chosen_schedule_is_the_one_of_its_number_of_evaluations():
+    chosen = replace(CALIBRATION, schedules={N: {4: (0, 1, 2, 9)}})
+    rule = CalibratedRule(chosen)
+    assert rule.schedule(N, 4) == (0, 1, 2, 9)
+    assert rule.schedule(N, 5) == CalibratedRule(CALIBRATION).schedule(N, 5)
+    again = Calibration.from_json(chosen.to_json())
+    assert again.schedules == chosen.schedules and again.digest == chosen.digest != CALIBRATION.digest
 
 
 # The file
