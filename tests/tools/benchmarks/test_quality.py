@@ -8,7 +8,19 @@ import pytest
 
 from spectrum import CalibratedRule, Calibration
 from tools.benchmarks.quality import __main__ as command
-from tools.benchmarks.quality import agreement, cases, foretold, metrics, published, recorded, report, sampling, tails
+from tools.benchmarks.quality import (
+    agreement,
+    cases,
+    drawn,
+    draws,
+    foretold,
+    metrics,
+    published,
+    recorded,
+    report,
+    sampling,
+    tails,
+)
 from tools.benchmarks.quality.calibrated import calibrated_cases
 from tools.benchmarks.quality.peers import search
 
@@ -197,3 +209,44 @@ def test_choices_are_made_on_other_sentences_and_other_noise(name: str):
 def test_embedded_models_have_calibrated_cases(name: str, tmp_path: Path):
     assert [case.method for case in calibrated_cases(name, 28, tmp_path)] == ["calibrated", "searched"] * 5
     assert calibrated_cases(name, 30, tmp_path) == []
+
+
+# Draws of calibrations
+
+
+def test_draws_are_chosen_by_other_prompts_and_summed_up_by_size():
+    one, two = (0, 1, 4), (0, 2, 4)
+    quality = {one: np.linspace(40, 50, 21), two: np.linspace(30, 60, 21)}
+    others = {one: np.full(12, 45.0), two: np.full(12, 44.0)}
+    some = [drawn.Draw(16, 0, {two: 5, one: 3}), drawn.Draw(16, 1, {one: 8}), drawn.Draw(32, 0, {two: 0})]
+    assert [drawn.choose(draw, others) for draw in some] == [one, one, two]
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in drawn.summary(quality, others, some).split("\n")
+    ]
+    assert cells[2] == ["16", "2", "2", "45.0 to 45.0", "31.5 to 40.5", "30.0 to 40.0"]
+    assert cells[3] == ["16, compared", "2", "1", "45.0 to 45.0", "40.5 to 40.5", "40.0 to 40.0"]
+    assert cells[4][:3] == ["32", "1", "1"] and len(cells) == 5
+
+
+@pytest.mark.slow
+def test_a_few_draws_are_recorded_once_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The smoke test of its command, in two calls."""
+    monkeypatch.setattr(draws, "PROMPTS", 2)
+    monkeypatch.setattr(draws, "OTHERS", 2)
+    monkeypatch.setattr(draws, "HALVED", 2)
+    sizes = ["--pool", "4", "--sizes", "2,4", "--draws", "1", "--recorded", str(tmp_path / "recorded")]
+    arguments = ["--models", "demo", "--steps", "8", "--counts", "4", "--threads", "1", "--out", str(tmp_path), *sizes]
+    assert draws.main([*arguments, "--time-limit", "0"]) == 0
+    (pool, benchmark) = sorted((tmp_path / "recorded" / "demo-8").glob("*/*.npz"), reverse=True)
+    made = pool.stat().st_mtime_ns, benchmark.stat().st_mtime_ns
+    assert draws.main(arguments) == 0
+    assert (pool.stat().st_mtime_ns, benchmark.stat().st_mtime_ns) == made
+    entry = json.loads((tmp_path / "quality-draws.json").read_text())["demo 8"]
+    (two, four) = entry["draws"]["4"]
+    assert (two[0], four[0], four[2][0][1]) == (2, 4, 0) and sum(halves for _, halves in two[2]) == 4
+    assert {tuple(steps) for draw in (two, four) for steps, _ in draw[2]} == {
+        tuple(map(int, key.split(","))) for key in entry["schedules"]
+    }
+    assert all(0 < psnr < 99 for row in entry["schedules"].values() for psnr in row["quality"] + row["others"])
+    page = (tmp_path / "quality-draws.md").read_text()
+    assert "## demo 8 steps, 4 evaluated, a pool of 4" in page and " 4 |     1 |         1 |" in page

@@ -129,10 +129,7 @@ def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray,
         uint8 (n, height, width, 3) or (n, frames, height, width, 3), and how many times a trajectory ran the network
         whole, on average.
     """
-    captions = subject.captions()
-    table = PromptTable(PromptSource("captions"), captions, Places(("captions",), (0,), range(len(captions))))
-    size = MODELS[subject.name].batch
-    layout = Layout(table, replace(subject.settings, num_inference_steps=steps), subject.seed, 1, size, size)
+    layout = layout_of(subject, steps)
     pipe = subject.pipeline.pipeline
     runs = 0
 
@@ -146,11 +143,25 @@ def sample(subject: Subject, case: Case | None, steps: int) -> tuple[np.ndarray,
             stack.enter_context(case.switch(pipe))
         stack.callback(last_query(denoiser_of(pipe)).register_forward_pre_hook(count).remove)
         for shard in range(layout.num_shards):
-            results = subject.pipeline(layout.batches(shard)[0])
-            for result in results:
-                if isinstance(result, Failure):
-                    raise RuntimeError(f"a sample of the benchmark failed: {result.reason}")
-                made.append(result.media)
+            made += make_batch(subject, layout, shard)
     stacked = hasattr(pipe, "unet")  # both branches of guidance in one call
     branches = 2 if subject.settings.guidance_scale > 1 and not stacked else 1
     return np.stack(made), runs / layout.num_shards / branches
+
+
+def layout_of(subject: Subject, steps: int) -> Layout:
+    """Return the layout of its samples, each shard of which is a batch."""
+    captions = subject.captions()
+    table = PromptTable(PromptSource("captions"), captions, Places(("captions",), (0,), range(len(captions))))
+    size = MODELS[subject.name].batch
+    return Layout(table, replace(subject.settings, num_inference_steps=steps), subject.seed, 1, size, size)
+
+
+def make_batch(subject: Subject, layout: Layout, shard: int) -> list[np.ndarray]:
+    """Make the samples of one shard of ``layout_of`` as the pipeline is: uint8 each."""
+    made = []
+    for result in subject.pipeline(layout.batches(shard)[0]):
+        if isinstance(result, Failure):
+            raise RuntimeError(f"a sample of the benchmark failed: {result.reason}")
+        made.append(result.media)
+    return made
