@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.export.formats import FORMATS, Format, remove, sync
+from jobs.export.hub import Hub
 from jobs.export.index import index_shard
 from jobs.export.indexes import energon_is_installed
 from jobs.export.licence import find_licence
@@ -69,7 +70,8 @@ def export(paths: list[Path], dest: Path, options: ExportOptions, say: Say) -> N
 
 def _places(options: ExportOptions) -> list[Place]:
     """Return where the export is copied to; they are not looked at yet."""
-    return [Store(options.dest)] if options.dest else []
+    stores: list[Place] = [Store(options.dest)] if options.dest else []
+    return [*stores, Hub(options.hub)] if options.hub else stores
 
 
 def _make(work: Work, runs: list[SourceRun], options: ExportOptions, described: dict[str, Any], say: Say) -> None:

@@ -7,7 +7,6 @@ which the store tells contents apart, so that a command that was killed does not
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 from jobs.base.errors import BadInput, first_line
 from jobs.export.formats import sync
 from jobs.export.indexes import SUMS
+from jobs.export.patience import ask
 from jobs.export.tars import hash_file
 from jobs.export.upload import LAST, Sent, check_same
 from jobs.export.work import STATS
@@ -30,7 +30,6 @@ _KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 _AT_ONCE = 8  # files
 _CHUNK = 8 << 20  # bytes that are read back at once
-_WAITS = (1, 2, 4, 8, 16, 32)  # seconds between tries, where the store does not say what is wrong for good
 _FINAL = ("NoCredentialsError", "ProfileNotFound", "DefaultCredentialsError")  # of libraries that need not be there
 _GARBLED = ("FlexibleChecksumError", "ChecksumError")  # what is read is not what the store was given
 T = TypeVar("T")
@@ -194,25 +193,12 @@ class Store:
         return f"{self._root}/{name}"
 
     def _ask(self, what: str, do: Callable[[], T]) -> T:
-        """Do something with the store, again and again while it is slow or away.
+        return ask(self.url, what, do, final=_is_final)
 
-        Raises:
-            BadInput: it refuses, or went on to fail.
-            FileNotFoundError: there is no such file.
-        """
-        for wait in (*_WAITS, None):
-            try:
-                return do()
-            except (BadInput, FileNotFoundError):
-                raise
-            except Exception as error:  # each library has errors of its own
-                if wait is None or isinstance(error, PermissionError) or type(error).__name__ in _FINAL:
-                    raise BadInput(
-                        f"{self.url} could not {what} ({first_line(error)}): mend that, and run the same command "
-                        "again, which goes on"
-                    ) from None
-                time.sleep(wait)
-        raise AssertionError
+
+def _is_final(error: Exception) -> bool:
+    """Whether the store said so for good."""
+    return isinstance(error, PermissionError) or type(error).__name__ in _FINAL
 
 
 def _is_left(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """Where an export is copied to once it is whole, and what all such places have in common.
 
-The first file there is ``stats.json``, which says whose place it is, and the last ones are the card and the checksums:
-what has these is whole.
+The first file there is ``stats.json``, which says whose place it is, and the last one is ``SHA256SUMS``: what has that
+is whole.
 """
 
 from dataclasses import dataclass

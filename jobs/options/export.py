@@ -9,7 +9,7 @@ from jobs.base.errors import BadInput
 from jobs.options.fields import check_group, option, shown
 
 FORMATS = ("webdataset", "parquet", "mds", "imagefolder")
-ELSEWHERE = ("dest", "partial")  # options that decide no byte of an export
+ELSEWHERE = ("dest", "hub", "partial")  # options that decide no byte of an export
 SPLITS = ("train", "validation", "test")
 _WORD = re.compile(r"([a-z_]+)=(.*)", re.DOTALL)
 _SUM_ERROR = 1e-6  # by which shares may miss 1, since 1/3 cannot be written
@@ -37,6 +37,7 @@ class ExportOptions:
     dest: str | None = option(
         None, "store that the whole export is copied to: s3://bucket/folder, gs://bucket/folder or file:///folder"
     )
+    hub: str | None = option(None, "data set on the Hugging Face hub that the whole export is copied to, as OWNER/NAME")
     partial: bool = option(False, "export what there is of runs that are not finished")
 
     @property

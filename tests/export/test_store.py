@@ -117,7 +117,7 @@ def test_a_store_that_asks_to_slow_down_is_asked_again(run, s3, tmp_path, monkey
 
 
 def test_a_store_that_stays_away_is_said_and_the_same_command_goes_on(run, s3, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("jobs.export.store._WAITS", ())
+    monkeypatch.setattr("jobs.export.patience._WAITS", ())
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3.before = lambda method, path: path.endswith(".tar") and "00001" in path
@@ -133,7 +133,7 @@ def test_a_store_that_stays_away_is_said_and_the_same_command_goes_on(run, s3, t
 
 
 def test_what_a_store_garbles_is_sent_again(run, s3, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("jobs.export.store._WAITS", (0,))
+    monkeypatch.setattr("jobs.export.patience._WAITS", (0,))
 
     def once(path: str, data: bytes) -> bytes:
         if not path.endswith("metadata.parquet") or s3.puts.count(path.split("/", 2)[2]) > 1:
