@@ -67,7 +67,7 @@ class Work:
         """Keep a shard's table: until the machine stops, since it is quicker to read shards again than to sync."""
         new = self.new / self.index(number).name
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), _BOOT: HOST.encode()})
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # shards are done side by side
         with pa.OSFile(str(new), "wb") as file, pa.ipc.new_file(file, table.schema, options=options) as writer:
             writer.write_table(table)
         os.replace(new, self.index(number))

@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tools.benchmarks.export.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_quick_run_reports_everything(tmp_path: Path) -> None:
     out, scratch = tmp_path / "out", tmp_path / "scratch"
     scratch.mkdir()

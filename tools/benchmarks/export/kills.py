@@ -1,6 +1,7 @@
 """Kills exports at random instants, by the clock; in the end there must be the bytes of one that was not killed."""
 
 import hashlib
+import os
 import random
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.benchmarks.export.runs import make_run
+from tools.benchmarks.export.s3 import BUCKET, S3
 
 
 @dataclass(frozen=True)
@@ -24,54 +26,69 @@ class KillSizes:
     picture_bytes: int = 20_000
 
 
+TO_S3 = "webdataset, copied to S3"
 # Format and options; runs whose keys collide, so that every tar is written anew.
 FORMS = {
     "webdataset": ["shard_mb=0.5", "split=0.9,0.05,0.05", "energon=false"],
     "parquet": ["format=parquet", "shard_mb=1"],
     "imagefolder": ["format=imagefolder", "split=0.5,0.5"],
+    TO_S3: ["shard_mb=0.5", "split=0.9,0.05,0.05", "energon=false"],
 }
 
 
 def measure(folder: Path, sizes: KillSizes) -> dict[str, Any]:
-    """Kill exports of each format until there were enough kills, a third of them of each."""
+    """Kill exports of each form until there were enough kills, as many of each."""
     runs = [
         make_run(folder, name, sizes.samples, sizes.shards, sizes.picture_bytes).directory.path for name in ("a", "b")
     ]
     dice = random.Random(0)
-    rows = []
-    for name, options in FORMS.items():
-        start = time.perf_counter()
-        _command(runs, folder / "whole", options).wait()
-        whole, seconds = _digest(folder / "whole"), time.perf_counter() - start
-        kills = begun = exports = same = 0
-        while kills < -(-sizes.kills // len(FORMS)):
-            dest = folder / f"{name}{exports}"
-            while not dest.exists() and kills < -(-sizes.kills // len(FORMS)):
-                process = _command(runs, dest, options)
-                try:
-                    process.wait(dice.uniform(0, seconds))
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                    kills += 1
-                    begun += (folder / f"{dest.name}.partial/export.json").exists() or dest.exists()
-            _command(runs, dest, options).wait()
-            exports += 1
-            same += _digest(dest) == whole and not (folder / f"{dest.name}.partial").exists()
-            shutil.rmtree(dest)
-        rows.append({"name": name, "kills": kills, "begun": begun, "exports": exports, "same": same})
-        shutil.rmtree(folder / "whole")
+    with S3() as server:
+        rows = [_kill(folder, runs, name, -(-sizes.kills // len(FORMS)), dice, server) for name in FORMS]
     return {"samples": 2 * sizes.samples, "forms": rows}
 
 
-def _command(runs: list[Path], dest: Path, options: list[str]) -> "subprocess.Popen[bytes]":
-    words = [sys.executable, "-m", "jobs.export", *map(str, runs), str(dest), *options]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL)
+def _kill(folder: Path, runs: list[Path], name: str, most: int, dice: random.Random, server: S3) -> dict[str, Any]:
+    """Kill exports of one form ``most`` times."""
+
+    def command(dest: Path) -> "subprocess.Popen[bytes]":
+        there = [f"dest=s3://{BUCKET}/{dest.name}"] if name == TO_S3 else []
+        words = [sys.executable, "-m", "jobs.export", *map(str, runs), str(dest), *FORMS[name], *there]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, env={**os.environ, **server.environment})
+
+    start = time.perf_counter()
+    command(folder / "whole").wait()
+    whole, seconds = _digest(files(folder / "whole")), time.perf_counter() - start
+    kills = begun = exports = same = 0
+    while kills < most:
+        dest = folder / f"form{len(name)}-{exports}"
+        code: int | None = None
+        while code != 0 and kills < most:
+            process = command(dest)
+            try:
+                code = process.wait(dice.uniform(0, seconds))
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+                begun += (folder / f"{dest.name}.partial/export.json").exists() or dest.exists()
+        command(dest).wait()
+        exports += 1
+        copies = [files(dest), *([server.files(dest.name)] if name == TO_S3 else [])]
+        left = [path.name for path in folder.glob(f"{dest.name}.*")]
+        same += all(_digest(copy) == whole for copy in copies) and not left
+        shutil.rmtree(dest)
+    shutil.rmtree(folder / "whole")
+    return {"name": name, "kills": kills, "begun": begun, "exports": exports, "same": same}
 
 
-def _digest(folder: Path) -> str:
-    """Return a hash of all paths and bytes of a folder."""
+def files(folder: Path) -> dict[str, bytes]:
+    """Return path -> contents of every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _digest(contents: dict[str, bytes]) -> str:
+    """Return a hash of all paths and bytes."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    for name in sorted(contents):
+        digest.update(f"{name}\0{hashlib.sha256(contents[name]).hexdigest()}\n".encode())
     return digest.hexdigest()

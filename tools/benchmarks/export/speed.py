@@ -1,4 +1,4 @@
-"""Seconds and memory of exports, beside ``cp -r`` of the same tars. Whole processes, in turns."""
+"""Seconds, processor time and memory of exports, beside ``cp -r`` of the same tars. Whole processes, in turns."""
 
 import json
 import os
@@ -38,11 +38,12 @@ def measure(folder: Path, sizes: SpeedSizes) -> dict[str, Any]:
         run = make_run(folder, f"run{picture_bytes}", sizes.samples, sizes.shards, picture_bytes)
         data = run.directory.data
         taken: dict[str, list[float]] = {name: [] for name in ("copy", "durable copy", *WAYS)}
+        processor: dict[str, list[float]] = {name: [] for name in taken}
         peaks: dict[str, float] = {}
         for _ in range(sizes.repeats):
             for name in taken:
                 dest = folder / "dest"
-                start = time.perf_counter()
+                start, busy = time.perf_counter(), _processor_seconds()
                 if name in WAYS:
                     peaks[name] = _export(run.directory.path, dest, WAYS[name])
                 else:
@@ -50,19 +51,23 @@ def measure(folder: Path, sizes: SpeedSizes) -> dict[str, Any]:
                     if name == "durable copy":
                         _sync(dest)
                 taken[name].append(time.perf_counter() - start)
+                processor[name].append(_processor_seconds() - busy)
                 shutil.rmtree(dest)
         seconds = {name: statistics.median(one) for name, one in taken.items()}
+        work = {name: statistics.median(one) for name, one in processor.items()}
         rows.append(
             {
                 "picture_bytes": picture_bytes,
                 "bytes": sum(path.stat().st_size for path in data.iterdir()),
                 "copy_seconds": seconds["copy"],
+                "copy_processor_seconds": work["copy"],
                 "durable_copy_seconds": seconds["durable copy"],
                 "exports": [
                     {
                         "name": name,
                         "options": WAYS[name],
                         "seconds": seconds[name],
+                        "processor_seconds": work[name],
                         "ratio": _ratio(taken["copy"], taken[name]),
                         "durable_ratio": _ratio(taken["durable copy"], taken[name]),
                         "peak_mb": peaks[name],
@@ -80,6 +85,12 @@ def _export(run: Path, dest: Path, options: list[str]) -> float:
     words = [sys.executable, "-c", _EXPORT, str(run), str(dest), *options, "energon=false"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _processor_seconds() -> float:
+    """Return what all processes that this one has started and waited for took, in user and system mode."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _sync(folder: Path) -> None:
