@@ -1,7 +1,8 @@
 """Make a data set for others of one run or several: ``python -m jobs.export RUN [RUN ...] DEST [option=value ...]``.
 
 DEST is a new folder that holds only what is public. It is there once it is whole; until then there is DEST.partial,
-and the same command goes on with it. Exit code 0: it is there. 2: it cannot be made, and one sentence says why.
+and the same command goes on with it. With dest= or hub= it is then copied elsewhere, which goes on likewise. Exit code
+0: all is there. 2: it cannot be made or copied, and one sentence says why.
 """
 
 import sys
