@@ -7,6 +7,8 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,25 @@ from tests import warm
 
 PROJECT = Path(__file__).resolve().parents[1]
 HOW = {"flagged": False}  # what the writer needs to know of how a sample was made
+FOLDERS = ("output_base_path=/", "prompt_file=/")
 SMALL = ("num_inference_steps=8", "shard_size=3", "batch_size=2", "algo.w=0.5")
 
 
 def config(*overrides: str) -> DictConfig:
-    """Compose the runner's config in this process."""
+    """Compose the runner's config in this process.
+
+    Hydra takes longer for it than most tests take for all else, and many differ in their folders only: so these are set
+    in a copy of what was composed without them.
+    """
+    folders = {word.partition("=")[0]: word.partition("=")[2] for word in overrides if word.startswith(FOLDERS)}
+    composed = deepcopy(_composed(*(word for word in overrides if not word.startswith(FOLDERS))))
+    for name, value in folders.items():
+        composed[name] = value
+    return composed
+
+
+@cache
+def _composed(*overrides: str) -> DictConfig:
     return compose_options(overrides)
 
 

@@ -36,6 +36,7 @@ def make(run: Run) -> dict[str, np.ndarray]:
         return {name[:-4]: np.asarray(Image.open(io.BytesIO(file.read()))) for name, file in files.items() if file}
 
 
+@pytest.mark.slow
 def test_every_second_sample_is_compared_with_all_steps_and_the_tar_is_the_same(tmp_path: Path):
     audited = new(tmp_path / "audited", "algo.w=0.5", "audit_every=2", "audit_floor=99")
     made = make(audited)

@@ -52,6 +52,7 @@ def wait_until(process: subprocess.Popen[str], condition) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_deadly_prompt_is_found_and_given_up_alone(tmp_path: Path) -> None:
     """Healthy shards first; then its batch, then each of its samples alone, until it is known which one kills."""
     prompts = [GOOD] * 12
@@ -120,6 +121,7 @@ def test_what_does_not_end_in_time_is_cut_off_and_blames_nobody(tmp_path: Path) 
     assert journal.ended and journal.ended["ended"] == "stopped"
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_said_in_a_sentence_and_costs_nothing(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=100k") as disk:
         code, said = finish(task(disk, [GOOD] * 24))

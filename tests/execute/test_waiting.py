@@ -136,6 +136,7 @@ def test_a_reason_that_passes_within_minutes_ends_nothing(run, slurm, monkeypatc
     )
     monkeypatch.setattr(waiting, "time", stopped)
     monkeypatch.setattr(waiting, "QUEUE", 10.0)
+    monkeypatch.setattr(waiting, "POLL", 3.0)
     launch = launched(run)
     held, free = (lines(launch, "PENDING", reason=reason) for reason in ("JobHeldAdmin", "Priority"))
     slurm(

@@ -89,6 +89,7 @@ def test_a_fused_lora_leaves_no_layer_behind(flux: Path, style: Path) -> None:
     assert run.identity != begin(flux, asked).identity
 
 
+@pytest.mark.slow
 def test_parts_are_quantised_and_forecast(flux: Path) -> None:
     """In a process of its own, which alone sees torchao (tools/setup.sh puts it aside)."""
     aside = Path(sys.prefix) / "aside"
@@ -171,6 +172,7 @@ def test_a_backend_is_used_and_recorded(flux: Path) -> None:
     assert attention_backend() == "_native_math"
 
 
+@pytest.mark.slow
 def test_the_whole_denoiser_compiles_where_nothing_reaches_into_it(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modes = []
 
