@@ -1,5 +1,6 @@
 """Isolation of the tests: from the machine, from one another, and of the machine from them."""
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -96,6 +97,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def serial_group(path: Path) -> str | None:
     """Return the group of a file whose tests must not run beside their like; None for all others."""
     return SERIAL.get(path.parent.name) or SERIAL.get(path.name)
+
+
+def pytest_collection_finish() -> None:
+    """Spare what has been imported by now from the collector, which would go through it again and again."""
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:

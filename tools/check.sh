@@ -44,8 +44,9 @@ step() {
 
 bash tools/setup.sh dev
 export PATH="$PWD/.venv/bin:$PATH"
-# Two processes; the tests that start processes themselves run one after another in each (tests/conftest.py).
-pytest=(python -m pytest -n 2 --dist loadfile --no-loadscope-reorder)
+# Three processes, also on two cores: two of them have the tests that start processes themselves, one after another
+# (tests/conftest.py), and wait much of their time.
+pytest=(python -m pytest -n 3 --dist loadfile --no-loadscope-reorder)
 prepare_readers
 
 if [ "${1:-}" = --fast ]; then

@@ -101,10 +101,8 @@ def test_a_task_of_two_ranks_at_its_time_limit_is_queued_again(slurm_env: Cluste
 @pytest.mark.timeout(400)
 def test_the_ranks_of_a_task_may_be_on_two_nodes(slurm_env: Cluster, reference, tmp_path: Path) -> None:
     """The meeting goes by host name then, and the group hears of a lost rank by its beats."""
-    made = generate(
-        *(*FANNED_OUT, f"output_base_path={tmp_path}", *SETTINGS, "parallel.cfg=2", "hydra.launcher.nodes=2"),
-        timeout=300,
-    )
+    two_nodes = ("parallel.cfg=2", "hydra.launcher.nodes=2", "shards_per_task=2")
+    made = generate(*FANNED_OUT, f"output_base_path={tmp_path}", *SETTINGS, *two_nodes, timeout=300)
     assert made.returncode == 0, made.stdout + made.stderr
     assert media_hashes(tmp_path / "run") == reference
     nodes = {state.split()[-1] for state in states(launched(tmp_path / "run")[0]).values()}

@@ -27,6 +27,7 @@ LIBRARIES = (
     *("safetensors.torch", "submitit", "torch.distributed", "tqdm", "transformers.modeling_utils", "webdataset"),
     *("transformers.models.clip.modeling_clip", "transformers.models.t5.modeling_t5", "hydra._internal.hydra"),
     *("transformers.models.umt5.modeling_umt5", "transformers.models.llama.modeling_llama"),
+    "multistorageclient.contrib.hydra",  # a plugin of Hydra's that comes with megatron-energon
 )
 HIGH = 200  # file descriptors from here on are nobody's
 
