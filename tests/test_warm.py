@@ -130,3 +130,14 @@ def test_what_libraries_read_once_takes_an_interpreter(folder: Path) -> None:
     code = "import huggingface_hub.constants as it; print(it.ENDPOINT)"
     (folder / "reads.py").write_text(code)
     assert warm.run(words("reads"), env=environment).stdout == "http://127.0.0.1:1\n"
+
+
+@pytest.mark.slow
+def test_libraries_that_have_read_another_environment_are_at_hand(folder: Path) -> None:
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:1", "PYTHONPATH": str(folder)}
+    (folder / "reads.py").write_text(
+        "import sys; early = 'torch' in sys.modules; import huggingface_hub.constants as it; print(early, it.ENDPOINT)"
+    )
+    with warm.imported_in(environment):
+        assert warm.run(words("reads"), env=environment).stdout == "True http://127.0.0.1:1\n"
+    assert warm.run(words("reads"), env=environment).stdout == "False http://127.0.0.1:1\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
 from tests.support import PROJECT, tar_hashes, write_prompts
 
 
@@ -53,14 +54,8 @@ def test_an_installed_copy_runs_from_any_directory_with_the_users_own_model(site
     write_prompts(tmp_path / "elsewhere" / "p.txt", 2)
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", *words],
-            cwd=tmp_path / "elsewhere",
-            env={**os.environ, "PYTHONPATH": str(site)},
-            capture_output=True,
-            text=True,
-            timeout=200,
-        )
+        own = {**os.environ, "PYTHONPATH": str(site)}
+        return warm.run([sys.executable, "-m", *words], cwd=tmp_path / "elsewhere", env=own, timeout=200)
 
     where = run("jobs.generate", "--help")
     assert where.returncode == 0 and "demo-video" in where.stdout

@@ -6,7 +6,7 @@ that has imported them, and nothing of this project (``tests.warm.server``). Wha
 in every way: its own pid, environment, working directory, standard streams, signals and exit code; it imports
 ``sitecustomize``, our modules and what else is missing, and ends as an interpreter does. It only has the hash seed of
 the process that it was forked from. A command whose environment says something to libraries while they are imported
-gets an interpreter of its own.
+gets an interpreter of its own, except within ``imported_in``.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import pickle
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 # The environment in which the libraries are imported.
@@ -36,16 +37,16 @@ def _read_once(environment: dict[str, str]) -> dict[str, str]:
 
 
 class _Server:
-    """This process's end of its server, which ends with this process."""
+    """This process's end of a server that imports the libraries in an environment; it ends with this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
         self.owner = os.getpid()
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.warm.server", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
-                env=_environment,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
@@ -67,6 +68,7 @@ class _Server:
 
 
 _server: _Server | None = None
+_others: list[tuple[dict[str, str], _Server]] = []  # each with what its libraries have read
 
 
 def begin() -> None:
@@ -74,11 +76,30 @@ def begin() -> None:
     _environment.update(os.environ)
 
 
-def _the_server() -> _Server:
+def _server_for(environment: dict[str, str]) -> _Server | None:
+    """Return the server whose libraries have read what they would read in this environment; None where none has."""
     global _server
+    asked = _read_once(environment)
+    for read, server in _others:
+        if asked == read:
+            return server
+    if asked != _read_once(_environment):
+        return None
     if _server is None or _server.owner != os.getpid():
-        _server = _Server()
+        _server = _Server(_environment)
     return _server
+
+
+@contextlib.contextmanager
+def imported_in(environment: dict[str, str]) -> Iterator[None]:
+    """Have a process import the libraries in another environment too, for several commands that ask for it."""
+    server = _Server(environment)
+    _others.append((_read_once(environment), server))
+    try:
+        yield
+    finally:
+        _others.pop()
+        server.end()
 
 
 def end() -> None:
@@ -110,7 +131,7 @@ class Popen(subprocess.Popen):
         words, environment = asked["args"], dict(asked["env"] or os.environ)
         if words[:2] != [sys.executable, "-m"]:
             raise ValueError(f"not a command of {sys.executable} -m: {words}")
-        if _read_once(environment) != _read_once(_environment):
+        if not (server := _server_for(environment)):
             super()._execute_child(*given)
             return
         request = {
@@ -121,7 +142,7 @@ class Popen(subprocess.Popen):
         }
         pipes = [asked[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")]
         streams = [pipes[0], pipes[3], pipes[5]]
-        self.pid = _the_server().fork(request, [number if own < 0 else own for number, own in enumerate(streams)])
+        self.pid = server.fork(request, [number if own < 0 else own for number, own in enumerate(streams)])
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
