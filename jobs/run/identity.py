@@ -82,7 +82,7 @@ def changes(old: dict[str, Any], new: dict[str, Any], layout: Layout, total_prom
         total_prompt_num: as the user gave it.
     """
     before, now = old["prompts"]["count"], new["prompts"]["count"]
-    said = differences({**old, "prompts": None}, {**new, "prompts": None})
+    said = _other_names(old, new) + differences(_to_compare(old, new), _to_compare(new, old))
     if now < before and total_prompt_num is not None:
         said.append(f"total_prompt_num={total_prompt_num} takes {now} prompts, of the {before} that it has")
     elif now < before:
@@ -92,3 +92,19 @@ def changes(old: dict[str, Any], new: dict[str, Any], layout: Layout, total_prom
     elif now > before and said:
         said.append(f"prompt_file or total_prompt_num: had {before} prompts, has {now}")
     return said
+
+
+def _other_names(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return what was chosen by another name: ``algo=``, ``model=``."""
+    named = ((group, old[group]["name"], new[group]["name"]) for group in ("algo", "model"))
+    return [f"{group} was {before}, is {now}" for group, before, now in named if before != now]
+
+
+def _to_compare(identity: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity without its prompts, and without what follows from another algorithm or model by name."""
+    left_out = {"prompts"}
+    if identity["algo"]["name"] != other["algo"]["name"]:
+        left_out |= {"algo", *SCHEDULE}
+    if identity["model"]["name"] != other["model"]["name"]:
+        left_out |= {"model"}
+    return {name: value for name, value in identity.items() if name not in left_out}
