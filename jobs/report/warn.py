@@ -24,7 +24,7 @@ def warn(run: Run) -> None:
     for note in (*table.notes, calibrates(run)):
         if note:
             print(f"note: {note}", file=sys.stderr)
-    about_prompts = (*table.doubts, long_prompts(run), foreign_syntax(table), unknown_words(run))
+    about_prompts = (*table.doubts, long_prompts(run), foreign_syntax(table), idle_negatives(run), unknown_words(run))
     for warning in (*about_prompts, licence_of_outputs(run), unused_calibration(run), foreign_calibration(run)):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
@@ -93,6 +93,26 @@ def unused_calibration(run: Run) -> str | None:
             f"{', '.join(map(str, others))} are forecast as with algo.weights=chebyshev"
         )
     return None
+
+
+def idle_negatives(run: Run) -> str | None:
+    """Return a warning about negative prompts without guidance, which do nothing; None where there are none."""
+    options, table = run.options, run.layout.table
+    own = {name: table.settings.get(name) for name in ("negative_prompt", "guidance_scale")}
+    if not options.model.negative_prompts or not any(own.values()):  # of the command line alone: refused
+        return None
+    idle = [
+        index
+        for index in range(len(table))
+        if (settings := {**vars(run.layout.defaults), **table.own_settings(index)})["negative_prompt"]
+        and settings["guidance_scale"] <= 1
+    ]
+    if not idle:
+        return None
+    return (
+        f"{len(idle):,} of {len(table):,} prompts have a negative prompt that does nothing, because their "
+        f"guidance_scale is not above 1, first: {table.where(idle[0])}"
+    )
 
 
 def unknown_words(run: Run) -> str | None:
