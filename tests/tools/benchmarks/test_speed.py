@@ -168,7 +168,7 @@ def test_the_page_puts_figures_of_an_h200_beside_the_aims() -> None:
     results = {"machine": machine, "tables": {"": table | {"rows": {"spectrum-3": row}}}, "forecasts": {}}
     page = cells(render([results]))
     assert "| at least 4.9x | 4.50x |" in page and "| under 1.5 % | 2.50 % |" in page
-    assert "| 1.00 * (12 steps) | 4.50x | 90.0 % | 10 of 50 |" in page
+    assert "| 1.00 * (12 steps) | 4.50x | 90.0 % | 90.9 % | 10 of 50 |" in page
     assert page.count("not measured yet") == 3
 
 
