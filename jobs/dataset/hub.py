@@ -40,8 +40,20 @@ def read_dataset(source: PromptSource) -> tuple[PromptSource, Rows]:
     except BadInput:
         raise
     except Exception as error:  # whatever its many readers meet in the files
-        raise BadInput(f"prompt_file {source.location} cannot be read ({first_line(error)}): is it a table?") from None
-    return replace(source, commit=folder.name), rows_of(data.with_format("arrow")[:], source.location)
+        cause: BaseException = error
+        while cause.__cause__:  # of "An error occurred while generating the dataset"
+            cause = cause.__cause__
+        raise BadInput(f"prompt_file {source.location} cannot be read ({first_line(cause)}): is it a table?") from None
+    table = data.with_format("arrow")[:]
+    for number, (name, kind) in enumerate(data.features.items()):
+        if isinstance(kind, datasets.ClassLabel):  # numbers, whose meaning stands beside the table
+            table = table.set_column(number, name, [_names(kind, table.column(name).to_pylist())])
+    return replace(source, commit=folder.name), rows_of(table, source.location)
+
+
+def _names(label: Any, numbers: list[int | None]) -> list[str | None]:
+    """Return the names of classes; -1 is how the library writes none."""
+    return [None if number is None or number < 0 else label.int2str(number) for number in numbers]
 
 
 def _choose(datasets: Any, source: PromptSource, folder: str) -> tuple[str | None, str]:

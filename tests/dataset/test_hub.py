@@ -151,6 +151,24 @@ def test_datasets_of_text(hub: FakeHub, read: Read, files: dict[str, str], texts
     assert read()[0] == texts
 
 
+CLASSES = """---
+dataset_info:
+  features:
+  - {name: prompt, dtype: string}
+  - {name: kind, dtype: {class_label: {names: {'0': cat, '1': dog}}}}
+---
+"""
+
+
+@pytest.mark.slow
+def test_classes_are_known_by_their_names(hub: FakeHub, read: Read, tmp_path: Path):
+    hub.folder = tmp_path / "classes"
+    hub.folder.mkdir()
+    (hub.folder / "README.md").write_text(CLASSES)
+    (hub.folder / "p.csv").write_text("prompt,kind\na,1\nb,0\nc,\n")
+    assert read()[2] == {"kind": ["dog", "cat", ""]}
+
+
 @pytest.mark.slow
 def test_what_the_hub_refuses_is_said_in_one_sentence(hub: FakeHub, read: Read):
     gone = (
