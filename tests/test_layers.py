@@ -9,7 +9,20 @@ import pytest
 from tests.support import PROJECT
 
 # From the lowest room to the door.
-ROOMS = ("base", "options", "dataset", "media", "store", "parallel", "model", "run", "report", "export", "execute")
+ROOMS = (
+    "base",
+    "options",
+    "dataset",
+    "media",
+    "store",
+    "parallel",
+    "model",
+    "run",
+    "report",
+    "rehearse",
+    "export",
+    "execute",
+)
 AT_THE_DOOR = {
     *("__init__.py", "py.typed"),
     *("calibrate.py", "cancel.py", "download.py", "generate.py", "logs.py", "regenerate.py", "status.py"),

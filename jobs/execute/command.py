@@ -14,6 +14,7 @@ from jobs.execute.inprocess import Ranked
 from jobs.execute.logs import start_logging, task_log
 from jobs.execute.pool import run_pool
 from jobs.parallel.ranks import Member, launched_member
+from jobs.rehearse.describe import rehearsed
 from jobs.report.dryrun import describe
 from jobs.report.summary import conclude
 from jobs.report.warn import warn
@@ -48,7 +49,8 @@ def _run(cfg: DictConfig) -> NoReturn:
         _follow(run, member)
     if run.options.dry_run:
         warn(run)
-        print(describe(run))
+        print(describe(run), flush=True)
+        print("\n".join(rehearsed(run)))
         sys.exit(0)
     shards = run.unfinished()
     problems: list[str] = []

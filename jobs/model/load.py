@@ -1,5 +1,6 @@
 """Loads a diffusers pipeline, places it, and attaches what a run asks for."""
 
+import warnings
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -46,10 +47,9 @@ def load_pipeline(
     Raises:
         BadInput: the checkpoint cannot be read, or the pipeline cannot be forecast.
     """
-    import diffusers
     import torch
 
-    _quieten()
+    quieten()
     if device.startswith("cuda"):
         torch.cuda.set_device(device)  # what libraries allocate for "cuda" shall not land on the first GPU
     # Of processes that start together on one machine, the first reads the weights into the cache for the others.
@@ -57,14 +57,8 @@ def load_pipeline(
         pipeline = _from_pretrained(model, checkpoint)
         if model.offload == "none":
             pipeline.to(device)  # here, so that the weights are in main memory once
-    if model.scheduler or model.scheduler_args:
-        scheduler = getattr(diffusers, model.scheduler) if model.scheduler else type(pipeline.scheduler)
-        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model.scheduler_args)
+    set_up(pipeline, model)
     attach_loras(pipeline, checkpoint.loras, model.fuse_loras)
-    pipeline.set_progress_bar_config(disable=True)
-    if model.vae_tiling:
-        pipeline.vae.enable_slicing()
-        pipeline.vae.enable_tiling()
     _place(pipeline, model.offload, device)
     branches = _share(pipeline, degrees, group) if group and degrees else None
     for denoiser in _denoisers(pipeline):
@@ -78,17 +72,32 @@ def load_pipeline(
     return BatchPipeline(pipeline, model, forecast, attached, counter, keep_flagged, group, branches, attach)
 
 
+def set_up(pipeline: Any, model: ModelOptions) -> None:
+    """Give a pipeline the scheduler and the way of decoding that the options say."""
+    import diffusers
+
+    if model.scheduler or model.scheduler_args:
+        scheduler = getattr(diffusers, model.scheduler) if model.scheduler else type(pipeline.scheduler)
+        pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model.scheduler_args)
+    pipeline.set_progress_bar_config(disable=True)
+    if model.vae_tiling:
+        pipeline.vae.enable_slicing()
+        pipeline.vae.enable_tiling()
+
+
 def _is_large(checkpoint: Checkpoint) -> bool:
     return weight_bytes(checkpoint) > LARGE
 
 
-def _quieten() -> None:
+def quieten() -> None:
+    """Keep diffusers and transformers from saying what this project says in its own words, or not at all."""
     import diffusers
     import transformers
 
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")  # of pipelines' calls of its own
 
 
 def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint) -> Any:

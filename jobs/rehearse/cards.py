@@ -1,0 +1,139 @@
+"""What a rehearsal means on cards by name: whether it fits, how, how long it takes at best, and what a run costs."""
+
+from dataclasses import dataclass
+
+from jobs.rehearse.rehearsal import DECODE, DENOISE, ENCODE, Rehearsal
+from jobs.run.run import Run
+
+UTILISATION = 0.4  # share of a card's arithmetic that large matrix products reach in practice: assumed
+RESERVE = 0.08  # of a card's memory, for the driver, the allocator's gaps and kernels' workspaces: assumed
+TASK = 1800  # seconds that a task shall generate at least, so that loading is a small part of it
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU by its data sheet: memory in GiB, dense bfloat16 in TFLOP/s, bandwidth in TB/s."""
+
+    name: str
+    memory: float
+    tflops: float
+    bandwidth: float
+
+    @property
+    def usable(self) -> int:
+        """Bytes that a model may fill."""
+        return int(self.memory * (1 - RESERVE) * 2**30)
+
+
+CARDS = (
+    Card("RTX 4090 24 GB", 24.0, 165, 1.01),
+    Card("A100 40 GB", 39.4, 312, 1.56),
+    Card("L40S 48 GB", 45.0, 362, 0.86),
+    Card("A100 80 GB", 79.3, 312, 2.04),
+    Card("H100 80 GB", 79.6, 989, 3.35),
+    Card("H200 141 GB", 140.4, 989, 4.8),
+    Card("B200 180 GB", 179.0, 2250, 8.0),
+)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How many steps of a sample are evaluated and forecast, and of how many evaluated ones something is kept."""
+
+    evaluated: int
+    forecast: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on the card at once, for a number of samples in a batch.
+
+    Attributes:
+        weights: of all networks.
+        history: kept to forecast from.
+        denoising: history and the denoiser's activations.
+        decoding: the autoencoder's.
+        encoding: the text encoders'.
+    """
+
+    weights: int
+    history: int
+    denoising: int
+    decoding: int
+    encoding: int
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the fullest moment with every network on the card."""
+        return self.weights + max(self.denoising, self.decoding, self.encoding)
+
+
+def steps_of(run: Run) -> Steps:
+    """Return what the run's step plan does, or will do once its calibration is made."""
+    total = run.options.num_inference_steps
+    if run.forecast is None:
+        return Steps(total, 0, 0)
+    plan = run.forecast.plan(total)
+    evaluated, rows = len(plan.evaluated), len(plan.rows)
+    if run.forecast.pending and run.forecast.searched:
+        evaluated = rows = run.forecast.count(total)
+    return Steps(evaluated, total - evaluated, rows)
+
+
+def memory_of(run: Run, rehearsal: Rehearsal, samples: int) -> Memory:
+    """Return what a batch of so many samples fills; of ranks that share it, on each."""
+    share = samples / rehearsal.batch
+    denoised = share / run.options.parallel.size
+    on_card = run.options.algo.history_device is None
+    history = int(denoised * rehearsal.row * steps_of(run).rows) if on_card else 0
+    peaks = [rehearsal.evaluated.peak, *([rehearsal.forecast.peak] if rehearsal.forecast else [])]
+    decoding = rehearsal.decode.peak * (1 if run.options.model.vae_tiling else share)  # which decodes one by one
+    weights = sum(part.bytes for part in rehearsal.parts)
+    encoding = int(share * rehearsal.encode.peak)
+    return Memory(weights, history, history + int(denoised * max(peaks)), int(decoding), encoding)
+
+
+def offload_on(run: Run, rehearsal: Rehearsal, card: Card) -> str | None:
+    """Return the fastest ``model.offload`` with which one sample fits on a card; None where none does."""
+    memory = memory_of(run, rehearsal, 1)
+    at_once = {ENCODE: memory.encoding, DENOISE: memory.denoising, DECODE: memory.decoding}
+
+    def weights(stage: str) -> list[int]:
+        return [part.bytes for part in rehearsal.parts if part.stage == stage]
+
+    one_by_one = max(max(weights(stage), default=0) + work for stage, work in at_once.items())
+    leaf_by_leaf = sum(weights(DECODE)) + max(at_once.values())
+    needs = {"none": memory.peak, "model": one_by_one, "group": leaf_by_leaf, "sequential": max(at_once.values())}
+    return next((offload for offload, need in needs.items() if need <= card.usable), None)
+
+
+def largest_batch(run: Run, rehearsal: Rehearsal, card: Card) -> int:
+    """Return the samples of a batch that fit beside all weights; 0 where one does not."""
+    samples = 0
+    while samples < 256 and memory_of(run, rehearsal, samples + 1).peak <= card.usable:
+        samples += 1
+    return samples
+
+
+def seconds_on(run: Run, rehearsal: Rehearsal, card: Card, utilisation: float = UTILISATION) -> float | None:
+    """Return the seconds a sample takes on a card; None for float32, of which data sheets tell too little.
+
+    Matrix products, convolutions and attention at a share of what the card can do, and each history read once for each
+    forecast step. Offloading, the host, files, and what ranks send each other are left out.
+    """
+    if run.options.model.dtype == "float32":
+        return None
+    steps = steps_of(run)
+    forecast = rehearsal.forecast.flops if rehearsal.forecast else 0
+    ranks = run.options.parallel.size
+    denoising = (steps.evaluated * rehearsal.evaluated.flops + steps.forecast * forecast) / ranks
+    decoding = rehearsal.decode.flops / (ranks if run.options.model.vae_tiling else 1)
+    computing = (rehearsal.encode.flops + denoising + decoding) / (utilisation * card.tflops * 1e12)
+    reading = steps.forecast * rehearsal.row * steps.rows / ranks / (card.bandwidth * 1e12)
+    return (computing + reading) / rehearsal.batch
+
+
+def shards_in_a_task(run: Run, seconds: float) -> int:
+    """Return how many shards a task takes so that it generates for half an hour."""
+    return max(1, -int(-TASK // (seconds * run.layout.shard_size)))
