@@ -76,24 +76,24 @@ def rehearse(run: Run) -> Rehearsal:
     quieten()
     pipeline = build(index, options.model)
     set_up(pipeline, options.model)
-    batch = [_shortened(one) for one in run.layout.batches(0)[0]]
+    batch = [_with_few_steps(one) for one in run.layout.batches(0)[0]]
     stage = _Stage(pipeline, options.model.quantization or {})
     attached = None
-    if run.forecast:
-        config = replace(run.forecast.config, history_device=None)  # which changes no number of what is counted
-        attached = spectrum.attach(pipeline, config, schedule=lambda _: range(1), target=run.forecast.target)
     try:
+        if run.forecast:
+            config = replace(run.forecast.config, history_device=None)  # which changes no number of what is counted
+            attached = spectrum.attach(pipeline, config, schedule=lambda _: range(1), target=run.forecast.target)
         with stage.watched():
             BatchPipeline(pipeline, options.model, run.forecast, attached)(batch)
-    except (RuntimeError, NotImplementedError) as error:  # of an operation that the meta device does not have
+    except (RuntimeError, NotImplementedError, spectrum.SpectrumError) as error:
+        # Of an operation that the meta device does not have, or a pipeline that cannot be forecast.
         raise BadInput(f"{checkpoint.path} cannot be rehearsed: {first_line(error)}") from error
     row = max(one.history_bytes for one in attached.statistics_by_denoiser.values()) if attached else 0
     return stage.rehearsal(len(batch), row)
 
 
-def _shortened(sample: Sample) -> Sample:
-    steps = min(sample.options.num_inference_steps, STEPS)
-    return replace(sample, options=replace(sample.options, num_inference_steps=steps))
+def _with_few_steps(sample: Sample) -> Sample:
+    return replace(sample, options=replace(sample.options, num_inference_steps=STEPS))
 
 
 class _Stage:

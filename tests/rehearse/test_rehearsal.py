@@ -166,7 +166,7 @@ def test_memory_that_each_step_leaves_is_seen(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.slow
 def test_what_is_brought_over_from_main_memory_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     patched_forward(monkeypatch, lambda states: torch.ones(3).to(states.device))
-    rehearsal = rehearse(run_of(tmp_path, "model=demo", "algo=nocache"))
+    rehearsal = rehearse(run_of(tmp_path, "model=demo", "algo=nocache", "num_inference_steps=1"))
     assert rehearsal.evaluated.copies == 2 and rehearsal.forecast is None
 
 
