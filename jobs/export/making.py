@@ -19,12 +19,12 @@ def making(stats: dict[str, Any]) -> list[str]:
         grid((*models, "samples"), ([*_model(one), one["samples"]] for one in stats["models"])),
         grid(("size", "samples"), ([_size(one), one["samples"]] for one in stats["sizes"])),
         grid(
-            ("steps on which the network ran", "of", "samples"),
-            ([one["evaluated_steps"], one["num_inference_steps"], one["samples"]] for one in stats["steps"]),
-        ),
-        grid(
             devices,
             ([*(_set(one[f"environment_{name}"]) for name in places), one["samples"]] for one in stats["devices"]),
+        ),
+        grid(
+            ("steps on which the network ran", "of", "samples"),
+            ([one["evaluated_steps"], one["num_inference_steps"], one["samples"]] for one in stats["steps"]),
         ),
     ]
     return [*parts, *_acceleration(stats)]

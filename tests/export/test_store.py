@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,11 @@ def test_copies_to_a_file_system_that_are_killed_go_on(run, tmp_path) -> None:
         assert files(folder) == files(tmp_path / "out")
         kills, step = kills + 1, step + 9
     assert kills >= 3
+
+
+def test_a_library_that_is_missing_is_named(run, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    assert "needs gcsfs: pip install gcsfs" in refusal(capsys, run, tmp_path / "out", "dest=gs://bucket/set")
 
 
 @pytest.mark.parametrize("address", ["s3://", "bucket/folder", "ftp://host/folder", "s3:/bucket", "s3:///"])
