@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from jobs.export import store
 from tests.export.runs import finished_run, lines
 from tests.export.s3 import S3
 from tests.export.test_export import WEB, export, files, refusal
@@ -144,6 +145,26 @@ def test_what_a_store_garbles_is_sent_again(run, s3, tmp_path, monkeypatch) -> N
     s3.garble = once
     export(run, tmp_path / "out", DEST, *OPTIONS)
     assert s3.puts.count("set/metadata.parquet") == 2
+    assert there(s3) == files(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_large_files_are_sent_in_parts(s3, tmp_path, monkeypatch) -> None:
+    """In parts of the least size that S3 takes; the first one is refused once."""
+    monkeypatch.setitem(store._KINDS["s3"][2], "chunksize", 5 << 20)
+    refused = []
+
+    def once(method: str, path: str) -> bool:
+        due = method == "PUT" and path.endswith(".tar") and not refused
+        refused.extend([path] if due else [])
+        return due
+
+    s3.before = once
+    path = finished_run(tmp_path, lines(3), size=lambda sample: 1300).directory.path
+    export(path, tmp_path / "out", DEST)
+    tar = "set/train/train-00000.tar"
+    assert (tmp_path / "out/train/train-00000.tar").stat().st_size > 10 << 20
+    assert s3.puts.count(tar) >= 4 and ("POST", f"/{BUCKET}/{tar}") in s3.requests
     assert there(s3) == files(tmp_path / "out")
 
 
