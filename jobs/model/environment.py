@@ -8,6 +8,12 @@ from jobs.base.errors import BadInput
 from jobs.base.machine import processor_name
 from jobs.options.schema import Options
 
+# Variables by which oneDNN and MKL choose other kernels of a processor; torch's own are in what it calls capability.
+_CPU_KERNELS = (
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"),
+    *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"),
+)
+
 
 def check_attention_backend() -> None:
     """Refuse an attention backend that the environment asks for and that cannot be used here.
@@ -61,7 +67,8 @@ def _capability(device: str) -> str:
     import torch
 
     if not device.startswith("cuda"):
-        return torch.backends.cpu.get_cpu_capability()
+        chosen = [f"{name}={value}" for name in _CPU_KERNELS if (value := os.environ.get(name))]
+        return " ".join([torch.backends.cpu.get_cpu_capability(), *chosen])
     major, minor = torch.cuda.get_device_capability(device)
     return f"{major}.{minor}"
 
