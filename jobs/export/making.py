@@ -74,7 +74,7 @@ def _acceleration(stats: dict[str, Any]) -> list[str]:
         psnr, ssim = audits["psnr"], audits["ssim"]
         said.append(
             f"{audits['samples']:,} of these samples were made with every step as well, to compare: PSNR median "
-            f"{psnr['median']:.1f} dB, 5th percentile {psnr['low']:.1f}, worst {psnr['worst']:.1f}; SSIM median "
+            f"{psnr['median']:.1f} dB, 5th percentile {psnr['p5']:.1f}, worst {psnr['worst']:.1f}; SSIM median "
             f"{ssim['median']:.3f}, worst {ssim['worst']:.3f}."
         )
     elif unmeasured := sum(one["samples"] for one in forecast if not one["algo_expected_psnr"]):

@@ -115,7 +115,7 @@ class Stats:
             return {}
         found: dict[str, Any] = {"samples": len(self.audits["psnr"])}
         for name, values in self.audits.items():
-            quantiles = {"median": float(np.median(values)), "low": float(np.quantile(values, 0.05))}
+            quantiles = {"median": float(np.median(values)), "p5": float(np.quantile(values, 0.05))}
             found[name] = {**quantiles, "worst": min(values)}
         return found
 
