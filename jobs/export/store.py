@@ -6,6 +6,7 @@ which the store tells contents apart, so that a command that was killed does not
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,8 @@ class Store:
 
     def check(self, described: dict[str, Any]) -> None:
         """See ``Place``."""
+        if self._mounted:
+            _check_writable(Path(self._root), self.url)
         try:
             names = self._ask("be listed", lambda: self._fs.ls(self._root, detail=False))
             if any(not _is_left(Path(name)) for name in names):
@@ -199,6 +202,12 @@ class Store:
 def _is_final(error: Exception) -> bool:
     """Whether the store said so for good."""
     return isinstance(error, PermissionError) or type(error).__name__ in _FINAL
+
+
+def _check_writable(folder: Path, url: str) -> None:
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise BadInput(f"{url} cannot be written, because of {there}: choose another folder")
 
 
 def _is_left(path: Path) -> bool:

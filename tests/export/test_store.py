@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.export.runs import finished_run, lines
 from tests.export.s3 import S3
 from tests.export.test_export import WEB, export, files, refusal
 from tests.export.test_kills import export_all
+from tests.support import small_disk
 from tests.warm.forks import start
 
 BUCKET = "bucket"
@@ -218,6 +220,15 @@ def test_a_mounted_file_system_is_a_store_too(run, tmp_path, capsys) -> None:
     assert files(tmp_path / "mounted/set") == files(tmp_path / "out")
     assert "holds another export" in refusal(capsys, run, tmp_path / "two", url, "shard_mb=5")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mounted", "out"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_made(run, tmp_path, capsys) -> None:
+    (tmp_path / "file").touch()
+    assert "cannot be written" in refusal(capsys, run, tmp_path / "out", f"dest=file://{tmp_path}/file/set")
+    with small_disk(tmp_path / "small", "size=1m") as folder:
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        assert "cannot be written" in refusal(capsys, run, tmp_path / "out", f"dest=file://{folder}/set")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
