@@ -37,7 +37,7 @@ def main() -> None:
         print(f"==> {log}{f' ({why})' if why else ''}")
         print("\n".join(failing_part(log) or ["(it is empty or missing)"]), flush=True)
     if not logs:
-        print("nothing has failed" if arguments.shard is None else "nobody has been at this shard")
+        print(no_logs(run, arguments.shard))
     sys.exit(0 if logs else 1)
 
 
@@ -53,6 +53,16 @@ def logs_of(run: RunDir, shard: int | None) -> dict[Path, str]:
         started = [log for launch in launches for log in _task_logs(run, launch, shard)]
         found = dict.fromkeys(_latest_first(started), "")
     return dict(list(found.items())[:MOST])
+
+
+def no_logs(run: RunDir, shard: int | None) -> str:
+    """Return why there is no log to show."""
+    if shard is not None:
+        done = f"shard {shard} is done; the logs of this machine's processes lie in {run.logs}"
+        return done if run.is_done(shard) else "nobody has been at this shard"
+    if given_up := read_status(run).samples_failed:
+        return f"nothing is failing; why {given_up:,} samples were given up is told by python -m jobs.status {run.path}"
+    return "nothing has failed"
 
 
 def _latest_first(logs: Iterable[Path]) -> list[Path]:

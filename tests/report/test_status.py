@@ -8,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from jobs.base.times import SILENT
-from jobs.logs import logs_of
+from jobs.logs import logs_of, no_logs
 from jobs.report.status import duration, read_status, render
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
@@ -124,6 +126,23 @@ def test_the_logs_of_what_failed_last_are_shown_first(run, tmp_path: Path) -> No
     run.directory.record_task_failure([4], "reason 4", "missing.log")
     assert [log.name for log in logs_of(run.directory, None)] == ["1.log", "2.log", "0.log"]
     assert logs_of(run.directory, 3) == {tmp_path / "3.log": "shard 00003: reason 3"}
+
+
+def test_where_no_log_tells_more_it_is_said_who_does(run) -> None:
+    assert (no_logs(run.directory, None), no_logs(run.directory, 0)) == (
+        "nothing has failed",
+        "nobody has been at this shard",
+    )
+    record_done(run, 0, 1)
+    done = json.loads(run.directory.done_record(0).read_text())
+    run.directory.done_record(0).write_text(json.dumps({**done, "samples": 3, "failed": [1], "reasons": {"flat": 1}}))
+    pq.write_table(pa.table({"status": ["failed"], "key": ["1"], "reason": ["flat"]}), run.directory.sidecar(0))
+    path = run.directory.path
+    assert logs_of(run.directory, None) == {}
+    assert no_logs(run.directory, None) == (
+        f"nothing is failing; why 1 samples were given up is told by python -m jobs.status {path}"
+    )
+    assert no_logs(run.directory, 0) == f"shard 0 is done; the logs of this machine's processes lie in {path}/logs"
 
 
 def test_a_task_that_failed_before_its_first_attempt_is_named(run) -> None:
