@@ -2,14 +2,18 @@
 
 import copy
 import dataclasses
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from accelerate import cpu_offload
 from diffusers import (
     EulerAncestralDiscreteScheduler,
+    GGUFQuantizationConfig,
     Ideogram4Pipeline,
     Ideogram4Transformer2DModel,
     QwenImage21Pipeline,
@@ -152,6 +156,33 @@ def quantised(denoiser: nn.Module) -> nn.Module:
     return denoiser
 
 
+def from_gguf(denoiser: Any) -> nn.Module:
+    """The denoiser, read from a GGUF file that has what fits blocks of 32 in 8 bits."""
+    with tempfile.TemporaryDirectory() as folder:
+        denoiser.save_config(folder)
+        path = Path(folder, "denoiser.gguf")
+        file = gguf.GGUFWriter(path, "any")
+        for name, weight in denoiser.state_dict().items():
+            if weight.ndim == 2 and weight.shape[1] % 32 == 0:
+                kind = gguf.GGMLQuantizationType.Q8_0
+                file.add_tensor(name, gguf.quants.quantize(weight.numpy(), kind), raw_dtype=kind)
+            else:
+                file.add_tensor(name, weight.numpy())
+        file.write_header_to_file()
+        file.write_kv_data_to_file()
+        file.write_tensors_to_file()
+        file.close()
+        read: nn.Module = type(denoiser).from_single_file(
+            str(path),
+            config=folder,
+            quantization_config=GGUFQuantizationConfig(compute_dtype=torch.float32),
+            torch_dtype=torch.float32,
+        )
+    kinds = {type(module).__name__ for module in read.modules()}
+    assert "GGUFLinear" in kinds
+    return read
+
+
 class Unheard(nn.Module):
     """A denoiser of a class that no table has."""
 
@@ -164,9 +195,9 @@ class Unheard(nn.Module):
         return self.inner(*args, **kwargs)
 
 
-@pytest.mark.parametrize("change", [quantised, Unheard])
-def test_a_quantised_denoiser_and_one_of_an_unknown_class(change):
-    check_outputs(changed(FAMILIES["sd3"], change), FEW, steps=STEPS, batch=2, guidance=True)
+@pytest.mark.parametrize(("name", "change"), [("sd3", quantised), ("flux", from_gguf), ("sd3", Unheard)])
+def test_a_quantised_denoiser_and_one_of_an_unknown_class(name, change):
+    check_outputs(changed(FAMILIES[name], change), FEW, steps=STEPS, batch=2, guidance=True)
 
 
 def test_an_unknown_class_is_told_of_the_output():

@@ -165,5 +165,5 @@ class Family:
 def _wake(denoiser: nn.Module) -> None:
     """Draws the weights that start at zero, behind which a tiny denoiser would not hear its blocks."""
     for parameter in denoiser.parameters():
-        if not parameter.any():
+        if parameter.is_floating_point() and not parameter.any():
             nn.init.normal_(parameter, std=0.02)
