@@ -7,12 +7,14 @@ from jobs.dataset.prompts import PromptTable
 # Written so that prose with brackets, ratios (16:9) and times of day is left alone.
 KINDS = {
     "weights": r"[^\s:()\[\]\d]\s?:\s?(?:\d?\.\d+|[0-2])\s?[)\]]|\(\([^()]+\)\)",
+    "weights behind": r"\([^()]+\)[01]\.\d|\w::-?[\d.]+(?=\s|$)",
+    "parameters": r"(?:(?<=\s)|^)--(?:ar|aspect|v|niji|stylize|s|chaos|q|quality|iw|seed|no|style|tile)(?=\s|$)",
     "networks": r"<(?:lora|lyco|locon|hypernet):[^<>]+>",
     "embeddings": r"\bembedding:\w",
     "alternatives": r"\{[^{}|]+\|[^{}]+\}|\[[^\[\]|]+\|[^\[\]]+\]",
     "BREAK": r"(?:^|(?<=[\s,]))(?<![A-Z]{2}\s)BREAK(?=[\s,]+(?![A-Z]{2})|$)",
 }
-HINTS = (":", "((", "|", "BREAK")  # without one of these there is none, which is quick to see
+HINTS = (":", "((", ")0.", ")1.", "--", "|", "BREAK")  # without one of these there is none, which is quick to see
 _ANY = re.compile("|".join(f"(?:{pattern})" for pattern in KINDS.values()))
 BEFORE, AFTER = 24, 12  # characters around what is shown
 

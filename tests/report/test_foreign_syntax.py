@@ -29,6 +29,9 @@ def warned(*texts: str) -> str | None:
         ("a {red|blue} cat", "{red|blue}"),
         ("a cat on a mat BREAK a dog in a fog", "BREAK"),
         ("a cat,\nBREAK,\na dog", "BREAK"),
+        ("a (red)1.3 circle", "(red)1.3"),
+        ("a cat::2 a dog::1", "a cat::2"),
+        ("a cat --ar 16:9 --v 6", "--ar"),
     ],
 )
 def test_what_other_tools_read_is_noticed(text: str, shown: str) -> None:
@@ -56,6 +59,8 @@ def test_what_other_tools_read_is_noticed(text: str, shown: str) -> None:
         "f(x) = {x | x > 0",
         "ratio 3:1, 0.5) of it",
         "a|b",
+        "a cat -- no dog -- and std::vector, C++",
+        "a --note in the margin, version (small) 1.3",
         "an apple: 1.5 kg",
     ],
 )
