@@ -19,18 +19,20 @@ from tests.fake_hub import FakeHub
 from tests.support import PROJECT, generate
 
 LIST = "hf://datasets/lab/list"
-# Reads a source given as json, and then once more as a worker does, from what the table is pickled as.
+# Reads sources given as json, and each once more as a worker does, from what the table is pickled as.
 READ = """
 import json, pickle, sys
 from jobs.base.errors import BadInput
 from jobs.dataset.prompt_files import read_prompts
 from jobs.dataset.source import PromptSource
-try:
-    table = read_prompts(PromptSource(**json.loads(sys.argv[1])))
-    assert pickle.loads(pickle.dumps(table)) == table
-    said = [table.texts, table.settings, table.metadata, table.notes, table.source.commit, table.where(0)]
-except BadInput as error:
-    said = str(error)
+said = []
+for source in json.loads(sys.argv[1]):
+    try:
+        table = read_prompts(PromptSource(**source))
+        assert pickle.loads(pickle.dumps(table)) == table
+        said += [[table.texts, table.settings, table.metadata, table.notes, table.source.commit, table.where(0)]]
+    except BadInput as error:
+        said += [str(error)]
 print(json.dumps(said))
 """
 Read = Callable[..., Any]
@@ -59,10 +61,13 @@ def hub(tmp_path: Path) -> Iterator[FakeHub]:
 
 @pytest.fixture
 def read(hub: FakeHub, tmp_path: Path) -> Read:
-    def run(location: str = LIST, environment: dict[str, str] | None = None, **source: Any) -> Any:
+    """Reads sources in a process of their own: what is said of each, or of the one that is named by keywords."""
+
+    def run(*sources: dict[str, str], environment: dict[str, str] | None = None, **source: str) -> Any:
+        given = [{"location": LIST} | one for one in sources or (source,)]
         settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
         done = subprocess.run(
-            [sys.executable, "-c", READ, json.dumps({"location": location, **source})],
+            [sys.executable, "-c", READ, json.dumps(given)],
             cwd=PROJECT,
             env={**os.environ, **settings, **(environment or {})},
             capture_output=True,
@@ -70,7 +75,8 @@ def read(hub: FakeHub, tmp_path: Path) -> Read:
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        said = json.loads(done.stdout)
+        return said if sources else said[0]
 
     return run
 
@@ -95,8 +101,8 @@ def test_a_dataset_is_read_pinned_and_found_in_the_cache(hub: FakeHub, read: Rea
     asked = len(hub.requests)
     assert read(commit="c" * 40) == first
     assert len(hub.requests) == asked
-    assert read()[0] == ["a green cross", "a blue star"]
-    assert read(f"{LIST}@main")[4] == "d" * 40
+    new, named = read({}, {"location": f"{LIST}@main"})
+    assert new[0] == ["a green cross", "a blue star"] and named[4] == "d" * 40
 
 
 @pytest.mark.slow
@@ -128,17 +134,18 @@ FORMATS = [
 
 @pytest.mark.slow
 def test_splits_and_configurations_are_chosen_by_name(hub: FakeHub, read: Read):
-    assert read(split="test")[0] == ["a pink cross"]
-    assert read(split="validation") == (
+    found, missing = read({"split": "test"}, {"split": "validation"})
+    assert found[0] == ["a pink cross"]
+    assert missing == (
         f"prompt_file {LIST} has no validation among its splits train, test: set prompt_split=one of them"
     )
     (hub.folder / "README.md").write_text(CONFIGURATIONS)
     hub.commit = "d" * 40
-    assert read() == (
+    unnamed, *found = read({}, {"split": "long/test"}, {"split": "short/train"}, {"split": "short/"})
+    assert unnamed == (
         f"prompt_file {LIST} has several configurations short, long: set prompt_split=CONFIGURATION/SPLIT"
     )
-    assert read(split="long/test")[0] == read(split="short/train")[0] == ["a pink cross"]
-    assert read(split="short/")[0] == ["a pink cross"]
+    assert [texts for texts, *_ in found] == [["a pink cross"]] * 3
 
 
 @pytest.mark.slow
@@ -174,7 +181,7 @@ def test_what_the_hub_refuses_is_said_in_one_sentence(hub: FakeHub, read: Read):
     gone = (
         "prompt_file hf://datasets/lab/none is not on the hub, or not for you to see: check the name, or set HF_TOKEN"
     )
-    assert read("hf://datasets/lab/none") == gone
+    assert read(location="hf://datasets/lab/none") == gone
     assert read(environment={"HF_HUB_OFFLINE": "1"}) == (
         f"prompt_file {LIST} is not in the hub's cache, and the hub cannot be reached: run this where it can, once"
     )

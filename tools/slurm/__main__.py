@@ -1,17 +1,20 @@
 """Command line: ``python -m tools.slurm up|down|status [--dir DIR]``."""
 
 import argparse
+import os
 import sys
+import tempfile
 from pathlib import Path
 
-from tools.slurm.cluster import Cluster, ClusterError, default_directory
+from tools.slurm.cluster import Cluster, ClusterError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tools.slurm", description="A one-machine Slurm.")
     parser.add_argument("command", choices=("up", "down", "status"))
-    parser.add_argument("--dir", type=Path, default=default_directory(), help="default: %(default)s")
+    mine = Path(tempfile.gettempdir()) / f"jobs-slurm-{os.getuid()}"
+    parser.add_argument("--dir", type=Path, default=mine, help="default: %(default)s")
     options = parser.parse_args(arguments)
     cluster = Cluster(options.dir)
     try:

@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,11 +27,6 @@ class ClusterError(RuntimeError):
     """The cluster cannot be brought up; the message says what to change."""
 
 
-def default_directory() -> Path:
-    """One place per user."""
-    return Path(tempfile.gettempdir()) / f"jobs-slurm-{os.getuid()}"
-
-
 class Cluster:
     """A Slurm of two nodes with two pretended GPUs each.
 
@@ -40,8 +34,8 @@ class Cluster:
         directory: Holds all of its files; made when missing, kept by ``down`` (logs, job history).
     """
 
-    def __init__(self, directory: Path | str | None = None) -> None:
-        self.directory = Path(directory or default_directory()).resolve()
+    def __init__(self, directory: Path | str) -> None:
+        self.directory = Path(directory).resolve()
 
     def env(self) -> dict[str, str]:
         """Return the variables that make Slurm's commands speak to this cluster."""
