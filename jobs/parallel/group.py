@@ -14,17 +14,17 @@ import json
 import logging
 import math
 import os
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from jobs.base.times import AGREE, BEAT, HANGS, LOST, MEET
+from jobs.base.times import AGREE, BEAT, HANGS, LOST
+from jobs.parallel.introduce import introduce, misfit
 from jobs.parallel.ranks import Member
 from jobs.parallel.sealed import Sealed
-from jobs.store.process import lives_here, process_identity
+from jobs.store.process import lives_here
 
 log = logging.getLogger(__name__)
 
@@ -94,16 +94,9 @@ class Group:
 
     def _introduce(self) -> None:
         """Learn who the others are; rank 0 sees to it that they fit together."""
-        me = {"process": process_identity(os.getpid()), "device": _name(self.device), "digest": self._digest}
-        self._told.set(f"rank/{self.rank}", json.dumps(me))
-        keys = [f"rank/{rank}" for rank in range(self.size)]
-        self._store.wait(keys, datetime.timedelta(seconds=MEET))
-        self._others = [json.loads(self._told.get(key)) for key in keys]
-        devices = [other["device"] for other in self._others]
-        if self.rank == 0 and len(set(devices)) < len(devices) and self.device.startswith("cuda"):
-            self.end(f"{self.size} ranks share {len(set(devices))} GPUs: give each rank a GPU of its own")
-        if self.rank == 0 and any(other["digest"] != self._digest for other in self._others):
-            self.end("the ranks do not agree on what to do: their options, files or library versions differ")
+        self._others = introduce(self._told, self._store, self.rank, self.size, self.device, self._digest)
+        if self.rank == 0 and (trouble := misfit(self._others)):
+            self.end(trouble)
 
     def announce(self, call: Any) -> None:
         """Rank 0 tells the others what to do next; anything JSON can say, and None for the end."""
@@ -273,12 +266,3 @@ class Group:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(LEFT_BEHIND)
-
-
-def _name(device: str) -> str:
-    """Tells a rank's device from the others'."""
-    import torch
-
-    if device.startswith("cuda"):
-        return f"{socket.gethostname()} {torch.cuda.get_device_properties(device).uuid}"
-    return device

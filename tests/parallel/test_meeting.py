@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.base.errors import BadInput
+from jobs.parallel.introduce import misfit
 from jobs.parallel.ranks import Member, Network
 from jobs.parallel.sealed import Sealed
 
@@ -76,3 +77,19 @@ def test_the_interface_is_that_of_the_tensors_too(monkeypatch) -> None:
 def test_ports_that_are_none_are_refused(ports: str) -> None:
     with pytest.raises(BadInput, match="rank_ports"):
         Network.read(None, ports)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "sentence"),
+    [
+        ([("cpu", "a"), ("cpu", "a")], None),
+        ([("node1 GPU-0", "a"), ("node1 GPU-1", "a"), ("node2 GPU-0", "a")], None),
+        ([("node1 GPU-0", "a"), ("node1 GPU-0", "a")], "2 ranks share 1 GPUs: give each rank a GPU of its own"),
+        (
+            [("cpu", "a"), ("cpu", "b")],
+            "the ranks do not agree on what to do: their options, files or library versions differ",
+        ),
+    ],
+)
+def test_ranks_that_do_not_fit_together_are_told(ranks: list[tuple[str, str]], sentence: str | None):
+    assert misfit([{"device": device, "digest": digest} for device, digest in ranks]) == sentence
