@@ -30,7 +30,8 @@ SERIAL = {"slurm": "slurm", "session": "slurm", "parallel": "processes", "test_k
 # Likewise: what `make test` leaves out, beside single tests that are marked.
 SLOW = (
     *("session", "slurm", "test_kills.py", "test_context_parallel.py", "test_lost_ranks.py", "test_runs.py"),
-    *("test_parallel.py", "benchmarks", "test_examples.py", "test_compile.py", "test_training.py"),
+    *("test_parallel.py", "benchmarks", "test_examples.py", "test_compile.py", "test_training.py", "test_kinds.py"),
+    *("test_offload.py", "test_embedded_unet.py"),
 )
 # Whose many small tensors a tracer slows down to twice the time: other tests reach the same lines.
 UNTRACED = (

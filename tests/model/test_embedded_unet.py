@@ -44,7 +44,6 @@ def test_it_is_of_the_kind_of_sdxl(pipeline: StableDiffusionXLPipeline) -> None:
     assert demo.vocabulary("unet") == demo.vocabulary("image")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["DDIMScheduler", "DPMSolverMultistepScheduler"])
 def test_model_draws_what_is_asked(pipeline: StableDiffusionXLPipeline, sampler: str) -> None:
     pipeline.scheduler = getattr(diffusers, sampler).from_config(pipeline.scheduler.config)
@@ -59,7 +58,6 @@ def test_model_draws_what_is_asked(pipeline: StableDiffusionXLPipeline, sampler:
         assert (draw(pipeline, scenes[:2]).int() - pictures[:2].int()).abs().float().mean() < 1
 
 
-@pytest.mark.slow
 def test_its_calibration_forecasts_either_target(pipeline: StableDiffusionXLPipeline) -> None:
     """Forecast on 17 of 28 steps, pictures are nearer to those of all steps than with as many fewer steps."""
     pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.store.rundir import RunDir
+from tests import warm
 from tests.support import command, generate, tar_hashes, write_prompts
 from tools.slurm import Cluster
 
@@ -24,7 +25,7 @@ def test_the_tasks_of_an_array_calibrate_it_though_the_command_is_gone(slurm_env
     arguments = (*FANNED_OUT, f"prompt_file={prompts}", f"output_base_path={tmp_path}", *SETTINGS)
     run = RunDir(tmp_path / "run")
     kept = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    with subprocess.Popen(
+    with warm.Popen(
         command(*arguments), env={**os.environ, **kept}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as first:
         while not run.calibration.exists() and not run.calibrations_begun():

@@ -19,6 +19,7 @@ from jobs.execute.limits import Limits, read_limits
 from jobs.execute.submit import Submitter
 from jobs.execute.task import Task
 from jobs.run.run import Run
+from tests import warm
 from tests.support import command, new_run, write_prompts
 from tools.slurm import Cluster
 from tools.slurm.processes import wait_for
@@ -35,7 +36,7 @@ def clean(slurm_env: Cluster) -> Iterator[None]:
 
 def launch(folder: Path, *options: str, **more: str) -> subprocess.Popen[str]:
     words = ("-m", "hydra/launcher=submitit_slurm", f"output_base_path={folder}", "exp_name=run", *options)
-    return subprocess.Popen(
+    return warm.Popen(
         command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **more}
     )
 
@@ -55,7 +56,7 @@ def in_queue() -> list[queue.Job]:
 
 
 def ask(module: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*map(str, words), module=module), capture_output=True, text=True, timeout=120)
+    return warm.run(command(*map(str, words), module=module), timeout=120)
 
 
 @pytest.mark.timeout(600)

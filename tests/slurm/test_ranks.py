@@ -82,7 +82,7 @@ def test_an_array_of_two_ranks_a_task_loses_one_and_resumes(slurm_env: Cluster, 
 @pytest.mark.timeout(600)
 def test_a_task_of_two_ranks_at_its_time_limit_is_queued_again(slurm_env: Cluster, tmp_path: Path) -> None:
     """All ranks get the signal; rank 0 finishes the sample in hand and puts the job back, with the others."""
-    settings = (*VIDEO, "total_prompt_num=8", "shard_size=8", "num_inference_steps=12", "algo=nocache")
+    settings = (*VIDEO, "total_prompt_num=8", "shard_size=8", "num_inference_steps=10", "algo=nocache")
     arguments = (*FANNED_OUT, f"output_base_path={tmp_path}", *settings, "parallel.cfg=2")
     run = RunDir(tmp_path / "run")
     with warm.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as it:
