@@ -1,6 +1,7 @@
 """What a run's own calibration brings: chooses its schedules and measures its forecasts, on samples of the run."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -122,9 +123,9 @@ class Measuring:
         """Compare the schedules that the calibration cannot tell apart on samples that it was made from.
 
         Returns:
-            For each schedule its steps, how many halves of the samples found it, and its PSNR in dB, the best first;
-            nothing where there is nothing to go by: in a calibration of another run, or where two denoisers share the
-            steps.
+            For each schedule its steps, how many halves of the samples found it, and its PSNR and score in dB, the
+            best first; nothing where there is nothing to go by: in a calibration of another run, or where two
+            denoisers share the steps.
         """
         if not self._forecast.searched or not any(steps in one.of(rule.target) for one in self._trajectories):
             return []
@@ -138,8 +139,9 @@ class Measuring:
             said = f"forecast with schedule {number + 1} of {len(choice)}, to choose one"
             samples = self._chosen[steps].recorded[:COMPARED]
             each = self._forecasts(tried, steps, samples, count, f"compared-{number}", said)
-            one |= {"compared": len(each), "psnr": _summary([made["psnr"] for made in each])}
-        return sorted(choice, key=lambda one: -one.get("psnr", {}).get("mean", 0.0))
+            values = [made["psnr"] for made in each]
+            one |= {"compared": len(each), "psnr": _summary(values), "score": score(values) if values else 0.0}
+        return sorted(choice, key=lambda one: -one.get("score", 0.0))
 
     def _forecasts(
         self, rule: spectrum.CalibratedRule, steps: int, samples: list[Sample], count: int | None, kind: str, said: str
@@ -154,6 +156,15 @@ class Measuring:
         }
         self._parts.make(makers, said)
         return [one for name in makers if (one := json.loads(self._parts.read(name)))]
+
+
+def score(psnr: Sequence[float]) -> float:
+    """Return what schedules are compared by: the mean of the lower half, since a few samples that go elsewhere count.
+
+    Args:
+        psnr: of the same samples for each schedule, dB.
+    """
+    return float(np.mean(sorted(psnr)[: (len(psnr) + 1) // 2]))
 
 
 def part_name(steps: int, sample: Sample) -> str:

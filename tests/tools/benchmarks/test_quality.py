@@ -128,7 +128,7 @@ def test_tails_count_where_ours_is_higher_and_whether_forked_samples_are_right()
     ours = {"method": "ours", "evaluations": 8, "psnr": 40.0, "psnr_each": [20, *even], "right_each": [0, 0, *[1] * 9]}
     other = {"method": "other", "evaluations": 8, "psnr": 38.0, "psnr_each": [25, *even - 9]}
     page = tails.tails([ours, other], [8, 9], ("ours",), {8: other, 9: None}.get)
-    assert "Of 1 counts, `ours` has the higher 5th percentile at 1 and the higher worst sample at 0." in page
+    assert "of 1 counts, `ours` has the higher 5th percentile at 1 and the higher worst sample at 0." in page
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()[2:4]]
     assert cells[0] == ["8", "ours", "40.0", "30.0", "20.0", "1", "0 of 1", "9 of 10"]
     assert cells[1] == ["8", "other", "38.0", "28.0", "25.0", "0", "", ""]

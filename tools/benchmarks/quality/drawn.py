@@ -1,11 +1,11 @@
 """What draws of calibrations come to: from the schedules that they find and the quality of each. Pure numbers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.execute.calibration_quality import CANDIDATES, COMPARED
+from jobs.execute.calibration_quality import CANDIDATES, COMPARED, score
 from tools.benchmarks.common.table import table
 
 HEADER = ("prompts", "draws", "schedules", "mean", "5 %", "worst")
@@ -42,17 +42,16 @@ def places(size: int, number: int, pool: int) -> list[int]:
     return sorted(np.random.default_rng([size, number]).permutation(pool)[:size].tolist())
 
 
-def choose(draw: Draw, others: dict[Schedule, np.ndarray], score: Callable[[np.ndarray], float] = np.mean) -> Schedule:
-    """Return the candidate that is the best on a dozen other prompts, drawn anew for each draw.
+def choose(draw: Draw, others: dict[Schedule, np.ndarray]) -> Schedule:
+    """Return the candidate that a run would take by a dozen other prompts, which are drawn anew for each draw.
 
     Args:
         draw: The calibration.
         others: PSNR of each schedule on the same prompts, (n,) each.
-        score: Of a dozen values; the higher the better.
     """
     count = len(next(iter(others.values())))
     dozen = np.random.default_rng([draw.size, draw.number, 1]).permutation(count)[:COMPARED]
-    return max(draw.candidates, key=lambda schedule: score(others[schedule][dozen]))
+    return max(draw.candidates, key=lambda schedule: score(others[schedule][dozen].tolist()))
 
 
 def summary(quality: dict[Schedule, np.ndarray], others: dict[Schedule, np.ndarray], draws: Sequence[Draw]) -> str:

@@ -126,13 +126,15 @@ def page(results: dict[str, Entry]) -> str:
         "# How far a calibration can be trusted",
         "PSNR to all-steps sampling in dB of the benchmark's 64 sentences, on the schedules that calibrations of so "
         "many prompts find: the lowest and the highest of all draws. `compared` takes, of up to four schedules that "
-        "the halves of the prompts find, the one with the highest mean on 12 prompts that are not the benchmark's. "
+        "the halves of the prompts find, the one whose lower half of PSNRs has the highest mean on 12 prompts that are "
+        "not the benchmark's. "
         f"Coefficients are those of all sentences of the pool. Made by `{COMMAND}`.",
     ]
     for name, entry in results.items():
+        rows = {key: row for key, row in entry["schedules"].items() if {"quality", "others"} <= row.keys()}
         for count, each in sorted(_draws(entry).items()):
             quality, others = (
-                {tuple(map(int, key.split(","))): np.array(row[kind]) for key, row in entry["schedules"].items()}
+                {tuple(map(int, key.split(","))): np.array(row[kind]) for key, row in rows.items()}
                 for kind in ("quality", "others")
             )
             whole = [draw for draw in each if {*draw.candidates} <= quality.keys()]

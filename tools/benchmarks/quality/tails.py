@@ -10,7 +10,7 @@ from tools.benchmarks.common.table import table
 FORK = 10.0  # dB below the median of its row: a trajectory that a small error led elsewhere
 Row = dict[str, Any]
 
-HEADER = ("evaluations", "method", "mean", "5 %", "worst", "forked", "right: forked", "right: others")
+HEADER = ("evaluations", "method", "mean, dB", "5 %, dB", "worst, dB", "forked", "right: forked", "right: others")
 
 
 def tails(
@@ -33,8 +33,9 @@ def tails(
             percentiles.append(percentile(ours[0]) > percentile(other))
             worst.append(min(ours[0]["psnr_each"]) > min(other["psnr_each"]))
     said = (
-        f"Of {len(worst)} counts, `{methods[0]}` has the higher 5th percentile at {sum(percentiles)} and the higher "
-        f"worst sample at {sum(worst)}. Forked: more than {FORK:g} dB below the row's median."
+        f"The lower end of PSNR: of {len(worst)} counts, `{methods[0]}` has the higher 5th percentile at "
+        f"{sum(percentiles)} and the higher worst sample at {sum(worst)}. Forked: more than {FORK:g} dB below the "
+        "row's median; right: so many show what was asked for."
     )
     return f"{table(HEADER, lines)}\n\n{said}" if worst else ""
 
