@@ -42,6 +42,11 @@ def check_resources(launcher: Launched, runs: list[Run]) -> None:
         raise BadInput(f"hydra.launcher.nodes={nodes} must be a whole number of at least 1: leave it out")
     if not on_slurm and nodes > 1:
         raise BadInput(f"hydra.launcher.nodes={nodes} needs hydra/launcher=submitit_slurm: leave it out")
+    if nodes > 1 and size == 1:
+        raise BadInput(
+            f"hydra.launcher.nodes={nodes} is for samples that ranks on several nodes share (parallel.ulysses, ...): "
+            "leave it out, since tasks spread over the nodes by themselves"
+        )
     if size % nodes:
         raise BadInput(
             f"hydra.launcher.nodes={nodes} does not divide the {size} ranks of {degrees}: "

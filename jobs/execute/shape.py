@@ -55,6 +55,11 @@ def shape_of(settings: dict[str, Any], given: set[str], options: Options) -> Sha
             )
         _check_enough(gpus, each * tasks, f"{tasks} tasks")
         return Shape(tasks, gpus or each * tasks, 1, tasks // size)
+    if gpus and options.ngpu > size and options.ngpu * max(each, 1) != gpus:
+        raise BadInput(
+            f"ngpu={options.ngpu} and the {gpus} GPUs a node that the launcher is to ask for do not go together: "
+            "leave one of the two out"
+        )
     wide = gpus or (options.ngpu * each if options.ngpu > size else 0)
     own = size * max(each, 1)
     if wide > own:

@@ -1,5 +1,6 @@
 """``submitit_slurm``: arrays of tasks, submitted under a lock and waited for with one look at the queue at a time."""
 
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -42,6 +43,8 @@ class Slurm(Launcher):
         queue.drop_allocation_variables()
 
     def check(self, runs: list[Run]) -> None:
+        if (most := self.settings.get("array_parallelism") or 0) < 0:
+            raise BadInput(f"hydra.launcher.array_parallelism={most} must be at least 1, or 0: as many as there are")
         if read_limits(self.settings).most == 0:
             raise BadInput(
                 "your account or QOS may not submit any jobs (its limit is 0): "
@@ -49,7 +52,14 @@ class Slurm(Launcher):
             )
         asked = self._asked(runs)
         check_nodes(asked)
-        text = script(asked, runs[0].directory.logs, "check", Array(0, (0,), 1))
+        try:
+            text = script(asked, runs[0].directory.logs, "check", Array(0, (0,), 1))
+        except ValueError as error:  # Submitit's first line has the names that it does not know
+            names = re.findall(r"'(\w+)'", str(error).partition("\n")[0])
+            more = f"'+hydra.launcher.additional_parameters={{{', '.join(f'{name}: ...' for name in names)}}}'"
+            raise BadInput(
+                f"hydra.launcher has no {' and no '.join(names)}: give sbatch what else it takes by {more}"
+            ) from None
         answer = rehearse(text, _say)
         if isinstance(answer, Unheard):
             raise BadInput(f"Slurm's controller does not answer sbatch ({answer.reason}): try again when it is up")

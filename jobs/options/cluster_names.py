@@ -32,8 +32,8 @@ def launcher_hint(name: str, value: str | None) -> str | None:
     """
     inside = name.startswith(PREFIX)
     last, _, part = name.removeprefix(PREFIX).partition(".")
-    if inside and last == "additional_parameters" and part:
-        return f"add it with +{name}={value}"
+    if inside and last == "additional_parameters":
+        return f"add it with '+{name}={'...' if value is None else value}'"
     if part:
         return None
     if inside and last in _names():

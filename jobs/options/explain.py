@@ -1,5 +1,6 @@
 """Turns what Hydra and OmegaConf say of a command line into one sentence that names the mistake and the mend."""
 
+import json
 import re
 import shlex
 from dataclasses import fields, is_dataclass
@@ -121,6 +122,10 @@ def _explain_value(error: Exception) -> str | None:
         wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}[match[2]]
         if owner is None:  # of the launcher's settings
             return f"{name} must be {wanted}, not {match[1]}"
+    if owner is None and "is not a ListConfig" in str(cause):
+        given = re.search(rf"override '?\+*{re.escape(name)}=(.*)", str(error))
+        value = given[1].rstrip("'") if given else "..."
+        return f"{name} takes a list: write {shlex.quote(f'{name}=[{json.dumps(value)}]')}"
     if owner is None or key not in {field.name for field in fields(owner)}:
         return f"{name}: {str(cause).splitlines()[0]}: give a value, or refer to something that exists"
     if is_dataclass(get_type_hints(owner)[key]):

@@ -73,6 +73,7 @@ def test_a_task_uses_all_the_gpus_that_it_is_given(run, settings, how, shape) ->
     ("settings", "how", "sentence"),
     [
         ({"gpus_per_node": 6}, {"ulysses": 4}, "ask for hydra.launcher.gpus_per_node=4"),
+        ({"gpus_per_node": 4}, {"ngpu": 8}, "ngpu=8 and the 4 GPUs a node .* do not go together: leave one"),
         ({"tasks_per_node": 3}, {"cfg": 2}, "makes 3 ranks, and parallel.cfg=2 needs 2"),
         ({"tasks_per_node": 4, "gpus_per_node": 2}, {}, "is fewer than 4 tasks need"),
         ({"nodes": 2, "tasks_per_node": 4}, {"cfg": 2}, "on 2 nodes makes 8 ranks"),

@@ -86,6 +86,23 @@ def test_nothing_is_written_where_no_job_may_be_submitted(run, monkeypatch) -> N
 
 
 @pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"colour": "red"}, r"hydra.launcher has no colour: give sbatch .* '\+hydra.launcher.additional_parameters={"),
+        ({"array_parallelism": -3}, "array_parallelism=-3 must be at least 1, or 0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(run, monkeypatch, settings, said) -> None:
+    monkeypatch.setattr(slurm, "read_limits", lambda settings: Limits(1001, 9, 9))
+    monkeypatch.setattr(slurm, "check_nodes", lambda asked: None)
+    monkeypatch.setattr("submitit.SlurmExecutor.affinity", lambda self: 1)
+    monkeypatch.setattr(slurm, "rehearse", lambda *asked: pytest.fail("there is no need to ask"))
+    monkeypatch.setattr(Slurm, "_asked", lambda self, runs: settings)
+    with pytest.raises(BadInput, match=said):
+        Slurm(settings, set()).check([run])
+
+
+@pytest.mark.parametrize(
     ("error", "said"),
     [
         (BadInput("Slurm's queue does not answer"), "error: Slurm's queue does not answer\n"),

@@ -112,7 +112,7 @@ def test_the_ranks_of_a_task_may_be_on_two_nodes(slurm_env: Cluster, reference, 
 REFUSED = {
     ("parallel.cfg=2", "hydra.launcher.tasks_per_node=3"): "makes 3 ranks, and parallel.cfg=2 needs 2",
     ("parallel.cfg=2", "hydra.launcher.nodes=3"): "hydra.launcher.nodes=3 does not divide the 2 ranks",
-    ("hydra.launcher.nodes=2",): "hydra.launcher.nodes=2 does not divide the 1 ranks",
+    ("hydra.launcher.nodes=2",): "hydra.launcher.nodes=2 is for samples that ranks on several nodes share",
     ("parallel.cfg=1,2",): "parallel cannot be swept",
     ("parallel.cfg=2", "parallel.ulysses=3", "model.gpus=1"): "on 1 node needs 6 GPUs on each, and the largest has 2",
     ("parallel.cfg=2", "model.gpus=1", "hydra.launcher.gpus_per_node=1"): "is fewer than the 2 ranks",
