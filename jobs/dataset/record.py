@@ -48,6 +48,7 @@ def sample_json(
         **options,
         **made,
         **common,
+        **{name: made[name] for name in made.keys() & common.keys()},  # of this sample it was other than of most
         "metadata": as_text(sample.metadata),
     }
     return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()

@@ -8,7 +8,7 @@ from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.execute.batch import Results, generate_batch
 from jobs.media.fidelity import MOST, psnr, ssim
-from jobs.model.pipeline import BatchPipeline, Made
+from jobs.model.pipeline import Made
 from jobs.run.run import Run
 from jobs.store.parts import share
 
@@ -25,7 +25,7 @@ class Audit:
         pipeline: with forecasts attached.
     """
 
-    def __init__(self, run: Run, pipeline: BatchPipeline):
+    def __init__(self, run: Run, pipeline: Any):
         self._run, self._pipeline = run, pipeline
         self._every = run.options.audit_every
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.dataset.layout import Sample
+from jobs.execute.memory import TooLittleMemory
 from jobs.model.pipeline import Failure, Made
 from jobs.store.journal import Death
 
@@ -66,15 +67,16 @@ def generate_batch(pipeline: Any, batch: list[Sample], suspicion: Suspicion | No
 
     A failing batch is tried sample by sample. If some fail alone, they are the bad ones and the others' images from
     their own calls are kept: which of the two it is depends on the prompts only, so a resumed shard gets the same
-    bytes. If none fails alone the failure was passing (or the batch is too large for the memory): the whole batch is
-    tried once more, because the bytes of a batch of one may differ from those of a batch of many. A call that processes
-    died of, time and again, counts as one that fails.
+    bytes. If none fails alone the failure was passing: the whole batch is tried once more, because the bytes of a batch
+    of one may differ from those of a batch of many. A call that processes died of, time and again, counts as one that
+    fails. One that does not fit into memory is not tried again: its samples fail if this process has made others, and
+    else the process ends, since the next call would not fit either.
 
     Returns:
         Sample index -> what was made, or why there is none.
 
     Raises:
-        RuntimeError: the accelerator itself is broken; the process cannot go on.
+        RuntimeError: the accelerator itself is broken, or has too little memory; the process cannot go on.
     """
     suspicion = suspicion or Suspicion()
     deadly = suspicion.of(batch)
@@ -104,16 +106,16 @@ def _try(pipeline: Any, batch: list[Sample], suspicion: Suspicion) -> Results | 
         results = dict(zip(_indices(batch), pipeline(batch), strict=True))
         suspicion.sound = True
         return results
+    except TooLittleMemory as error:
+        if not suspicion.sound:
+            raise RuntimeError(str(error)) from error
+        return {sample.index: Failure(str(error), strike=len(batch) == 1) for sample in batch}
     except Exception as error:
         log.warning("batch of %d from %s failed: %s", len(batch), batch[0].key, traceback.format_exc())
-        no_memory = isinstance(error, torch.OutOfMemoryError)
-        if not no_memory and (isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)):
+        if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
             # every later call of this process fails too: no prompt is to blame
             raise RuntimeError(f"the accelerator failed and this process cannot go on: {error}") from error
-        reason = reason_of(error)
-    if no_memory:
-        torch.accelerator.empty_cache()
-    return reason
+        return reason_of(error)
 
 
 def reason_of(error: BaseException) -> str:

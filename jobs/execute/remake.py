@@ -22,6 +22,7 @@ from jobs.dataset.record import sample_json
 from jobs.execute.worker import common_of, load
 from jobs.media.fidelity import psnr
 from jobs.media.video import read_clip
+from jobs.model.load import set_tiling
 from jobs.model.pipeline import BatchPipeline, Failure
 from jobs.run.devices import worker_devices
 from jobs.run.identity import changes
@@ -129,9 +130,18 @@ def _compare(
     shard = run.layout.shard_of(sample.index)
     assert shard is not None  # for it was found
     batch = next(batch for batch in run.layout.batches(shard) if sample in batch)
-    if info.get("batch") == 1:  # also where its batch failed, and it was made alone
-        batch = [sample]
-    result = pipeline(batch)[batch.index(sample)]
+    if info:  # its batch may have failed, and it was made alone; or was too large for the memory
+        first = batch.index(sample) - info["batch_position"]
+        batch = batch[first : first + info["batch"]]
+    tiled = info.get("vae_tiling", common["vae_tiling"])
+    if tiled != common["vae_tiling"]:
+        set_tiling(pipeline.pipeline, tiled)
+    try:
+        result = pipeline(batch)[batch.index(sample)]
+    finally:
+        if tiled != common["vae_tiling"]:
+            set_tiling(pipeline.pipeline, common["vae_tiling"])
+    common = {**common, "vae_tiling": tiled}
     if isinstance(result, Failure):
         return Remade(sample.key, b"", not recorded, f"{sample.key}: failed: {result.reason}")
     text = parameters_text(sample, model=common["model"], sampler=common["scheduler"]) if run.media.parameters else ""

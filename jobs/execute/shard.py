@@ -94,7 +94,8 @@ def make_shard(
                 result = results.get(sample.index)
                 # A fresh image before an inherited one: that may have been made alone, after a passing failure.
                 if isinstance(result, Made):
-                    writer.add(attempt, sample, result.media, result.how, seconds, audits.get(sample.index))
+                    beside = (seconds, audits.get(sample.index), result.adapted)
+                    writer.add(attempt, sample, result.media, result.how, *beside)
                 elif sample.index in inherited:
                     writer.inherit(attempt, sample)
                 elif isinstance(result, Failure):

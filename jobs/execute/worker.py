@@ -18,6 +18,7 @@ from jobs.execute.audit import Audit
 from jobs.execute.begun import mark_begun
 from jobs.execute.calibration import calibrated
 from jobs.execute.halt import Halt
+from jobs.execute.memory import Sparing
 from jobs.execute.shard import Pace, make_shard
 from jobs.model.environment import environment, versions
 from jobs.model.load import load_pipeline
@@ -74,14 +75,15 @@ def generate_shards(
     if halt.why:
         return 0.0
     with _group(run, member, device, lost) as group:
-        pipeline = load(run, device, group)
+        loaded = load(run, device, group)
+        pipeline = Sparing(loaded, run.options.oom, device)
         mark_begun()
         # Imports count as loading: so does whatever a GPU waits for before its first batch.
         loading = time.time() - psutil.Process().create_time() - calibrating
         first = {"loading": loading, "calibrating": calibrating}
         audit = Audit(run, pipeline)
         audit.check()
-        common = common_of(run, pipeline, device)
+        common = common_of(run, loaded, device)
         fingerprint = hashlib.sha256(json.dumps(common).encode()).hexdigest()[:16]
         name = f"{common['environment']['name']} x{group.size}" if group else common["environment"]["name"]
         batch_size = run.options.batch_size

@@ -81,8 +81,17 @@ def set_up(pipeline: Any, model: ModelOptions) -> None:
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model.scheduler_args)
     pipeline.set_progress_bar_config(disable=True)
     if model.vae_tiling:
+        set_tiling(pipeline, True)
+
+
+def set_tiling(pipeline: Any, on: bool) -> None:
+    """Have the autoencoder decode in tiles and one sample at a time, or as it is."""
+    if on:
         pipeline.vae.enable_slicing()
         pipeline.vae.enable_tiling()
+    else:
+        pipeline.vae.disable_slicing()
+        pipeline.vae.disable_tiling()
 
 
 def _is_large(checkpoint: Checkpoint) -> bool:

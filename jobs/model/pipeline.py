@@ -27,10 +27,12 @@ class Made:
     Attributes:
         media: uint8 (height, width, 3), or (frames, height, width, 3) of a clip.
         how: what its json says of how it was made, beside what all samples of the run share.
+        adapted: what was done for want of memory; "": nothing.
     """
 
     media: np.ndarray
     how: dict[str, Any] = field(default_factory=dict)
+    adapted: str = ""
 
 
 @dataclass(frozen=True)

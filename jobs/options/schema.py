@@ -228,6 +228,10 @@ class Options(SampleOptions):
         "fail", "samples that the pipeline's safety checker flags: fail, with that reason; or keep, marked in the json",
         choices=("fail", "keep"),
     )  # fmt: skip
+    oom: str = option(
+        "fail", "when a batch does not fit into memory: fail; or adapt: fewer samples a call, then decoding in tiles, "
+        "then text encoders in main memory, each of which may change last bits", choices=("fail", "adapt"),
+    )  # fmt: skip
     dry_run: bool = option(False, "print which steps are evaluated and the memory needed, and stop", short=True)
 
 

@@ -44,6 +44,7 @@ def identity_of(
         "batch_size": options.batch_size,
         "cpu_threads": options.cpu_threads,
         "parallel": options.parallel.shared,
+        **({"oom": options.oom} if options.oom == "adapt" else {}),
     }
 
 

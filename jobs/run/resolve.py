@@ -51,6 +51,8 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
     checkpoint = replace(find_checkpoint(model.path, model.revision, model.variant), loras=read_loras(model.loras))
     if record and not checkpoint.local:
         checkpoint = _pinned(options, checkpoint, record)
+    if options.oom == "adapt" and options.parallel.size > 1:
+        raise BadInput(f"oom=adapt does not go with {options.parallel}, whose ranks share each call: leave it out")
     check_attention_backend()
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
     check_pipeline(options, checkpoint.folder)

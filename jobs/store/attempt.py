@@ -185,6 +185,7 @@ class Attempt:
         seconds: float,
         flagged: bool = False,
         audit: dict[str, Any] | None = None,
+        adapted: str = "",
         sha256: str | None = None,
     ) -> None:
         """Append a new sample.
@@ -196,10 +197,12 @@ class Attempt:
             seconds: its share of the time its batch took to generate.
             flagged: whether a safety checker flagged it.
             audit: how near it is to the same sample with all steps: key, psnr (dB), ssim, floor; None where unknown.
+            adapted: what was done for want of memory.
             sha256: hex digest of ``data``, where the caller has it already.
         """
         row = {"sample": index, "names": names, "media_sha256": media_sha256, "seconds": seconds, "flagged": flagged}
         row |= {"audit": audit} if audit else {}
+        row |= {"adapted": adapted} if adapted else {}
         row |= {**self.origin, "at": time.time(), "sha256": sha256 or hashlib.sha256(data).hexdigest()}
         self._append(data, row)
 

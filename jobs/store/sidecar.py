@@ -47,6 +47,7 @@ def sidecar_bytes(layout: Layout, rows: Mapping[int, dict[str, Any]]) -> bytes:
             f"audit_{name}": pa.array([(row.get("audit") or {}).get(name) for row in ordered], real)
             for name in ("psnr", "ssim")
         },
+        "adapted": pa.array([row.get("adapted", "") for row in ordered], text),
         "sha256": pa.array([row["media_sha256"] for row in ordered], text),
         **{
             name: pa.array([row[name] for row in ordered], text)

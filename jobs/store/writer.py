@@ -85,6 +85,7 @@ class Writer:
         how: dict[str, Any],
         seconds: float,
         audit: dict[str, Any] | None = None,
+        adapted: str = "",
     ) -> None:
         """Encode and append a new sample.
 
@@ -95,9 +96,10 @@ class Writer:
             how: what its json says of how it was made, with "flagged" among it.
             seconds: its share of the time its batch took to generate.
             audit: how near it is to the same sample with all steps, if that was made.
+            adapted: what was done for want of memory.
         """
         encoded = self._pool.submit(self._encode, sample, media, attempt.shard, how)
-        self._put(self._append, attempt, sample, encoded, bool(how["flagged"]), seconds, audit)
+        self._put(self._append, attempt, sample, encoded, bool(how["flagged"]), seconds, audit, adapted)
 
     def fail(self, attempt: Attempt, sample: Sample, error: str, *, strike: bool = True, final: bool = False) -> None:
         """Record a sample that could not be made (see ``Attempt.fail``)."""
@@ -194,9 +196,11 @@ class Writer:
         flagged: bool,
         seconds: float,
         audit: dict[str, Any] | None,
+        adapted: str,
     ) -> None:
         names, data, media_sha256, sha256 = encoded.result()
         said: dict[str, Any] = {"media_sha256": media_sha256, "flagged": flagged, "seconds": seconds, "audit": audit}
+        said["adapted"] = adapted
         attempt.append(sample.index, names, data, **said, sha256=sha256)
         self._report("sample", attempt.shard, sample.key)
 
