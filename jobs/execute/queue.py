@@ -121,8 +121,11 @@ def expand(numbers: str) -> list[int]:
 
 
 def of_partition(partition: str | None) -> list[str]:
-    """Return the options by which sinfo tells of a partition alone, also of a hidden one; none where none is named."""
-    return [f"--partition={partition}", "--all"] if partition else []
+    """Return the options by which sinfo tells of a partition alone; none where none is named.
+
+    So named, a hidden one is told of too; with ``--all`` beside it sinfo refuses to answer.
+    """
+    return [f"--partition={partition}"] if partition else []
 
 
 def node_gpus(partition: str | None) -> int | None:

@@ -30,7 +30,9 @@ def test_a_hidden_partition_is_asked_for_as_any_other(monkeypatch: pytest.Monkey
     largest_machine("dark")
     limits.read_limits({"partition": "dark"})
     about = [command for command in asked if "dark" in " ".join(command)]
-    assert len(about) == 4 and all("--all" in command for command in about)
+    # sinfo tells of a hidden one by its name, and refuses --all beside it
+    assert [("--all" in command) for command in about] == [command[0] == "scontrol" for command in about]
+    assert [command[0] for command in about] == ["sinfo"] * 3 + ["scontrol"]
 
 
 def test_the_queue_is_read_task_by_task() -> None:

@@ -16,12 +16,14 @@ from jobs.execute import doubt, queue
 from jobs.execute.inqueue import find_out
 from jobs.execute.launches import Launch, launches_of, queued_tasks
 from jobs.execute.limits import Limits, read_limits
+from jobs.execute.machines import Machine, largest_machine
 from jobs.execute.submit import Submitter
 from jobs.execute.task import Task
 from jobs.run.run import Run
 from tests import warm
 from tests.support import command, new_run, write_prompts
 from tools.slurm import Cluster
+from tools.slurm.conf import CPUS_PER_NODE, GPUS_PER_NODE, NODES
 from tools.slurm.processes import wait_for
 
 HELD = "+hydra.launcher.additional_parameters.hold=true"
@@ -136,6 +138,14 @@ def test_what_slurm_refuses_is_refused_before_anything_is_written(slurm_env, tmp
     output = ended(launch(tmp_path, f"hydra.launcher.{setting}"), 2)
     assert f"error: {said}" in output and f"hydra.launcher.{setting}" in output
     assert not (tmp_path / "run").exists() and in_queue() == []
+
+
+@pytest.mark.parametrize("partition", [None, "dev"])
+def test_what_the_largest_node_has_is_read(slurm_env: Cluster, partition: str | None) -> None:
+    """Of Slurm's 64,000 MB a task can have 62 GB."""
+    assert largest_machine(partition) == Machine(cpus=CPUS_PER_NODE, memory_gb=62, minutes=None)
+    assert queue.node_gpus(partition) == GPUS_PER_NODE
+    assert queue.nodes(partition) == set(NODES)
 
 
 STUBBORN = """
