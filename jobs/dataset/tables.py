@@ -10,6 +10,7 @@ from jobs.dataset.prompts import SETTINGS, Places, PromptTable
 from jobs.dataset.rows import Rows
 from jobs.dataset.source import PromptSource
 from jobs.dataset.values import is_gap, metadata_values, setting_values
+from jobs.options.aliases import option_meant
 
 _UNSEEN = "\u200b\u2060\ufeff"  # zero-width space, word joiner, byte-order mark of a file that was appended
 
@@ -42,6 +43,8 @@ def table_of(source: PromptSource, rows: Rows, roles: Roles, places: Places, lim
         for name in SETTINGS
         if name in roles.settings
     }
+    if inside := [key for name in roles.metadata for key in _options_inside(name, columns[name], source)]:
+        doubts.append(f"{source.location}: no sample is made as metadata has it in {listed(inside)}")
     metadata = {name: metadata_values(name, columns[name], places, rows.written) for name in sorted(roles.metadata)}
     if gaps := [_gaps(name, values, places) for name, values in metadata.items() if None in values]:
         doubts.append(f"metadata has no value for some prompts and is null there: {'; '.join(gaps)}")
@@ -75,6 +78,16 @@ def _texts(values: list[Any], places: Places, source: PromptSource, column: str)
             mend = ", or pass over empty ones with empty_prompts=skip" if empty else ""
             raise BadInput(f"{places.at(index)} {problem}: write a text into its column '{column}'{mend}")
     return texts
+
+
+def _options_inside(name: str, values: list[Any], source: PromptSource) -> list[str]:
+    """Return what may be meant as options within the first object of a column of objects, such as ``params.steps``."""
+    if name in source.columns:  # said to be metadata
+        return []
+    first = next((value for value in values if isinstance(value, dict)), {})
+    names = [str(key) for key in first if len(str(key)) > 1]  # w and h are a box's
+    meant = {key: option_meant(key, misspelt=False) for key in names}
+    return [f"{name}.{key}" for key, option in meant.items() if option not in (None, "prompt")]
 
 
 def _stripped(text: str) -> str:

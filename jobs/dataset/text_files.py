@@ -39,8 +39,10 @@ def _refuse_table(path: Path, rows: list[str]) -> None:
     """Refuse a table that was named .txt: its header and settings would become prompts."""
     if not rows:
         return
-    if rows[0].startswith("{") and _is_object(rows[0]):
+    if rows[0].startswith("{") and _is_a(dict, rows[0]):
         raise BadInput(f"{path} holds an object a line: rename it to .jsonl")
+    if rows[0] in ("[", "{") or (rows[0].startswith("[") and _is_a(list, rows[0])):
+        raise BadInput(f"{path} holds JSON: rename it to .json")
     if bare(rows[0]) in ("prompt", "prompts"):
         raise BadInput(f"{path} line 1 is '{rows[0]}', the header of a column: remove it, or rename the file to .csv")
     for separator, word in SEPARATORS.items():
@@ -52,9 +54,9 @@ def _refuse_table(path: Path, rows: list[str]) -> None:
             raise BadInput(f"{path} is a table with {word} between its cells: rename it to .{suffix}")
 
 
-def _is_object(text: str) -> bool:
+def _is_a(kind: type, text: str) -> bool:
     try:
-        return isinstance(json.loads(text), dict)
+        return isinstance(json.loads(text), kind)
     except (ValueError, RecursionError):
         return False
 

@@ -201,6 +201,15 @@ def test_what_the_run_decides_is_metadata_with_a_word(tmp_path: Path, name: str)
     assert table(tmp_path, f"prompt,{name}", "a,DDIM", columns={name: "metadata"}).doubts == ()
 
 
+def test_options_within_an_object_are_told(tmp_path: Path):
+    rows = lines({"prompt": "a", "params": {"steps": 20, "cfg_scale": 7, "note": "x"}, "box": {"w": 1, "h": 2}})
+    found = read(write(tmp_path, "p.jsonl", rows))
+    assert found.doubts == (
+        f"{tmp_path}/p.jsonl: no sample is made as metadata has it in 'params.steps', 'params.cfg_scale'",
+    )
+    assert read(write(tmp_path, "p.jsonl", rows), columns={"params": "metadata"}).doubts == ()
+
+
 NUMBERS = [
     pytest.param("p.csv", "prompt,height,seed\na,64.0,7.0\nb,,\n", [64, None], [7, None], id="floats-of-pandas"),
     pytest.param("p.csv", "prompt,height,seed\na,64,4294967295.0\nb,NaN,nan\n", [64, None],
