@@ -135,7 +135,7 @@ def test_what_cannot_start_is_refused(files: Path, option: str, settings: dict, 
 
 
 def test_a_path_that_a_list_of_mounts_cannot_hold_is_refused(files: Path) -> None:
-    run = resolved(*options(files, "container.image=x/y", f"output_base_path='{files}/a,b'"))
+    run = resolved(*options(files, "container.image=x/y", f"output_base_path={files}/a,b"))
     with pytest.raises(BadInput, match="comma or a colon"):
         check_container([run], SLURM, set())
 
