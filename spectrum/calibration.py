@@ -238,6 +238,20 @@ class CalibratedRule:
         chosen = self.calibration.schedules.get(num_steps, {}).get(evaluations)
         return chosen or self._search(num_steps).best(evaluations)
 
+    def near(self, num_steps: int, evaluations: int, decibels: float) -> list[tuple[int, ...]]:
+        """Return the best schedule found for each last evaluation whose expected error is near the least.
+
+        Args:
+            num_steps: n.
+            evaluations: Evaluated steps.
+            decibels: How much larger the expected error may be.
+
+        Raises:
+            SpectrumError: As `schedule`.
+        """
+        ends = self._search(num_steps).ends(evaluations)
+        return [steps for cost, steps in ends if cost <= ends[0][0] * 10 ** (decibels / 10)]
+
     def expected_error(self, num_steps: int, evaluated: Sequence[int]) -> float:
         """Return what `schedule` makes small, of any schedule: the sum of the expected squared relative errors."""
         return self._search(num_steps).total(evaluated)

@@ -1,7 +1,7 @@
-"""Schedules that a calibration cannot tell apart: what the halves of its trajectories find.
+"""Schedules that a calibration cannot tell apart: those that end elsewhere, and what the halves of its prompts find.
 
-The search goes by expected errors, and its best schedules often differ by a few hundredths of a decibel of these and
-by several in the quality of samples; which of them it finds depends on the prompts. Real samples can tell them apart.
+The search goes by expected errors. Schedules whose expected errors differ by some tenths of a decibel often differ by
+several in the quality of samples, and which of them is found depends on the prompts. Real samples can tell them apart.
 The halves are balanced half-samples (McCarthy, "Pseudo-replication: half samples", 1969): every pair of trajectories
 is together in about half of them.
 """
@@ -13,32 +13,35 @@ from dataclasses import replace
 from spectrum.calibration import CalibratedRule, Calibration
 
 _SPLITS = 4  # of the trajectories, into two halves each
+_NEAR = 1.0  # dB of expected error
 
 
 def candidates(
     rule: CalibratedRule, trajectories: Sequence[Calibration], num_steps: int, evaluations: int
 ) -> dict[tuple[int, ...], int]:
-    """Return the schedules found by the halves of the trajectories that a rule's calibration is the mean of.
+    """Return the best schedules of each last evaluation that are as good as the best, and those that halves find.
 
     Args:
         rule: Finds the first schedule.
-        trajectories: One each, as `Recorder.trajectories` returns them.
+        trajectories: What its calibration is the mean of: one each, as `Recorder.trajectories` returns them.
         num_steps: n.
         evaluations: Evaluated steps.
 
     Returns:
-        Each schedule with the number of halves that found it: the rule's own first, then the commoner ones first.
+        Each schedule with the number of halves that found it: the rule's own first, then those that end elsewhere by
+        their expected errors, then others, the commoner ones first.
 
     Raises:
         SpectrumError: As `CalibratedRule.schedule`.
     """
-    own = rule.schedule(num_steps, evaluations)
     having = [one for one in trajectories if num_steps in one.of(rule.target)]
     found = Counter(
         replace(rule, calibration=Calibration.mean(half, {})).schedule(num_steps, evaluations)
         for half in _halves(having)
     )
-    return {own: found.pop(own, 0), **dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))}
+    near = [rule.schedule(num_steps, evaluations), *rule.near(num_steps, evaluations, _NEAR)]
+    others = sorted(found.keys() - {*near}, key=lambda schedule: (-found[schedule], schedule))
+    return {schedule: found[schedule] for schedule in (*near, *others)}
 
 
 def _halves(trajectories: Sequence[Calibration]) -> list[list[Calibration]]:

@@ -111,7 +111,10 @@ class Recorder:
         return Calibration.mean(self._trajectories, {**source, **made_from})
 
     def trajectories(self) -> list[Calibration]:
-        """Return what was recorded of each trajectory, in their order; the mean of all is `calibration`."""
+        """Return what was recorded of each trajectory, in their order; the mean of all is `calibration`.
+
+        Where a call has both branches of guidance one after the other in its batch, each is a trajectory of its own.
+        """
         return [*self._trajectories]
 
     def close(self) -> None:

@@ -58,6 +58,14 @@ class ScheduleSearch:
         Raises:
             SpectrumError: `evaluations` is not from 1 to n.
         """
+        return self.ends(evaluations)[0][1]
+
+    def ends(self, evaluations: int) -> list[tuple[float, tuple[int, ...]]]:
+        """Return the cheapest schedule found for each last evaluation, with its cost, the cheapest of all first.
+
+        Raises:
+            SpectrumError: `evaluations` is not from 1 to n.
+        """
         n = len(self.gram)
         if whole_number("evaluations", evaluations, least=1) > n:
             raise SpectrumError(f"must be at most the number of steps, {n}, not {evaluations}", option="evaluations")
@@ -67,7 +75,11 @@ class ScheduleSearch:
             for longer in self._longer(beginnings, n - left):
                 following.setdefault(longer[1][-1], []).append(longer)
             beginnings = [kept for some in following.values() for kept in sorted(some)[: self.beam]]
-        return min((cost + self.errors(steps).sum(), steps) for cost, steps in beginnings)[1]
+        found: dict[int, tuple[float, tuple[int, ...]]] = {}
+        for cost, steps in beginnings:
+            whole = (cost + float(self.errors(steps).sum()), steps)
+            found[steps[-1]] = min(found.get(steps[-1], whole), whole)
+        return sorted(found.values())
 
     def _longer(
         self, beginnings: list[tuple[float, tuple[int, ...]]], last: int

@@ -19,7 +19,7 @@ from jobs.store.atomic import create_bytes
 from jobs.store.rundir import OUT_OF_REACH
 
 COMPARED = 12  # recorded samples that schedules are compared on
-CANDIDATES = 4  # schedules that are compared
+CANDIDATES = 5  # schedules that are compared
 
 
 class Measuring:

@@ -150,6 +150,19 @@ def test_a_wider_beam_is_no_worse_and_exchanging_a_step_hardly_helps():
         assert len(moved) < 10 or wide.total(moved) > 0.97 * wide.total(found)
 
 
+def test_schedules_near_the_best_end_elsewhere_and_are_the_best_of_those_that_do():
+    rule, one = CalibratedRule(CALIBRATION), search(beam=8)
+    near = rule.near(N, 4, 3.0)
+    costs = [rule.expected_error(N, evaluated) for evaluated in near]
+    assert near[0] == rule.schedule(N, 4) and costs == sorted(costs) and costs[-1] <= 2 * costs[0]
+    assert len({evaluated[-1] for evaluated in near}) == len(near) > 1
+    for last in range(3, N):
+        least = min(one.total((0, *rest, last)) for rest in itertools.combinations(range(1, last), 2))
+        if least <= costs[0] * 10**0.3 * 0.99:
+            assert any(evaluated[-1] == last for evaluated in near)
+    assert rule.near(N, 4, 0.0) == near[:1]
+
+
 @pytest.mark.parametrize(("evaluations", "message"), [(0, "at least 1"), (13, "at most the number of steps, 12")])
 def test_impossible_numbers_of_evaluations_are_refused(evaluations, message):
     with pytest.raises(SpectrumError, match=message):
@@ -166,9 +179,10 @@ def each(features: np.ndarray) -> list[Calibration]:
 def test_candidates_are_what_the_halves_find_and_its_own_is_the_first():
     rule = CalibratedRule(CALIBRATION)
     found = candidates(rule, each(FEATURES), N, 5)
-    assert next(iter(found)) == rule.schedule(N, 5) and sum(found.values()) == 8
+    near = rule.near(N, 5, 1.0)
+    assert [*found][: len(near)] == near and near[0] == rule.schedule(N, 5) and sum(found.values()) == 8
     assert all(len(evaluated) == 5 and evaluated[0] == 0 for evaluated in found)
-    others = [*found.values()][1:]
+    others = [*found.values()][len(near) :]
     assert others == sorted(others, reverse=True)
     even, odd = (CalibratedRule(calibration(FEATURES[start::2])).schedule(N, 5) for start in (0, 1))
     assert {even, odd} <= found.keys()
@@ -177,8 +191,9 @@ def test_candidates_are_what_the_halves_find_and_its_own_is_the_first():
 def test_trajectories_that_are_alike_have_one_candidate():
     one = each(FEATURES)[0]
     rule = CalibratedRule(one)
-    assert candidates(rule, [one] * 4, N, 5) == {rule.schedule(N, 5): 6}  # four have no third bit to split by
-    assert candidates(rule, [], N, 5) == {rule.schedule(N, 5): 0}
+    own, *near = rule.near(N, 5, 1.0)
+    assert candidates(rule, [one] * 4, N, 5) == {own: 6, **dict.fromkeys(near, 0)}  # four have no third bit to split by
+    assert candidates(rule, [], N, 5) == {own: 0, **dict.fromkeys(near, 0)}
 
 
 def test_a_chosen_schedule_is_the_one_of_its_number_of_evaluations():

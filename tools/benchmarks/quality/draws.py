@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 import spectrum
+from jobs.execute.calibration_quality import CANDIDATES, COMPARED
 from jobs.model.forecast import Automatic
 from jobs.store.atomic import write_bytes, write_json
 from tools.benchmarks.common.command import new_parser, read_results, refuse_unknown
@@ -125,9 +126,9 @@ def page(results: dict[str, Entry]) -> str:
     parts = [
         "# How far a calibration can be trusted",
         "PSNR to all-steps sampling in dB of the benchmark's 64 sentences, on the schedules that calibrations of so "
-        "many prompts find: the lowest and the highest of all draws. `compared` takes, of up to four schedules that "
-        "the halves of the prompts find, the one whose lower half of PSNRs has the highest mean on 12 prompts that are "
-        "not the benchmark's. "
+        "many prompts find: the lowest and the highest of all draws. `compared` takes, of up to "
+        f"{CANDIDATES} schedules that are near in expected error or that halves of the prompts find, the one whose "
+        f"lower half of PSNRs has the highest mean on {COMPARED} prompts that are not the benchmark's. "
         f"Coefficients are those of all sentences of the pool. Made by `{COMMAND}`.",
     ]
     for name, entry in results.items():

@@ -63,11 +63,18 @@ def trajectories(subject: Subject, steps: int, folder: Path) -> Trajectories:
     parts = [
         _part(subject, layout, shard, steps, folder / f"{shard * size:03}.npz") for shard in range(layout.num_shards)
     ]
-    media, features, outputs = (
-        np.concatenate([part[name] for part in parts]) for name in ("media", "features", "output")
+    media = np.concatenate([part["media"] for part in parts])
+    features, outputs = (
+        np.concatenate([_of_samples(part[target], len(part["media"])) for part in parts])
+        for target in ("features", "output")
     )
     each = [spectrum.Calibration({steps: one}, {}, {steps: two}) for one, two in zip(features, outputs, strict=True)]
     return Trajectories(media, each)
+
+
+def _of_samples(grams: np.ndarray, samples: int) -> np.ndarray:
+    """Return one set of matrices a sample: the mean of the branches of guidance where one call has them one by one."""
+    return grams.reshape(-1, samples, *grams.shape[1:]).mean(axis=0)
 
 
 def _part(subject: Subject, layout: Layout, shard: int, steps: int, path: Path) -> dict[str, np.ndarray]:
