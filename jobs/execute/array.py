@@ -103,6 +103,7 @@ def script(settings: dict[str, Any], folder: Path, name: str, array: Array, excl
     more = {**(settings.pop("additional_parameters", None) or {}), "array": array.indices}
     executor = SlurmExecutor(folder, python=settings.pop("python", None))
     given = {name: value for name, value in settings.items() if value is not None}
+    # Submitit gives no public name to the text alone: what it writes it also submits, one function call a job.
     executor.update_parameters(**executor._convert_parameters(given), additional_parameters=more)
     # the logs' names are an array's, and Submitit's own accounting key is not for us
     executor.parameters |= {
