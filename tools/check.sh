@@ -42,6 +42,15 @@ step() {
     "$@" || failed="${failed:+$failed, }$*"
 }
 
+check_types() {
+    local code=0
+    say "== mypy --strict jobs spectrum"
+    mypy --strict jobs spectrum || code=1
+    say "== mypy tools hydra_plugins"
+    mypy tools hydra_plugins || code=1
+    return "$code"
+}
+
 bash tools/setup.sh dev
 export PATH="$PWD/.venv/bin:$PATH"
 # Three processes, also on two cores: two of them have the tests that start processes themselves, one after another
@@ -59,14 +68,19 @@ step ruff check .
 step ruff format --check .
 # Not docs/benchmarks: programs write those pages.
 step mdformat --check ./*.md docs/*.md
-step mypy --strict jobs spectrum
-step mypy tools hydra_plugins
 if command -v shellcheck >/dev/null; then
     step shellcheck .ci/run tools/*.sh
 fi
 if [ -n "$failed" ]; then
     say "Failed before the tests: $failed"
 fi
+
+# Types are checked beside the tests, which leave the processor idle for as long as that takes.
+types=$(mktemp)
+output=$(mktemp)
+check_types >"$types" 2>&1 &
+checking=$!
+trap 'kill "$checking" 2>/dev/null || true; rm -f "$output" "$types"' EXIT
 
 # Python 3.12 and newer count covered lines at little cost; before, that takes 70 % on top of the tests. A part of the
 # tests does not reach the floor.
@@ -76,10 +90,10 @@ if [ $# = 0 ] && python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; t
     coverage=(--cov --cov-report=term:skip-covered)
 fi
 say "== ${pytest[*]} ${coverage[*]} $*"
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
 code=0
 "${pytest[@]}" -ra --durations=25 "${coverage[@]}" "$@" | tee "$output" || code=$?
+wait "$checking" || failed="${failed:+$failed, }mypy"
+cat "$types"
 # Once more, because libraries that pytest's workers have imported may write something after it.
 tail -n 1 "$output"
 [ "$code" = 0 ] && [ -z "$failed" ]
