@@ -26,7 +26,13 @@ warm.begin()
 
 # Folders below this one, and files, whose tests start many processes or share one Slurm: those of a group run one after
 # another. The groups run beside each other, since much of their time is waiting.
-SERIAL = {"slurm": "slurm", "session": "slurm", "parallel": "processes", "test_kills.py": "processes"}
+SERIAL = {
+    "slurm": "slurm",
+    "session": "slurm",
+    "parallel": "processes",
+    "test_kills.py": "processes",
+    "test_calibration.py": "processes",  # also for the fork server, which the others have
+}
 # Likewise: what `make test` leaves out, beside single tests that are marked.
 SLOW = (
     *("session", "slurm", "test_kills.py", "test_context_parallel.py", "test_lost_ranks.py", "test_runs.py"),
