@@ -29,11 +29,13 @@ def config(*overrides: str) -> DictConfig:
     """Compose the runner's config in this process.
 
     Hydra takes longer for it than most tests take for all else, and many differ in their folders only: so these are set
-    in a copy of what was composed without them.
+    in a copy of what was composed without them. Where one is given twice, Hydra decides.
     """
-    folders = {word.partition("=")[0]: word.partition("=")[2] for word in overrides if word.startswith(FOLDERS)}
-    composed = deepcopy(_composed(*(word for word in overrides if not word.startswith(FOLDERS))))
-    for name, value in folders.items():
+    names = [word.partition("=")[0] for word in overrides]
+    folders = [word for word in overrides if word.startswith(FOLDERS) and names.count(word.partition("=")[0]) == 1]
+    composed = deepcopy(_composed(*(word for word in overrides if word not in folders)))
+    for word in folders:
+        name, _, value = word.partition("=")
         composed[name] = value
     return composed
 
