@@ -1,9 +1,9 @@
 """What a run consists of: samples, their seeds, batches and shards. Pure; the same on every machine.
 
 A sample is one repeat of one prompt. Samples are numbered prompt by prompt (index = prompt * repeats + repeat),
-a shard is a contiguous range of them, and a batch a run of neighbours within one shard that share size, steps and
-guidance. Nothing here depends on where an attempt began or on how many workers there are, so that a resumed
-shard goes through the same batches, hence the same arithmetic, as one that was never interrupted.
+a shard is a contiguous range of them, and a batch some samples of one shard that share size, steps and guidance.
+Nothing here depends on where an attempt began or on how many workers there are, so that a resumed shard goes through
+the same batches, hence the same arithmetic, as one that was never interrupted.
 """
 
 import hashlib
@@ -109,13 +109,23 @@ class Layout:
         )
 
     def batches(self, shard: int) -> list[list[Sample]]:
-        """Return the shard's samples in order, in batches of at most ``batch_size`` that share their settings."""
+        """Return the shard's samples in batches of at most ``batch_size`` that share their settings.
+
+        Each batch is in order, and batches are in the order of their first samples: where prompts of several sizes are
+        mixed, those of one size are made together.
+        """
         batches: list[list[Sample]] = []
+        open_ones: dict[Any, list[Sample]] = {}  # by what they share, the batch that has room
         for index in self.shard_range(shard):
             sample = self.sample(index)
-            last = batches[-1] if batches else []
-            if last and len(last) < self.batch_size and last[0].batch_settings == sample.batch_settings:
-                last.append(sample)
-            else:
-                batches.append([sample])
+            batch = open_ones.get(sample.batch_settings)
+            if batch is None or len(batch) == self.batch_size:
+                batch = open_ones[sample.batch_settings] = []
+                batches.append(batch)
+            batch.append(sample)
         return batches
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether prompts set anything that parts batches."""
+        return bool({*_ALIKE_IN_A_BATCH, "negative_prompt"} & self.table.settings.keys())

@@ -18,6 +18,8 @@ _MODEL = (
     *("guidance_argument", "negative_prompts", "variant", "fuse_loras", "quantization", "attention", "compile", "call"),
 )
 
+_BATCHES = "of like samples, wherever they are in a shard"
+
 
 def identity_of(
     options: Options, checkpoint: Checkpoint, forecast: Forecast | None, layout: Layout, media: MediaFormat
@@ -45,6 +47,7 @@ def identity_of(
         "cpu_threads": options.cpu_threads,
         "parallel": options.parallel.shared,
         **({"oom": options.oom} if options.oom == "adapt" else {}),
+        **({"batches": _BATCHES} if layout.is_mixed and layout.batch_size > 1 else {}),
     }
 
 
@@ -90,6 +93,8 @@ def changes(old: dict[str, Any], new: dict[str, Any], layout: Layout, total_prom
         said.append(f"prompt_file had {before} prompts, has {now}")
     elif layout.table.digest(before) != old["prompts"]["sha256"]:
         said.append(f"prompt_file has other prompts, settings or columns among its first {before}")
+    elif old.get("batches") != new.get("batches") and old["batch_size"] == new["batch_size"]:
+        said.append("an earlier version made its batches, of neighbours only, and these prompts are of mixed kinds")
     elif now > before and said:
         said.append(f"prompt_file or total_prompt_num: had {before} prompts, has {now}")
     return said
@@ -103,7 +108,7 @@ def _other_names(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def _to_compare(identity: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Return an identity without its prompts, and without what follows from another algorithm or model by name."""
-    left_out = {"prompts"}
+    left_out = {"prompts", "batches"}
     if identity["algo"]["name"] != other["algo"]["name"]:
         left_out |= {"algo", *SCHEDULE}
     if identity["model"]["name"] != other["model"]["name"]:

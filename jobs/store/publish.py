@@ -44,7 +44,8 @@ def finish(attempt: Attempt, layout: Layout, sample_attempts: int) -> str:
     if retry or not made:
         attempt.end("failed", f"{len(missing)} samples failed")
         return INCOMPLETE
-    if attempt.inherited:
+    written = [row["sample"] for row in attempt.rows]
+    if attempt.inherited or written != sorted(written):  # mixed prompts are made in the order of their batches
         attempt = _joined(attempt, sorted(made))
     attempt.write_tar(end_of_archive(attempt.size))
     attempt.sync()

@@ -1,6 +1,6 @@
 """The layout: which samples there are, with which seeds, in which batches and shards."""
 
-from itertools import chain, pairwise, product
+from itertools import chain, product
 from typing import Any
 
 import pytest
@@ -177,22 +177,25 @@ SETTINGS: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("shard_size", "batch_size", "repeats"), list(product([1, 2, 3, 5, 100], [1, 2, 4, 100], [1, 3]))
 )
-def test_batches_cover_their_shard_in_order_and_never_mix(shard_size: int, batch_size: int, repeats: int):
+def test_batches_cover_their_shard_and_never_mix(shard_size: int, batch_size: int, repeats: int):
     one = layout(table(11, SETTINGS), samples_per_prompt=repeats, shard_size=shard_size, batch_size=batch_size)
     for shard in range(one.num_shards):
         batches = one.batches(shard)
-        assert [sample for batch in batches for sample in batch] == [one.sample(i) for i in one.shard_range(shard)]
+        made = [sample.index for batch in batches for sample in batch]
+        assert sorted(made) == [*one.shard_range(shard)]
+        assert [batch[0].index for batch in batches] == sorted(batch[0].index for batch in batches)
         for batch in batches:
-            assert 1 <= len(batch) <= batch_size
+            assert 1 <= len(batch) <= batch_size and batch == sorted(batch, key=lambda sample: sample.index)
             alike = [(s.options.height, s.options.num_inference_steps, s.options.guidance_scale) for s in batch]
             assert len(set(alike)) == 1
-        for before, after in pairwise(batches):  # none is cut without a reason
-            assert len(before) == batch_size or before[-1].batch_settings != after[0].batch_settings
+        short = [batch[0].batch_settings for batch in batches if len(batch) < batch_size]
+        assert len(short) == len({*short})  # of samples that could be made together only the last batch has room
 
 
 def test_a_negative_prompt_cuts_a_batch_and_a_seed_does_not():
-    one = layout(table(4, {"negative_prompt": ["x", "y", None, ""], "seed": [1, None, 3, None]}), batch_size=4)
-    assert [len(batch) for batch in one.batches(0)] == [2, 2]
+    one = layout(table(4, {"negative_prompt": ["x", None, "y", ""], "seed": [1, None, 3, None]}), batch_size=4)
+    assert [[sample.index for sample in batch] for batch in one.batches(0)] == [[0, 2], [1, 3]]
+    assert one.is_mixed and not layout(table(4, {"seed": [1, None, 3, None]})).is_mixed
 
 
 def test_shard_names_sort_and_grow():

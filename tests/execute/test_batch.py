@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.execute import shard
 from jobs.execute.audit import Audit
@@ -25,7 +27,7 @@ from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from jobs.store.journal import Death
 from jobs.store.writer import Writer
-from tests.support import new_run, picture, tar_hashes, write_prompts
+from tests.support import new_run, picture, resolved, tar_hashes, write_prompts
 
 
 class StandIn:
@@ -203,3 +205,38 @@ def test_a_process_shows_that_it_is_sound_before_a_suspected_call(batch) -> None
     assert calls == [[9], [0, 1, 2, 3]]
     assert told == [([9], False), ([0, 1, 2, 3], True)]
     assert drawn(generate_batch(generator, batch, doubt), 4) and len(calls) == 3  # once is enough
+
+
+def mixed(folder: Path) -> Run:
+    folder.mkdir()
+    (folder / "p.csv").write_text("prompt,height\n" + "".join(f"number {n},{64 if n % 2 else 32}\n" for n in range(8)))
+    return new_run(folder, f"prompt_file={folder}/p.csv", "batch_size=4", "shard_size=8")
+
+
+def test_prompts_of_mixed_sizes_fill_their_batches_and_stand_in_order(tmp_path: Path) -> None:
+    calls: list[list[int]] = []
+    straight = mixed(tmp_path / "straight")
+    make_shard(straight, StandIn(lambda indices, call: calls.append(indices)))
+    assert calls == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    with tarfile.open(straight.directory.tar(0)) as archive:
+        keys = [name.partition(".")[0] for name in archive.getnames() if name.endswith(".png")]
+    assert keys == [straight.layout.sample(index).key for index in range(8)]
+
+    killed = mixed(tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        make_shard(killed, StandIn(lambda indices, call: KeyboardInterrupt() if call == 2 else None))
+    make_shard(killed, StandIn(lambda indices, call: None))
+    assert tar_hashes(killed.directory.path) == tar_hashes(straight.directory.path)
+
+
+def test_a_mixed_run_of_other_batches_is_refused_with_the_reason(tmp_path: Path) -> None:
+    run = mixed(tmp_path / "old")
+    make_shard(run, StandIn(lambda indices, call: None))
+    record = run.directory.read()
+    del record["identity"]["batches"]  # as an earlier version wrote it
+    run.directory.rewrite(record, run.config)
+    with pytest.raises(BadInput, match="holds another run: an earlier version made its batches, of neighbours only"):
+        resolved(
+            f"output_base_path={tmp_path}/old", "exp_name=run", f"prompt_file={tmp_path}/old/p.csv", "batch_size=4",
+            "shard_size=8",
+        )  # fmt: skip
