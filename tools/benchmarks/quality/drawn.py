@@ -60,14 +60,18 @@ def summary(quality: dict[Schedule, np.ndarray], others: dict[Schedule, np.ndarr
     Args:
         quality: PSNR of each schedule on the benchmark's prompts, (n,) each.
         others: The same on other prompts, which candidates are compared on.
-        draws: All of one number of evaluations.
+        draws: All of one number of evaluations; those whose schedules were not measured are left out.
     """
     lines = []
     for size in sorted({draw.size for draw in draws}):
         of_size = [draw for draw in draws if draw.size == size]
-        lines.append(_line(f"{size}", [draw.own for draw in of_size], quality))
-        if any(len(draw.found) > 1 for draw in of_size):
-            lines.append(_line(f"{size}, compared", [choose(draw, others) for draw in of_size], quality))
+        compared = of_size if any(len(draw.found) > 1 for draw in of_size) else []
+        chosen = [draw for draw in compared if {*draw.candidates} <= quality.keys()]
+        for label, schedules in (
+            (f"{size}", [draw.own for draw in of_size if draw.own in quality]),
+            (f"{size}, compared", [choose(draw, others) for draw in chosen]),
+        ):
+            lines += [_line(label, schedules, quality)] if schedules else []
     return table(HEADER, lines)
 
 

@@ -128,7 +128,8 @@ def page(results: dict[str, Entry]) -> str:
         "PSNR to all-steps sampling in dB of the benchmark's 64 sentences, on the schedules that calibrations of so "
         "many prompts find: the lowest and the highest of all draws. `compared` takes, of up to "
         f"{CANDIDATES} schedules that are near in expected error or that halves of the prompts find, the one whose "
-        f"lower half of PSNRs has the highest mean on {COMPARED} prompts that are not the benchmark's. "
+        f"lower half of PSNRs has the highest mean on {COMPARED} prompts that are not the benchmark's; draws whose "
+        "schedules were not all measured are left out. "
         f"Coefficients are those of all sentences of the pool. Made by `{COMMAND}`.",
     ]
     for name, entry in results.items():
@@ -138,10 +139,9 @@ def page(results: dict[str, Entry]) -> str:
                 {tuple(map(int, key.split(","))): np.array(row[kind]) for key, row in rows.items()}
                 for kind in ("quality", "others")
             )
-            whole = [draw for draw in each if {*draw.candidates} <= quality.keys()]
-            if whole:
+            if any(draw.own in quality for draw in each):
                 parts += [f"## {name} steps, {count} evaluated, a pool of {entry['pool']}"]
-                parts += [summary(quality, others, whole)]
+                parts += [summary(quality, others, each)]
     return "\n\n".join(parts) + "\n"
 
 
