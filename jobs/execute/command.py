@@ -13,6 +13,7 @@ from jobs.execute.halt import Halt
 from jobs.execute.inprocess import Ranked
 from jobs.execute.logs import start_logging, task_log
 from jobs.execute.pool import run_pool
+from jobs.execute.resources import check_leaving
 from jobs.parallel.ranks import Member, launched_member
 from jobs.rehearse.describe import rehearsed
 from jobs.report.dryrun import describe
@@ -43,6 +44,7 @@ def _run(cfg: DictConfig) -> NoReturn:
     _refuse_idle_launcher()
     run = open_run(cfg)
     check_container([run], {}, set())
+    check_leaving({}, [run])
     member = launched_member(run.options.parallel, run.directory.work)
     _refuse_copies(run)
     if member and member.rank:

@@ -66,6 +66,22 @@ def check_resources(launcher: Launched, runs: list[Run]) -> None:
         _check_gpus(launcher, runs)
 
 
+def check_leaving(settings: dict[str, Any], runs: list[Run]) -> None:
+    """Refuse to leave tasks to a cluster where there is none.
+
+    Args:
+        settings: the launcher's; none of a command without ``-m``.
+        runs: of the command.
+
+    Raises:
+        BadInput: names the option.
+    """
+    if "setup" not in settings and not all(run.options.wait for run in runs):
+        raise BadInput(
+            "wait=false returns once a cluster has the tasks: add -m hydra/launcher=submitit_slurm, or leave it out"
+        )
+
+
 def _check_time(settings: dict[str, Any], given: set[str]) -> None:
     minutes, signal = settings["timeout_min"], settings["signal_delay_s"] if "signal_delay_s" in given else 0
     if minutes < 1:

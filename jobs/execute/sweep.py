@@ -19,7 +19,7 @@ from jobs.execute.container import check_container
 from jobs.execute.launch import Launcher
 from jobs.execute.launches import InQueue, Launch, spelled
 from jobs.execute.plan import Unmade, plan_tasks
-from jobs.execute.resources import check_resources
+from jobs.execute.resources import check_leaving, check_resources
 from jobs.options.texts import quoted, unquoted
 from jobs.report.dryrun import describe
 from jobs.report.progress import Progress
@@ -51,6 +51,7 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
     runs = [open_run(cfg) for cfg in _combinations(context, config, arguments)]
     check_resources(launcher, runs)
     check_container(runs, launcher.settings, launcher.given)
+    check_leaving(launcher.settings, runs)
     if any(run.options.dry_run for run in runs):
         for run in runs:
             warn(run)

@@ -21,22 +21,24 @@ class Lora:
         path: its .safetensors file.
         scale: how much of it is added; 1: as it was trained.
         sha256: hex digest of the file.
+        into: of two denoisers that share the steps (Wan2.2), the one it is for; None: there is one.
     """
 
     path: Path
     scale: float
     sha256: str
+    into: str | None = None
 
     def described(self) -> dict[str, Any]:
         """Return what decides bytes, wherever the file lies."""
-        return {"sha256": self.sha256, "scale": self.scale}
+        return {"sha256": self.sha256, "scale": self.scale, **({"into": self.into} if self.into else {})}
 
 
 def read_loras(asked: Any) -> tuple[Lora, ...]:
     """Return the LoRAs of ``model.loras``, with their digests.
 
     Args:
-        asked: a list of mappings with ``path`` and perhaps ``scale``; None: none.
+        asked: a list of mappings with ``path`` and perhaps ``scale`` and ``into``; None: none.
 
     Raises:
         BadInput: it is written otherwise, a file is missing, or what loads LoRAs is not installed.
@@ -44,7 +46,7 @@ def read_loras(asked: Any) -> tuple[Lora, ...]:
     if asked is None or asked == []:
         return ()
     if not isinstance(asked, list) or not all(
-        isinstance(one, dict) and {"path"} <= one.keys() <= {"path", "scale"} for one in asked
+        isinstance(one, dict) and {"path"} <= one.keys() <= {"path", "scale", "into"} for one in asked
     ):
         raise BadInput(f"model.loras must be a list like {FORM}, not {asked!r}")
     if find_spec("peft") is None:
@@ -62,7 +64,29 @@ def _read(asked: dict[str, Any]) -> Lora:
             "(hf download OWNER/NAME fetches it from the hub)"
         )
     with path.open("rb") as file:
-        return Lora(path.absolute(), float(scale), hashlib.file_digest(file, "sha256").hexdigest())
+        return Lora(path.absolute(), float(scale), hashlib.file_digest(file, "sha256").hexdigest(), asked.get("into"))
+
+
+def check_parts(asked: Any, denoisers: list[str]) -> None:
+    """Refuse LoRAs of which it is not said, or said wrongly, which of a pipeline's denoisers they are for.
+
+    Args:
+        asked: ``model.loras``, as ``read_loras`` takes it.
+        denoisers: their names in the pipeline.
+
+    Raises:
+        BadInput: names the file.
+    """
+    for one in asked or ():
+        into = one.get("into")
+        if into is None and len(denoisers) > 1:
+            raise BadInput(
+                f"model.loras: say which denoiser {one['path']} is for, with into: {' or into: '.join(denoisers)}; "
+                "name it twice if it is for both"
+            )
+        if into is not None and into not in denoisers:
+            has = " and ".join(denoisers)
+            raise BadInput(f"model.loras: {one['path']} is to go into {into}, and the model's denoisers are {has}")
 
 
 def attach_loras(pipeline: Any, loras: tuple[Lora, ...], fuse: bool) -> None:
@@ -83,7 +107,8 @@ def attach_loras(pipeline: Any, loras: tuple[Lora, ...], fuse: bool) -> None:
     names = [f"lora{number}" for number in range(len(loras))]
     for name, lora in zip(names, loras, strict=True):
         try:
-            pipeline.load_lora_weights(lora.path.parent, weight_name=lora.path.name, adapter_name=name)
+            second = {"load_into_transformer_2": True} if lora.into == "transformer_2" else {}
+            pipeline.load_lora_weights(lora.path.parent, weight_name=lora.path.name, adapter_name=name, **second)
             reason = _misfit(pipeline, name, lora.path)
         except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
             reason = first_line(error)
@@ -91,7 +116,8 @@ def attach_loras(pipeline: Any, loras: tuple[Lora, ...], fuse: bool) -> None:
             raise BadInput(f"model.loras: {lora.path} does not fit the model ({reason}): use one made for it")
     pipeline.set_adapters(names, [lora.scale for lora in loras])
     if fuse:
-        pipeline.fuse_lora(adapter_names=names)
+        changed = [name for name, part in pipeline.components.items() if getattr(part, "peft_config", None)]
+        pipeline.fuse_lora(components=changed, adapter_names=names)  # by itself it passes over a second denoiser
         pipeline.unload_lora_weights()
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import spectrum
 from jobs.base.errors import BadInput
 from jobs.model.kernels import check_kernels, denoiser_classes
+from jobs.model.loras import check_parts
 from jobs.model.quantization import check_quantization
 from jobs.model.sources import REQUIRED, ancestry, is_known, parameters_of
 from jobs.options.schema import ModelOptions, Options
-from spectrum.denoisers import spec_named
+from spectrum.denoisers import BESIDE, IN_PIPELINES, spec_named
 from spectrum.schedulers import check_scheduler_config, check_step_arguments
 
 # Arguments of a pipeline call that the runner gives, and the option to use instead.
@@ -54,6 +55,7 @@ def check_pipeline(options: Options, folder: Path | None) -> None:
     if parameters := parameters_of(name, "__call__"):
         _check_call(name, parameters, model)
         _check_further_arguments(name, parameters, model)
+    check_parts(model.loras, [one for one in IN_PIPELINES if one != BESIDE and (index.get(one) or [None])[0]])
     check_kernels(options, denoiser_classes(index))
     check_quantization(model.quantization, index)
     scheduler = model.scheduler or index.get("scheduler", [None, None])[1]

@@ -55,7 +55,10 @@ class ModelOptions(SampleOptions):
     path: str = option(MISSING, "a hub id, a diffusers pipeline's directory, or embedded:NAME", short=True)
     revision: str | None = option(None, "branch, tag or commit on the hub; null: its default branch")
     variant: str | None = option(None, "which files of the weights are loaded: fp16, bf16, ...; null: the plain ones")
-    loras: Any = option(None, "LoRAs: [{path: style.safetensors, scale: 0.8}, ...]")
+    loras: Any = option(
+        None, "LoRAs: [{path: style.safetensors, scale: 0.8}, ...]; for Wan2.2 each with into: transformer, or "
+        "transformer_2"
+    )  # fmt: skip
     fuse_loras: bool = option(False, "add LoRAs into the weights: as fast as without, and not quite the same bits")
     dtype: str = option("bfloat16", "dtype of the weights and the arithmetic", choices=DTYPES, short=True)
     vae_dtype: str | None = option(None, "another dtype for the autoencoder alone (clips)", choices=DTYPES)

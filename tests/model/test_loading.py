@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, WanPipeline
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -107,6 +108,58 @@ def test_parts_are_quantised_and_forecast(flux: Path) -> None:
     assert found["said"] == {"transformer": "int8", "text_encoder_2": "float8", "torchao": found["torchao"]}
     assert found["identity"] != found["plain_identity"]
     assert found["differs"]
+
+
+PARTS = {0.5: "transformer", 2: "transformer_2"}  # scale of a LoRA -> what it is for
+
+
+@pytest.fixture(scope="module")
+def wan22(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Wan2.2: Wan with a second denoiser, and of each a LoRA of its own."""
+    folder = tmp_path_factory.mktemp("wan") / "model"
+    save("wan14b", folder)
+    shutil.copytree(folder / "transformer", folder / "transformer_2")
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"transformer_2": index["transformer"], "boundary_ratio": 0.9}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    pipeline = WanPipeline.from_pretrained(folder)
+    torch.manual_seed(1)
+    pipeline.transformer.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["to_q"], init_lora_weights=False))
+    layers = get_peft_model_state_dict(pipeline.transformer)
+    WanPipeline.save_lora_weights(folder.parent, transformer_lora_layers=layers)
+    return folder
+
+
+def test_each_of_two_denoisers_gets_the_lora_that_is_for_it(wan22: Path) -> None:
+    file = wan22.parent / "pytorch_lora_weights.safetensors"
+
+    first, second = (f"path: {file}, scale: {scale}, into: {part}" for scale, part in PARTS.items())
+
+    def begun(loras: str, *more: str) -> Run:
+        return begin(wan22, "model=wan14b", "num_frames=5", f"model.loras=[{loras}]", *more)
+
+    def scales(*loras: str) -> list[list[float]]:
+        run = begun(", ".join(f"{{{one}}}" for one in loras))
+        pipeline = load_pipeline(run.options.model, None, run.checkpoint, device="cpu").pipeline
+        modules = [getattr(pipeline, part).modules() for part in PARTS.values()]
+        return [sorted({scale for one in each for scale in getattr(one, "scaling", {}).values()}) for each in modules]
+
+    assert (scales(first), scales(second), scales(first, second)) == ([[0.5], []], [[], [2.0]], [[0.5], [2.0]])
+    run = begun(f"{{{first}}}, {{{second}}}", "model.fuse_loras=true")
+    pipeline = load_pipeline(run.options.model, None, run.checkpoint, device="cpu").pipeline
+    weights = [getattr(pipeline, part).blocks[0].attn1.to_q.weight for part in PARTS.values()]
+    plain = WanPipeline.from_pretrained(wan22).transformer.blocks[0].attn1.to_q.weight
+    torch.testing.assert_close(weights[1] - plain, 4 * (weights[0] - plain))
+
+
+def test_the_denoiser_of_a_lora_is_asked_for(wan22: Path) -> None:
+    file = wan22.parent / "pytorch_lora_weights.safetensors"
+    for said, words in (
+        (f"path: {file}", r"say which denoiser .* is for, with into: transformer or into: transformer_2"),
+        (f"path: {file}, into: unet", "to go into unet, and the model's denoisers are transformer and transformer_2"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            begin(wan22, "model=wan14b", "num_frames=5", f"model.loras=[{{{said}}}]")
 
 
 def test_a_lora_of_another_model_is_refused(flux: Path, style: Path, tmp_path: Path) -> None:

@@ -534,6 +534,12 @@ CASES = [
         "hydra/launcher=submitit_slurm has no effect without -m: add -m, or leave it out",
     ),
     Case(
+        "no-wait",
+        "wait=false",
+        "wait=false returns once a cluster has the tasks: add -m hydra/launcher=submitit_slurm, *",
+    ),
+    Case("no-wait-m", "-m wait=false", "wait=false returns once a cluster has the tasks: add -m hydra/launcher=*"),
+    Case(
         "no-sbatch",
         "-m hydra/launcher=submitit_slurm",
         "hydra/launcher=submitit_slurm needs Slurm's sbatch, which is not on PATH: "
