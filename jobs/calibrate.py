@@ -8,7 +8,7 @@ measured on.
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from jobs.run.devices import worker_devices
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
 from jobs.store.atomic import write_bytes
-from spectrum import CalibratedRule, Calibration, Recorder, SpectrumConfig, SpectrumError
+from spectrum import CalibratedRule, Calibration, Recorder, SpectrumConfig, SpectrumError, candidates
 
 PROMPTS = 16  # more hardly change the matrices of the embedded model
 
@@ -61,19 +61,35 @@ def calibrate(run: Run, steps: Iterable[int]) -> Calibration:
             for batch in _batches(run.layout, count):
                 pipeline(batch)
                 print(f"{count} steps: sample {batch[-1].index + 1} of {run.layout.num_samples}", file=sys.stderr)
-        return recorder.calibration(source_of(run))
+        calibration: Calibration = recorder.calibration(source_of(run))
+        halves = found_by_halves(calibration, recorder.trajectories())
+    return replace(calibration, source={**calibration.source, "halves": halves})
+
+
+def found_by_halves(calibration: Calibration, trajectories: Sequence[Calibration]) -> dict[str, dict[str, int]]:
+    """Return how sure the default schedule of each number of steps is: how many halves of the samples find it too."""
+    rule, sure = CalibratedRule(calibration), {}
+    for count in calibration.grams:
+        found = candidates(rule, trajectories, count, len(SpectrumConfig().evaluated_steps(count)))
+        sure[str(count)] = {"found": next(iter(found.values())), "of": sum(found.values())}
+    return sure
 
 
 def report(calibration: Calibration) -> list[str]:
-    """Return, for each number of steps, expected squared errors of the default schedule and of the best."""
+    """Return, for each number of steps, expected squared errors of the default schedule and of the best.
+
+    And how sure the best one is: few halves that find it mean that others may be as good.
+    """
     rule, default = CalibratedRule(calibration), SpectrumConfig()
     lines = []
     for count in sorted(calibration.grams):
         evaluated = default.evaluated_steps(count)
         found = rule.schedule(count, len(evaluated))
         before, after = (rule.expected_error(count, steps) for steps in (evaluated, found))
+        sure = calibration.source["halves"][str(count)]
         lines.append(
             f"{count} steps, {len(evaluated)} evaluated: expected squared errors {before:.3g}, {after:.3g} with {found}"
+            f", which {sure['found']} of {sure['of']} halves of the samples find"
         )
     return lines
 

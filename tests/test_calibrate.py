@@ -23,6 +23,9 @@ def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.Ca
     assert len(CalibratedRule(calibration).schedule(9, 4)) == 4
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("7 steps, 6 evaluated: expected squared errors") and lines[-1] == str(out)
+    sure = calibration.source["halves"]["7"]
+    assert 0 <= sure["found"] <= sure["of"] == 6  # three samples have three splits
+    assert lines[0].endswith(f", which {sure['found']} of 6 halves of the samples find")
 
 
 @pytest.mark.parametrize(
