@@ -22,10 +22,11 @@ ROOMS = (
     "rehearse",
     "export",
     "execute",
+    "regenerate",
 )
 AT_THE_DOOR = {
     *("__init__.py", "py.typed"),
-    *("calibrate.py", "cancel.py", "download.py", "generate.py", "logs.py", "regenerate.py", "status.py"),
+    *("calibrate.py", "cancel.py", "download.py", "generate.py", "logs.py", "status.py"),
 }
 LONGEST = 300  # lines of a module
 

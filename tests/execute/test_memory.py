@@ -16,7 +16,7 @@ from jobs.execute import memory
 from jobs.execute.memory import ADAPT, FAIL, Sparing, TooLittleMemory
 from jobs.execute.worker import generate_shards, load
 from jobs.model.pipeline import BatchPipeline, Failure, Made
-from jobs.regenerate import main as regenerate
+from jobs.regenerate.__main__ import main as regenerate
 from jobs.run.run import Run
 from tests.support import new_run, resolved, tar_hashes, write_prompts
 

@@ -16,7 +16,7 @@ from jobs.execute.worker import generate_shards
 from jobs.model import demo
 from jobs.model.environment import environment
 from jobs.model.pipeline import BatchPipeline
-from jobs.regenerate import main as regenerate
+from jobs.regenerate.__main__ import main as regenerate
 from jobs.run.run import Run
 from tests.support import new_run
 from tests.tiny_pipelines import PIPELINES, WIDTH, save

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.base.errors import BadInput
-from jobs.execute.remake import find_sample, open_finished
 from jobs.media.image import ImageFormat
+from jobs.regenerate.remake import find_sample, open_finished
 from jobs.report.status import read_status, render
 from jobs.run.open import check_task, create
 from jobs.run.run import Run

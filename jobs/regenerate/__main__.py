@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
-from jobs.execute.remake import open_finished, remake
+from jobs.regenerate.remake import open_finished, remake
 
 
 def main(arguments: list[str] | None = None) -> int:

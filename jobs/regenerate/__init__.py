@@ -1,0 +1,1 @@
+"""Samples of a finished run made again, to be compared with what is in its tars."""
