@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import datasets
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
@@ -184,6 +185,23 @@ def wait_for(condition, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
+def command_lines() -> list[list[str]]:
+    return [one.info["cmdline"] or [] for one in psutil.process_iter(["cmdline"])]
+
+
+def start_again(job: str) -> None:
+    """Start a job that was queued again, which Slurm holds back for two minutes.
+
+    Not in the second in which its first run ended: its node refuses whatever is issued for that job up to then, and the
+    refusal would end it. The programs that watch over a run are the last of it.
+    """
+    wait_for(lambda: queue_state(job) == "PENDING")
+    wait_for(lambda: not any(f"slurmstepd: [{job.partition('_')[0]}" in " ".join(one) for one in command_lines()))
+    over = int(time.time())
+    wait_for(lambda: time.time() >= over + 2)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+
+
 @pytest.mark.timeout(600)
 def test_a_task_at_its_time_limit_is_queued_again_and_resumes(slurm_env: Cluster, tmp_path) -> None:
     """The signal is the one Slurm sends before the time limit."""
@@ -200,8 +218,7 @@ def test_a_task_at_its_time_limit_is_queued_again_and_resumes(slurm_env: Cluster
     with warm.Popen(command(*arguments), stdout=subprocess.PIPE, text=True) as again:
         assert again.stdout
         assert again.stdout.readline() == "1 tasks of an earlier command are still in the queue: waiting for them too\n"
-        # Slurm holds a requeued job back for two minutes; no need to wait for them here
-        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+        start_again(job)
         output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert len(list(run.path.glob("logs/launch-*"))) == 1

@@ -12,7 +12,7 @@ import pytest
 from jobs.store.journal import Journal, journals
 from jobs.store.rundir import RunDir
 from tests import warm
-from tests.slurm.test_fanout import launched, queue_state, states, wait_for
+from tests.slurm.test_fanout import launched, start_again, states, wait_for
 from tests.support import command, generate, media_hashes
 from tools.slurm import Cluster
 from tools.slurm.processes import matching
@@ -90,8 +90,7 @@ def test_a_task_of_two_ranks_at_its_time_limit_is_queued_again(slurm_env: Cluste
         (before,) = journals(run)
         job = before.header["slurm_job"]
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
-        wait_for(lambda: queue_state(job) == "PENDING")
-        subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=True)
+        start_again(job)
         assert it.wait(300) == 0
     assert len(list(run.path.glob("logs/launch-*"))) == 1
     attempts = [row["attempt"] for row in pq.read_table(run.sidecar(0)).to_pylist()]
