@@ -95,9 +95,9 @@ SIZES = [
     ("flux", ("algo.target=output", "width=1360", "height=768"), 11.9, "A100 40 GB      batch of"),
     ("sd3-5", (), 8.06, "L40S 48 GB      batch of"),
     ("sdxl", (), 2.57, "RTX 4090 24 GB  batch of"),
-    ("hunyuan", (), 12.8, "A100 40 GB      with offload=model"),
+    ("hunyuan", ("model.vae_tiling=false",), 12.8, "H100 80 GB      batch of"),
     ("hunyuan", (*SIZE_720P, "num_frames=129"), 12.8, "H200 141 GB     batch of 2 "),
-    ("wan14b", (), 14.3, "H100 80 GB      batch of 2 "),
+    ("wan14b", ("model.vae_tiling=false",), 14.3, "H100 80 GB      batch of"),
     ("wan14b", SIZE_720P, 14.3, "RTX 4090 24 GB  no"),
     ("wan14b", ("model.path=Wan-AI/Wan2.2-T2V-A14B-Diffusers", *SIZE_720P), 14.3, "H100 80 GB      with offload=model"),
 ]
