@@ -1,6 +1,8 @@
 """The rule of the house: a room knows the rooms below it and none above, and run time knows nothing of tools."""
 
 import ast
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -100,3 +102,11 @@ def test_modules_stay_readable(package: str):
     assert {
         str(path): count for path in modules(package) if (count := len(path.read_text().splitlines())) > LONGEST
     } == {}
+
+
+def test_a_command_that_submits_or_looks_imports_no_network_library():
+    """Which takes seconds and 200 MB: it may wait on a login node for days."""
+    modules = "jobs.generate, jobs.execute.command, jobs.execute.sweep, jobs.status, jobs.logs, jobs.cancel"
+    said = f"import sys, {modules}; print(*{{'torch', 'diffusers', 'transformers'}} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

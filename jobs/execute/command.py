@@ -15,7 +15,6 @@ from jobs.execute.logs import start_logging, task_log
 from jobs.execute.pool import run_pool
 from jobs.execute.resources import check_leaving
 from jobs.parallel.ranks import Member, launched_member
-from jobs.rehearse.describe import rehearsed
 from jobs.report.dryrun import describe
 from jobs.report.summary import conclude
 from jobs.report.warn import warn
@@ -51,6 +50,8 @@ def _run(cfg: DictConfig) -> NoReturn:
         _follow(run, member)
     if run.options.dry_run:
         warn(run)
+        from jobs.rehearse.describe import rehearsed  # which imports torch: no other command waits for that
+
         print(describe(run), flush=True)
         print("\n".join(rehearsed(run)))
         sys.exit(0)
