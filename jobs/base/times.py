@@ -25,6 +25,9 @@ HANGS = 600.0 * PATIENCE  # a collective that takes longer hangs
 ENDS = 8.0 * PATIENCE  # a worker has to end by itself, also one that has lost a rank
 POLL = 3.0 * PATIENCE  # between looks at the directory of a run that is waited for
 
+# A task of a cluster.
+GENERATES = 30 * 60  # it should generate at least so long: loading is then a small part of it
+
 # A task that has to stop (jobs.execute.halt).
 LAST = 6.0 * PATIENCE  # before its time ends, a task has to have asked for another turn
 GRACE = 20.0 * PATIENCE  # after a SIGTERM likewise: a SIGKILL follows within Slurm's KillWait, 30 s by default

@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 from jobs.base.errors import BadInput
+from jobs.base.times import GENERATES
 from jobs.execute.machines import Machine
 from jobs.execute.shape import Shape
 from jobs.execute.timings import Timing, timing_of
 from jobs.model.weights import weight_bytes
 from jobs.run.run import Run
 
-GENERATES = 30 * 60  # seconds that a task should generate at least: loading is then a small part of it
 ENCODING_CPUS = 3  # beside a worker's GPU, which would wait for fewer (jobs.store.writer)
 WORKER_GB = 4.0  # of main memory, beside the weights: libraries, encoding, samples in flight
 SLACK = 1.5  # by which a task may take longer than expected before its time limit

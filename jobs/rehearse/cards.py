@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from jobs.base.times import GENERATES
 from jobs.rehearse.rehearsal import DECODE, DENOISE, ENCODE, Rehearsal
+from jobs.report.dryrun import steps_of
 from jobs.run.run import Run
 
 UTILISATION = 0.4  # share of a card's arithmetic that large matrix products reach in practice: assumed
 RESERVE = 0.08  # of a card's memory, for the driver, the allocator's gaps and kernels' workspaces: assumed
-TASK = 1800  # seconds that a task shall generate at least, so that loading is a small part of it
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,6 @@ CARDS = (
 
 
 @dataclass(frozen=True)
-class Steps:
-    """How many steps of a sample are evaluated and forecast, and of how many evaluated ones something is kept."""
-
-    evaluated: int
-    forecast: int
-    rows: int
-
-
-@dataclass(frozen=True)
 class Memory:
     """Bytes on the card at once, for a number of samples in a batch.
 
@@ -69,24 +61,14 @@ class Memory:
         return self.weights + max(self.denoising, self.decoding, self.encoding)
 
 
-def steps_of(run: Run) -> Steps:
-    """Return what the run's step plan does, or will do once its calibration is made."""
-    total = run.options.num_inference_steps
-    if run.forecast is None:
-        return Steps(total, 0, 0)
-    plan = run.forecast.plan(total)
-    evaluated, rows = len(plan.evaluated), len(plan.rows)
-    if run.forecast.pending and run.forecast.searched:
-        evaluated = rows = run.forecast.count(total)
-    return Steps(evaluated, total - evaluated, rows)
-
-
 def memory_of(run: Run, rehearsal: Rehearsal, samples: int) -> Memory:
     """Return what a batch of so many samples fills; of ranks that share it, on each."""
     share = samples / rehearsal.batch
     denoised = share / run.options.parallel.size
+    # Each rank has outputs whole, and of features its own part.
+    kept = share if run.options.algo.target == "output" else denoised
     on_card = run.options.algo.history_device is None
-    history = int(denoised * rehearsal.row * steps_of(run).rows) if on_card else 0
+    history = int(kept * rehearsal.row * steps_of(run).rows) if on_card else 0
     peaks = [rehearsal.evaluated.peak, *([rehearsal.forecast.peak] if rehearsal.forecast else [])]
     decoding = rehearsal.decode.peak * (1 if run.options.model.vae_tiling else share)  # which decodes one by one
     weights = sum(part.bytes for part in rehearsal.parts)
@@ -130,10 +112,11 @@ def seconds_on(run: Run, rehearsal: Rehearsal, card: Card, utilisation: float = 
     denoising = (steps.evaluated * rehearsal.evaluated.flops + steps.forecast * forecast) / ranks
     decoding = rehearsal.decode.flops / (ranks if run.options.model.vae_tiling else 1)
     computing = (rehearsal.encode.flops + denoising + decoding) / (utilisation * card.tflops * 1e12)
-    reading = steps.forecast * rehearsal.row * steps.rows / ranks / (card.bandwidth * 1e12)
+    history = memory_of(run, rehearsal, rehearsal.batch).history
+    reading = steps.forecast * history / (card.bandwidth * 1e12)
     return (computing + reading) / rehearsal.batch
 
 
 def shards_in_a_task(run: Run, seconds: float) -> int:
     """Return how many shards a task takes so that it generates for half an hour."""
-    return max(1, -int(-TASK // (seconds * run.layout.shard_size)))
+    return max(1, -int(-GENERATES // (seconds * run.layout.shard_size)))

@@ -13,10 +13,10 @@ from jobs.rehearse.cards import (
     offload_on,
     seconds_on,
     shards_in_a_task,
-    steps_of,
 )
 from jobs.rehearse.counting import Work
 from jobs.rehearse.rehearsal import Rehearsal, rehearse
+from jobs.report.dryrun import steps_of
 from jobs.run.run import Run
 
 

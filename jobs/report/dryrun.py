@@ -1,5 +1,7 @@
 """``dry_run=true``: what a run would do and take, before anything is loaded, made or launched."""
 
+from dataclasses import dataclass
+
 from jobs.base.disk import human_bytes
 from jobs.parallel.limits import Size
 from jobs.run.run import Run
@@ -25,21 +27,40 @@ def describe(run: Run) -> str:
     return "\n".join([*lines, f"  checkpoint: {_checkpoint(run)}"])
 
 
+@dataclass(frozen=True)
+class Steps:
+    """How many steps of a sample are evaluated and forecast, and of how many evaluated ones something is kept."""
+
+    evaluated: int
+    forecast: int
+    rows: int
+
+
+def steps_of(run: Run) -> Steps:
+    """Return what the run's step plan does, or will do once its calibration is made."""
+    n = run.options.num_inference_steps
+    if run.forecast is None:
+        return Steps(n, 0, 0)
+    if run.forecast.pending and run.forecast.searched:
+        count = run.forecast.count(n)
+        return Steps(count, n - count, count)
+    plan = run.forecast.plan(n)
+    return Steps(len(plan.evaluated), len(plan.forecast), len(plan.rows))
+
+
 def _steps(run: Run) -> list[str]:
     n = run.options.num_inference_steps
     if run.forecast is None:
         return [f"  steps: all {n} evaluated (algo=nocache)"]
-    plan = run.forecast.plan(n)
-    evaluated, rows = ": " + " ".join(map(str, plan.evaluated)), len(plan.rows)
-    count = len(plan.evaluated)
+    steps = steps_of(run)
+    evaluated = ": " + " ".join(map(str, run.forecast.plan(n).evaluated))
     if run.forecast.pending and run.forecast.searched:
-        count = rows = min(run.forecast.evaluations or count, n)
         evaluated = ", those that the run's own calibration finds best"
-    size, place = history_bytes(run, rows), run.forecast.config.history_device or "where the denoiser is"
+    size, place = history_bytes(run, steps.rows), run.forecast.config.history_device or "where the denoiser is"
     each = " on each rank" if run.options.parallel.size > 1 else ""
     return [
-        f"  steps: {count} of {n} evaluated{evaluated}",
-        f"  speed: at most {n / count:.2f}x of denoising every step",
+        f"  steps: {steps.evaluated} of {n} evaluated{evaluated}",
+        f"  speed: at most {n / steps.evaluated:.2f}x of denoising every step",
         f"  history: {human_bytes(size)}{each} for a batch of {run.options.batch_size} ({place}), "
         "freed when its last step is taken",
     ]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from jobs.base.errors import BadInput
+from jobs.base.times import GENERATES
 from jobs.execute import queue, timings
-from jobs.execute.asks import GENERATES, asked, shards_per_task
+from jobs.execute.asks import asked, shards_per_task
 from jobs.execute.machines import Machine, read_machine, read_minutes
 from jobs.execute.resources import check_nodes, check_resources, submission
 from jobs.execute.shape import Shape, shape_of

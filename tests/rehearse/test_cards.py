@@ -5,19 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from jobs.base.times import GENERATES
+from jobs.options.degrees import Degrees
 from jobs.rehearse.cards import (
     CARDS,
-    TASK,
     Card,
     largest_batch,
     memory_of,
     offload_on,
     seconds_on,
     shards_in_a_task,
-    steps_of,
 )
 from jobs.rehearse.counting import Work
 from jobs.rehearse.rehearsal import DECODE, DENOISE, ENCODE, Part, Rehearsal
+from jobs.report.dryrun import steps_of
 from jobs.run.run import Run
 from tests.support import resolved
 
@@ -83,8 +84,15 @@ def test_seconds_are_of_arithmetic_and_of_reading_histories(run: Run):
     assert seconds_on(run, MADE_UP, CARD, 0.5) == pytest.approx((flops / (0.5 * 10**15) + read / 10**12) / 2)
     single = replace(run, options=replace(run.options, model=replace(run.options.model, dtype="float32")))
     assert seconds_on(single, MADE_UP, CARD) is None
-    assert shards_in_a_task(run, 10.0) == TASK / 90 == 20 and shards_in_a_task(run, 10**6) == 1
+    assert shards_in_a_task(run, 10.0) == GENERATES / 90 == 20 and shards_in_a_task(run, 10**6) == 1
 
 
 def test_cards_are_in_the_order_of_their_memory():
     assert [card.memory for card in CARDS] == sorted(card.memory for card in CARDS)
+
+
+def test_ranks_share_features_and_have_outputs_whole(run: Run):
+    shared = replace(run.options, parallel=Degrees(ulysses=2))
+    features = replace(run, options=shared)
+    outputs = replace(run, options=replace(shared, algo=replace(shared.algo, target="output")))
+    assert memory_of(features, MADE_UP, 2).history == 5 * GB and memory_of(outputs, MADE_UP, 2).history == 10 * GB

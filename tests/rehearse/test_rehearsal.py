@@ -16,10 +16,9 @@ from jobs.base.errors import BadInput
 from jobs.model import demo
 from jobs.model.load import load_pipeline
 from jobs.rehearse.__main__ import main
-from jobs.rehearse.cards import steps_of
-from jobs.rehearse.describe import describe
+from jobs.rehearse.describe import describe, rehearsed
 from jobs.rehearse.rehearsal import rehearse
-from jobs.report.dryrun import history_bytes
+from jobs.report.dryrun import history_bytes, steps_of
 from jobs.run.run import Run
 from spectrum.denoisers import IN_PIPELINES
 from tests.support import resolved
@@ -205,6 +204,18 @@ def test_bad_input(
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert sentence in line
+
+
+@pytest.mark.slow
+def test_a_pipeline_that_cannot_be_followed_is_a_line_of_the_dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(states: torch.Tensor) -> None:
+        raise KeyError("no such block")
+
+    patched_forward(monkeypatch, fails)
+    folder = tmp_path / "model"
+    shutil.copytree(demo.path("image"), folder)
+    (said,) = rehearsed(run_of(tmp_path, "model=demo", f"model.path={folder}"))
+    assert said == f"  on a GPU: {folder} cannot be rehearsed: KeyError: 'no such block'"
 
 
 def test_a_checkpoint_with_a_part_that_cannot_be_made_is_refused(tmp_path: Path):
