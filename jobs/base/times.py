@@ -20,6 +20,7 @@ BEAT = 1.0 * PATIENCE  # between a rank's signs of life
 LOST = 15  # beats missed after which a rank is given up; on the same machine its end is seen at once
 AGREE = 17.0 * PATIENCE  # ranks have to meet the same exception; longer than it takes to notice a lost one
 HANGS = 600.0 * PATIENCE  # a collective that takes longer hangs
+SPEAKS = 10.0 * PATIENCE  # the first of several processes has to have said what all of them found wrong
 
 # The pool of one machine and the queue of a cluster (jobs.execute).
 ENDS = 8.0 * PATIENCE  # a worker has to end by itself, also one that has lost a rank

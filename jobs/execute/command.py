@@ -2,12 +2,14 @@
 
 import os
 import sys
+import time
 from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from jobs.base.errors import BadInput, refuse
+from jobs.base.times import SPEAKS
 from jobs.execute.container import check_container
 from jobs.execute.halt import Halt
 from jobs.execute.inprocess import Ranked
@@ -33,9 +35,7 @@ def run_command(cfg: DictConfig) -> None:
     try:
         _run(cfg)
     except BadInput as error:  # not later: Hydra prints a line of its own above an exception on its way out
-        # of torchrun's processes one on each machine says it, of srun's one
-        if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")) != "0":
-            sys.exit(2)
+        _leave_it_to_the_first()
         refuse(str(error))
 
 
@@ -79,6 +79,19 @@ def _follow(run: Run, member: Member) -> NoReturn:
         run.checkpoint.check()
         Ranked(run, shards, member, log_path="", halt=Halt()).work()
     sys.exit(0)
+
+
+def _leave_it_to_the_first() -> None:
+    """Of torchrun's processes one on each machine says what is wrong, of srun's one.
+
+    A launcher ends the others as soon as one has ended, so the first has to have spoken before any of them does.
+    Torchrun's processes that nobody ends speak after all: then what is wrong is wrong for them alone.
+    """
+    if os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        return
+    time.sleep(SPEAKS)
+    if "LOCAL_RANK" not in os.environ:
+        sys.exit(2)
 
 
 def _refuse_idle_launcher() -> None:

@@ -1,12 +1,18 @@
 """Whole runs of tiny pipelines of the real classes by two ranks, started by the command itself and by torchrun."""
 
+import contextlib
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import DictConfig
 
+from jobs.base.errors import BadInput
+from jobs.base.times import SPEAKS
+from jobs.execute import command
 from jobs.media.video import read_clip
 from tests import warm
 from tests.support import generate, media_hashes
@@ -78,6 +84,27 @@ def test_torchrun_with_other_degrees_is_refused_once(alone: tuple[str, Path]) ->
     assert made.returncode == 1  # torchrun's own
     assert made.stderr.count("error: torchrun has 2 ranks and parallel.ulysses=1 makes 1: ") == 1
     assert not (folder / "wrong").exists()
+
+
+def test_the_first_process_of_a_machine_speaks_before_another_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher that sees one of its processes end kills the others, the one that was about to speak among them."""
+    waits: list[float] = []
+    monkeypatch.setattr(command.time, "sleep", waits.append)
+    monkeypatch.setattr(command, "_run", lambda cfg: (_ for _ in ()).throw(BadInput("a mistake")))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    assert refusal() == ("", 2) and waits == [SPEAKS]  # srun's: one speaks for all
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert refusal() == ("error: a mistake\n", 2) and waits == [SPEAKS] * 2  # torchrun's: nobody has ended this one
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert refusal() == ("error: a mistake\n", 2) and waits == [SPEAKS] * 2
+
+
+def refusal() -> tuple[str, int]:
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), pytest.raises(SystemExit) as ended:
+        command.run_command(DictConfig({}))
+    return said.getvalue(), ended.value.code
 
 
 def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
