@@ -7,11 +7,11 @@ import torch
 from transformers import AutoTokenizer
 
 from jobs.model import demo
+from jobs.model.demo.scenes import image as grammar
+from jobs.model.demo.scenes.image_reader import judge, read
 from tools.training import score
 from tools.training.domain import IMAGE
-from tools.training.image import scenes as grammar
 from tools.training.image.draw import SIZE, draw
-from tools.training.image.reader import judge, read
 from tools.training.score import to_uint8
 from tools.training.text import MAX_TOKENS
 

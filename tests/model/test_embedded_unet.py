@@ -10,11 +10,11 @@ from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 import spectrum
 from jobs.model import demo
 from jobs.model.choose_forecast import own_calibration
+from jobs.model.demo.scenes import image as grammar
+from jobs.model.demo.scenes.image_reader import judge, read
 from jobs.options.schema import ModelOptions
 from tools.training import score
 from tools.training.domain import UNET
-from tools.training.image import scenes as grammar
-from tools.training.image.reader import judge, read
 
 PROMPTS = Path(__file__).parents[2] / "prompts" / "shapes.txt"
 LIMIT_MB = 8

@@ -8,14 +8,14 @@ from diffusers import WanPipeline
 from transformers import AutoTokenizer
 
 from jobs.model import demo
+from jobs.model.demo.scenes import video as grammar
+from jobs.model.demo.scenes.shapes import clashes
+from jobs.model.demo.scenes.video_reader import judge_clip, read_clip
 from tools.training import score
 from tools.training.domain import VIDEO
 from tools.training.score import to_uint8
-from tools.training.shapes import clashes
 from tools.training.text import MAX_TOKENS
-from tools.training.video import scenes as grammar
 from tools.training.video.draw import FRAMES, SIZE, draw
-from tools.training.video.reader import judge_clip, read_clip
 
 PROMPTS = Path(__file__).parents[2] / "prompts" / "shapes-video.txt"
 LIMIT_MB, LIMIT_BOTH_MB = 22, 40

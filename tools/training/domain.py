@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
+from jobs.model.demo.scenes import image as picture_scenes
+from jobs.model.demo.scenes import image_reader as picture_reader
+from jobs.model.demo.scenes import video as clip_scenes
+from jobs.model.demo.scenes import video_reader as clip_reader
 from tools.training.image import draw as pictures
-from tools.training.image import reader as picture_reader
-from tools.training.image import scenes as picture_scenes
 from tools.training.text import MAX_TOKENS
 from tools.training.video import draw as clips
-from tools.training.video import reader as clip_reader
-from tools.training.video import scenes as clip_scenes
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 from torch import Tensor, nn
 
+from jobs.model.demo.scenes.image import words
 from tools.training.denoisers import DenoiserTask
 from tools.training.image import autoencoder as vae
-from tools.training.image.scenes import words
 from tools.training.text import CLIP_WIDTH, MAX_TOKENS, T5_WIDTH, new_clip, new_t5, new_tokenizer
 
 GRID = 8  # 64 pixels / 4 (autoencoder) / 2 (packing)

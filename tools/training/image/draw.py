@@ -3,15 +3,13 @@
 import torch
 from torch import Tensor
 
-from tools.training.image.scenes import RELATIONS, SINGLE
-from tools.training.shapes import SHAPES, coverage, palettes
+from jobs.model.demo.scenes.image import DIRECTIONS, RELATIONS, SINGLE
+from jobs.model.demo.scenes.shapes import SHAPES, coverage, palettes
 
 SIZE = 64
 RADIUS_SINGLE, RADIUS_PAIR = (14.0, 19.0), (9.5, 12.0)  # pixels, uniform
 SPREAD = 16.0  # distance of each of two objects from the middle, along the relation's axis
 JITTER_SINGLE, JITTER_ALONG, JITTER_ACROSS = 5.0, 2.0, 4.0  # pixels either way, uniform
-# Unit vector (x right, y down) from the middle to the first object, per relation.
-DIRECTIONS = {"above": (0.0, -1.0), "below": (0.0, 1.0), "left of": (-1.0, 0.0), "right of": (1.0, 0.0)}
 
 
 def _placements(relation: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -8,11 +8,11 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionXLPipeline, UNet2DConditionModel
 from torch import Tensor, nn
 
+from jobs.model.demo.scenes.image import words
 from tools.training.denoisers import DenoiserTask
 from tools.training.domain import UNET
 from tools.training.image import autoencoder as vae
 from tools.training.image.draw import SIZE
-from tools.training.image.scenes import words
 from tools.training.text import CLIP_WIDTH, T5_WIDTH, new_tokenizer
 from tools.training.unet.lessons import noise_prediction
 from tools.training.unet.noise import new_scheduler

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from jobs.model.demo.scenes.image import RELATIONS, SINGLE, caption, sample_scenes
 from tools.training import checkpoint, denoisers
 from tools.training.denoisers import DenoiserTask, Pool
 from tools.training.image.draw import DIRECTIONS
-from tools.training.image.scenes import RELATIONS, SINGLE, caption, sample_scenes
 from tools.training.text import tokenize
 from tools.training.unet.noise import add_noise
 from tools.training.unet.reading import read

@@ -4,10 +4,10 @@ import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
 from torch import Tensor, nn
 
+from jobs.model.demo.scenes.video import words
 from tools.training.denoisers import DenoiserTask
 from tools.training.text import MARKS, PAD, T5_WIDTH, new_tokenizer, new_umt5
 from tools.training.video import autoencoder as vae
-from tools.training.video.scenes import words
 
 FLOW_SHIFT = 3.0
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from tools.training.shapes import SHAPES, coverage, palettes
-from tools.training.video.scenes import MOTIONS
+from jobs.model.demo.scenes.shapes import SHAPES, coverage, palettes
+from jobs.model.demo.scenes.video import MOTIONS
 
 SIZE, FRAMES = 48, 17
 RADIUS = (9.5, 12.5)  # pixels, uniform, as all that follows

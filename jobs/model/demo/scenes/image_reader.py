@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tools.training.image.draw import DIRECTIONS, SIZE
-from tools.training.image.scenes import RELATIONS, SINGLE
-from tools.training.shapes import BACKGROUND_COLOURS, BACKGROUNDS, COLOURS, OBJECT_COLOURS, SHAPES, coverage
+from jobs.model.demo.scenes.image import DIRECTIONS, RELATIONS, SINGLE
+from jobs.model.demo.scenes.shapes import BACKGROUND_COLOURS, BACKGROUNDS, COLOURS, OBJECT_COLOURS, SHAPES, coverage
 
+CANVAS = 64  # pixels of a side, to measure outlines on
 FOREGROUND = 40.0  # RGB distance from the background that makes a pixel an object's; the palette keeps 77 or more
 MIN_AREA = 24  # pixels; smaller specks are not objects (the smallest drawn shape covers about 80)
 MIN_OVERLAP = 0.8  # intersection over union below which a blob has no shape; drawn shapes reach 0.95 and more
@@ -53,7 +53,9 @@ def _components(mask: Tensor) -> list[Tensor]:
         if torch.equal(spread, labels):
             break
         labels = spread
-    values, sizes = labels[labels > 0].unique(return_counts=True)
+    counts = labels.long().flatten().bincount()
+    values = counts[1:].nonzero()[:, 0] + 1
+    sizes = counts[values]
     order = sizes.argsort(descending=True)
     return [labels[0, 0] == values[i] for i in order if sizes[i] >= MIN_AREA]
 
@@ -61,10 +63,10 @@ def _components(mask: Tensor) -> list[Tensor]:
 @cache
 def _moments(shape: str) -> tuple[float, float]:
     """Return the area in units of radius squared, and how far (in radii) the centre of mass lies below the centre."""
-    radius, centre = 24.0, torch.tensor([SIZE / 2])
-    cover = coverage(shape, centre, centre, torch.tensor([radius]), SIZE)[0]
-    middle = (cover.sum(1) * (torch.arange(SIZE) + 0.5)).sum() / cover.sum()
-    return float(cover.sum()) / radius**2, float(middle - SIZE / 2) / radius
+    radius, centre = 24.0, torch.tensor([CANVAS / 2])
+    cover = coverage(shape, centre, centre, torch.tensor([radius]), CANVAS)[0]
+    middle = (cover.sum(1) * (torch.arange(CANVAS) + 0.5)).sum() / cover.sum()
+    return float(cover.sum()) / radius**2, float(middle - CANVAS / 2) / radius
 
 
 def _match(alpha: Tensor) -> tuple[str, float]:

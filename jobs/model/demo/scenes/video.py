@@ -8,7 +8,7 @@ import zlib
 import torch
 from torch import Tensor
 
-from tools.training.shapes import BACKGROUNDS, COLOURS, SHAPES, clashes, noun
+from jobs.model.demo.scenes.shapes import BACKGROUNDS, COLOURS, SHAPES, clashes, noun
 
 # Unit vector (x right, y down) of each motion.
 MOTIONS = {

@@ -10,9 +10,11 @@ import zlib
 import torch
 from torch import Tensor
 
-from tools.training.shapes import BACKGROUNDS, COLOURS, SHAPES, clashes, noun
+from jobs.model.demo.scenes.shapes import BACKGROUNDS, COLOURS, SHAPES, clashes, noun
 
 RELATIONS = ["above", "below", "left of", "right of"]
+# Unit vector (x right, y down) from the middle to the first object, per relation.
+DIRECTIONS = {"above": (0.0, -1.0), "below": (0.0, 1.0), "left of": (-1.0, 0.0), "right of": (1.0, 0.0)}
 SINGLE = len(RELATIONS)  # the "relation" of a scene with one object
 SINGLE_SHARE = 0.25  # of the training scenes
 

@@ -90,8 +90,8 @@ def coverage(shape: str, centre_x: Tensor, centre_y: Tensor, radius: Tensor, siz
     r = radius[:, None, None]
     x = (axis[None, None, :] - centre_x[:, None, None]) / r
     y = (axis[None, :, None] - centre_y[:, None, None]) / r
-    x, y = torch.broadcast_tensors(x, y)
-    return (0.5 - distance(shape, x, y) * r).clamp(0, 1)
+    whole = (len(r), size, size)
+    return (0.5 - distance(shape, x.expand(whole), y.expand(whole)) * r).clamp(0, 1)
 
 
 def palettes() -> tuple[Tensor, Tensor]:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tools.training.image.reader import Reading, read
-from tools.training.shapes import BACKGROUNDS, COLOURS, SHAPES
-from tools.training.video.scenes import MOTIONS
+from jobs.model.demo.scenes.image_reader import Reading, read
+from jobs.model.demo.scenes.shapes import BACKGROUNDS, COLOURS, SHAPES
+from jobs.model.demo.scenes.video import MOTIONS
 
 MIN_TRAVEL, MAX_DRIFT = 6.0, 3.0  # pixels from first to last frame; drawn clips move 11 to 15, or not at all
 SHAPE_SHARE = 0.75  # of the frames must show the shape: a small star may look like a diamond now and then
