@@ -7,7 +7,8 @@ from jobs.base.errors import BadInput
 from jobs.base.times import GENERATES
 from jobs.execute.machines import Machine
 from jobs.execute.shape import Shape
-from jobs.execute.timings import Timing, timing_of
+from jobs.execute.timings import LOAD_AT_LEAST, Timing, timing_of
+from jobs.execute.work import AnyWork
 from jobs.model.weights import weight_bytes
 from jobs.run.run import Run
 
@@ -17,19 +18,19 @@ SLACK = 1.5  # by which a task may take longer than expected before its time lim
 LEAST_MINUTES = 60
 
 
-def shards_per_task(run: Run, shape: Shape) -> int:
+def shards_per_task(run: AnyWork, shape: Shape) -> int:
     """Return how many shards a task should have: enough to generate for half an hour.
 
-    Of a model that needs no GPU it is one for each worker: loading costs nobody anything then.
+    To generate with a model that needs no GPU it is one for each worker: loading costs nobody anything then.
     """
-    timing = timing_of(run) if run.options.model.gpus else None
+    timing = _timing(run)
     if timing is None or not timing.sample:
         return shape.at_once
     shards = GENERATES / (timing.sample * run.layout.shard_size)
     return shape.at_once * max(1, math.ceil(shards))
 
 
-def asked(settings: dict[str, Any], given: set[str], run: Run, shape: Shape, machine: Machine) -> dict[str, Any]:
+def asked(settings: dict[str, Any], given: set[str], run: AnyWork, shape: Shape, machine: Machine) -> dict[str, Any]:
     """Return settings of the launcher that fit the run.
 
     Args:
@@ -45,8 +46,8 @@ def asked(settings: dict[str, Any], given: set[str], run: Run, shape: Shape, mac
     Raises:
         BadInput: the time limit given is too short for a single batch.
     """
-    options, timing = run.options, timing_of(run) if run.options.model.gpus else None
-    if "timeout_min" in given and timing and timing.measured:
+    options, timing = run.options, _timing(run)
+    if "timeout_min" in given and isinstance(run, Run) and timing and timing.measured:
         _check_fits(settings["timeout_min"], run, timing)
     own: dict[str, Any] = {}
     ranks = shape.workers if shape.tasks_per_node > 1 else shape.workers * options.parallel.size
@@ -63,16 +64,23 @@ def asked(settings: dict[str, Any], given: set[str], run: Run, shape: Shape, mac
     return own
 
 
-def _memory(run: Run, processes: int) -> int:
+def _timing(run: AnyWork) -> Timing | None:
+    """Return what a sample takes, where that is worth knowing: on a GPU, or of work that is mostly reading."""
+    if not isinstance(run, Run):
+        return Timing(run.sample_seconds, LOAD_AT_LEAST, measured=False)
+    return timing_of(run) if run.options.model.gpus else None
+
+
+def _memory(run: AnyWork, processes: int) -> int:
     """Return gigabytes of main memory for so many processes on a node."""
-    weights = weight_bytes(run.checkpoint) / 1e9
+    weights = (weight_bytes(run.checkpoint) if isinstance(run, Run) else run.weight_bytes) / 1e9
     on_gpu = run.options.model.gpus and run.options.model.offload == "none"
     # On their way to a GPU the weights are in main memory of one process after another (jobs.model.load).
     copies = 1 if on_gpu else processes
     return math.ceil(1.2 * weights * copies + WORKER_GB * processes)
 
 
-def _minutes(run: Run, shape: Shape, timing: Timing | None) -> int:
+def _minutes(run: AnyWork, shape: Shape, timing: Timing | None) -> int:
     if timing is None:
         return LEAST_MINUTES
     shards = run.options.shards_per_task or shards_per_task(run, shape)

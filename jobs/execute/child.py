@@ -8,12 +8,15 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from jobs.base.disk import disk_trouble
 from jobs.base.errors import BadInput, first_line
 from jobs.execute.halt import Halt
 from jobs.execute.logs import redirect_output
+from jobs.execute.work import AnyWork
 from jobs.execute.worker import follow_leader, generate_shards
 from jobs.parallel.ranks import Member
 from jobs.run.run import Run
@@ -21,11 +24,11 @@ from jobs.run.run import Run
 log = logging.getLogger(__name__)
 
 
-def lead(run: Run, device: str, log_path: str, pipe: Connection, end: float | None, member: Member | None) -> None:
+def lead(run: AnyWork, device: str, log_path: str, pipe: Connection, end: float | None, member: Member | None) -> None:
     """Ask for shards and make them until there are no more, or the parent says to stop.
 
     Args:
-        run: the run.
+        run: whose shards they are.
         device: torch device.
         log_path: of this process.
         pipe: to the parent: (event, shard, detail) goes out; a shard, None for the end, or text to stop comes in.
@@ -56,16 +59,12 @@ def lead(run: Run, device: str, log_path: str, pipe: Connection, end: float | No
 
     try:
         _begin(log_path)
-        waited = generate_shards(
-            run,
-            shards(),
-            device=device,
-            log_path=log_path,
-            report=report,
-            halt=halt,
-            member=member,
-            on_loss=lambda cause: report("error", None, cause),
-        )
+        said: dict[str, Any] = {"device": device, "log_path": log_path, "report": report, "halt": halt}
+        if isinstance(run, Run):
+            lost = partial(report, "error", None)
+            waited = generate_shards(run, shards(), **said, member=member, on_loss=lost)
+        else:
+            waited = run.make(shards(), **said)
         log.info("the generating thread waited for encoding or writing %.2f %% of the time", 100 * waited)
         if halt.why:
             report("halted", None, halt.why)

@@ -7,16 +7,17 @@ that every path means the same on both sides.
 import os
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
+from jobs.execute.work import AnyWork
 from jobs.options.container import Container
 from jobs.run.run import Run
 
 
-def check_container(runs: list[Run], settings: dict[str, Any], given: set[str]) -> None:
+def check_container(runs: Sequence[AnyWork], settings: dict[str, Any], given: set[str]) -> None:
     """Refuse a container that tasks cannot be started in.
 
     Args:
@@ -45,7 +46,7 @@ def check_container(runs: list[Run], settings: dict[str, Any], given: set[str]) 
         mounts(run)
 
 
-def start_inside(settings: dict[str, Any], runs: list[Run]) -> dict[str, Any]:
+def start_inside(settings: dict[str, Any], runs: Sequence[AnyWork]) -> dict[str, Any]:
     """Return the launcher's settings with the container of the runs in them; unchanged where they have none.
 
     Args:
@@ -84,15 +85,25 @@ def runtime_of(container: Container) -> str:
     return "apptainer" if local else "pyxis"
 
 
-def mounts(run: Run) -> list[str]:
+def mounts(run: AnyWork) -> list[str]:
     """Return the paths that a task of a run needs, as both runtimes take them: ``PATH`` or ``PATH:INSIDE[:ro]``.
 
     Raises:
         BadInput: a path that cannot be written in such a list.
     """
-    options = run.options
     needed = [Path.cwd(), run.directory.path.parent]  # beside the run lie the logs of a sweep
-    folder = run.checkpoint.folder
+    needed += _read(run) if isinstance(run, Run) else run.inputs
+    found = [os.path.realpath(path) for path in needed] + [os.path.abspath(path) for path in needed]
+    for path in found:
+        if re.search(r"[,:]", path):
+            raise BadInput(f"{path} has a comma or a colon, which lists of mounts cannot hold: rename it")
+    return _outermost([*found, *(run.options.container.mounts or [])])
+
+
+def _read(run: Run) -> list[Path]:
+    """Return what generating a run reads."""
+    options, folder = run.options, run.checkpoint.folder
+    needed: list[Path] = []
     if folder is not None:
         needed.append(folder if run.checkpoint.local else _hub_cache())
     if options.prompt_file.startswith("hf://"):
@@ -102,11 +113,7 @@ def mounts(run: Run) -> list[str]:
     needed += [lora.path for lora in run.checkpoint.loras]
     if run.forecast and run.forecast.calibration:
         needed.append(Path(run.forecast.calibration.path).expanduser())
-    found = [os.path.realpath(path) for path in needed] + [os.path.abspath(path) for path in needed]
-    for path in found:
-        if re.search(r"[,:]", path):
-            raise BadInput(f"{path} has a comma or a colon, which lists of mounts cannot hold: rename it")
-    return _outermost([*found, *(options.container.mounts or [])])
+    return needed
 
 
 def _placed(container: Container) -> str:

@@ -7,7 +7,7 @@ same configuration (``hydra.launcher.*``) and hand the resolved run to the task.
 import multiprocessing
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -19,8 +19,8 @@ from jobs.execute.plan import Unmade
 from jobs.execute.pool import run_pool
 from jobs.execute.resources import submission
 from jobs.execute.task import Task
+from jobs.execute.work import AnyWork
 from jobs.run.devices import worker_devices
-from jobs.run.run import Run
 from jobs.store.journal import journals
 
 
@@ -44,18 +44,18 @@ class Launcher(ABC):
             BadInput: what is missing.
         """
 
-    def check(self, runs: list[Run]) -> None:  # noqa: B027
+    def check(self, runs: Sequence[AnyWork]) -> None:  # noqa: B027
         """Refuse what surely cannot be launched, before anything is written.
 
         Raises:
             BadInput: what the settings ask for is not to be had.
         """
 
-    def alone(self, runs: list[Run]) -> AbstractContextManager[None]:
+    def alone(self, runs: Sequence[AnyWork]) -> AbstractContextManager[None]:
         """Hold off other commands that would launch tasks of these runs, whose directories exist."""
         return nullcontext()
 
-    def queued(self, runs: list[Run]) -> InQueue:
+    def queued(self, runs: Sequence[AnyWork]) -> InQueue:
         """Return the tasks of these runs that are in a queue, of whatever command.
 
         Raises:
@@ -63,15 +63,15 @@ class Launcher(ABC):
         """
         return InQueue([], None)
 
-    def at_once(self, run: Run) -> int:
+    def at_once(self, run: AnyWork) -> int:
         """Return how many tasks this machine should get."""
         return run.workers
 
-    def workers(self, run: Run) -> int:
+    def workers(self, run: AnyWork) -> int:
         """Return how many workers each process of a task has."""
         return 1
 
-    def shards_per_task(self, run: Run) -> int:
+    def shards_per_task(self, run: AnyWork) -> int:
         """Return how many shards a task should have, where nobody says."""
         return 1
 
@@ -96,7 +96,7 @@ class Launcher(ABC):
 class Here(Launcher):
     """``basic``: this machine's pool of workers, one run after another."""
 
-    def at_once(self, run: Run) -> int:
+    def at_once(self, run: AnyWork) -> int:
         return 1
 
     def start(self, unmade: list[Unmade], tasks: list[Task], launch: Launch | None) -> Callable[[], list[str]]:
@@ -115,7 +115,7 @@ class Joblib(Launcher):
     def start(self, unmade: list[Unmade], tasks: list[Task], launch: Launch | None) -> Callable[[], list[str]]:
         return partial(self._run, [one.run for one in unmade], tasks)
 
-    def _run(self, runs: list[Run], tasks: list[Task]) -> list[str]:
+    def _run(self, runs: Sequence[AnyWork], tasks: list[Task]) -> list[str]:
         import joblib
 
         settings = {name: value for name, value in self.settings.items() if name != "_target_" and value is not None}
@@ -145,7 +145,7 @@ class Submitit(Launcher):
         executor.update_parameters(**settings)
         return list(executor.submit_array(tasks))
 
-    def _run(self, runs: list[Run], tasks: list[Task], jobs: list[Any]) -> list[str]:
+    def _run(self, runs: Sequence[AnyWork], tasks: list[Task], jobs: list[Any]) -> list[str]:
         while not all(job.done() for job in jobs):
             time.sleep(min(POLL, 0.2))
         _wait_for_living(runs)
@@ -181,7 +181,7 @@ def _what_became_of(job: Any) -> str:
     return f"task {job.job_id} failed: {last}: see {job.paths.stderr}" if last and "Unfinished" not in last else ""
 
 
-def _wait_for_living(runs: list[Run]) -> None:
+def _wait_for_living(runs: Sequence[AnyWork]) -> None:
     """A killed task's followers, or another command, may still be at a shard: the summary must not be ahead of them."""
     while any(journal.alive() for run in runs for journal in journals(run.directory)):
         time.sleep(POLL)

@@ -19,7 +19,7 @@ import pickle
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 from jobs.dataset.shards import format_shards, parse_shards
 from jobs.execute.queue import Job
 from jobs.execute.task import Task
-from jobs.run.run import Run
+from jobs.run.work import Work
 from jobs.store.atomic import write_bytes, write_json
 
 A_DAY = 24 * 3600.0
@@ -48,7 +48,7 @@ class Launch:
     folder: Path
 
     @classmethod
-    def begin(cls, runs: list[Run], tasks: list[Task]) -> "Launch":
+    def begin(cls, runs: Sequence[Work], tasks: list[Task]) -> "Launch":
         """Make the folder and write down the tasks."""
         own = runs[0].directory.path.absolute()
         home = own if len(runs) == 1 else own.parent

@@ -14,8 +14,8 @@ from typing import Any
 
 from jobs.base.times import ENDS
 from jobs.execute.child import follow, lead
+from jobs.execute.work import AnyWork
 from jobs.parallel.ranks import Member
-from jobs.run.run import Run
 
 PRELOADED = ["jobs.execute.preload"]
 # A cluster sends its signals to every process of a job; the parent is the one that heeds them.
@@ -80,11 +80,11 @@ class Worker:
         self.meeting.unlink(missing_ok=True)
 
 
-def start_worker(run: Run, devices: list[str], stem: str, log_path: str, end: float | None) -> Worker:
+def start_worker(run: AnyWork, devices: list[str], stem: str, log_path: str, end: float | None) -> Worker:
     """Start the processes of a worker.
 
     Args:
-        run: the run.
+        run: whose shards it works.
         devices: one a rank.
         stem: begins the names of the files that are its own.
         log_path: where its first process logs.

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 
-from jobs.run.run import Run
+from jobs.run.work import Work
 
 
 def start_logging() -> None:
@@ -20,7 +20,7 @@ def redirect_output(log_path: str) -> None:
     start_logging()
 
 
-def task_log(run: Run) -> str:
+def task_log(run: Work) -> str:
     """Start logging and return where the log is; a submitit job already has one, others get a file of their own."""
     start_logging()
     if "SUBMITIT_EXECUTOR" in os.environ:

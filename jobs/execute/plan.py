@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jobs.execute.task import Task
-from jobs.run.run import Run
+from jobs.execute.work import AnyWork
 
 
 class Sizes(Protocol):
@@ -12,11 +12,11 @@ class Sizes(Protocol):
 
     on_this_machine: bool
 
-    def at_once(self, run: Run) -> int: ...
+    def at_once(self, run: AnyWork) -> int: ...
 
-    def workers(self, run: Run) -> int: ...
+    def workers(self, run: AnyWork) -> int: ...
 
-    def shards_per_task(self, run: Run) -> int: ...
+    def shards_per_task(self, run: AnyWork) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Unmade:
         free: those of them that no living attempt and no queued task is for.
     """
 
-    run: Run
+    run: AnyWork
     asked: list[int]
     free: list[int]
 

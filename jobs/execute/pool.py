@@ -20,7 +20,7 @@ from tqdm import tqdm
 from jobs.base.times import ENDS
 from jobs.execute.halt import CUT_OFF, LOOK, Halt
 from jobs.execute.local import Worker, ended, is_crash, oom_kills, start_worker
-from jobs.run.run import Run
+from jobs.execute.work import AnyWork
 from jobs.store.journal import DIED, STOPPED, deaths_of, journals, write_end
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Pool:
     """The workers of one run on this machine.
 
     Args:
-        run: the run.
+        run: whose they are.
         shards: in the order in which they are begun.
         devices: of each worker, one a rank.
         halt: asks the workers to stop.
@@ -42,7 +42,7 @@ class Pool:
         made: samples that its workers made; those of a calibration too.
     """
 
-    def __init__(self, run: Run, shards: list[int], devices: list[list[str]], halt: Halt, task: str = ""):
+    def __init__(self, run: AnyWork, shards: list[int], devices: list[list[str]], halt: Halt, task: str = ""):
         self.problems: list[str] = []
         self.mishaps: list[str] = []
         self.made = 0
@@ -220,11 +220,11 @@ def _tell(worker: Worker, why: str) -> None:
         worker.pipe.send(why)
 
 
-def run_pool(run: Run, shards: list[int], devices: list[list[str]]) -> list[str]:
+def run_pool(run: AnyWork, shards: list[int], devices: list[list[str]]) -> list[str]:
     """Work ``shards`` on this machine for a command that waits at a terminal.
 
     Args:
-        run: the run.
+        run: whose they are.
         shards: in the order in which they are begun.
         devices: of each worker, one a rank.
 

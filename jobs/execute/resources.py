@@ -1,5 +1,6 @@
 """What a task asks the cluster for: from the launcher's settings and the run, and what does not fit together."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from jobs.base.errors import BadInput
@@ -8,7 +9,7 @@ from jobs.execute.asks import asked
 from jobs.execute.halt import BEGAN, MINUTES
 from jobs.execute.machines import largest_machine
 from jobs.execute.shape import shape_of
-from jobs.run.run import Run
+from jobs.execute.work import AnyWork
 
 GPUS = {"gpus_per_node", "gpus_per_task", "gres"}  # the ways to ask for them
 SIGNAL = 30  # seconds before a long time limit at which Slurm sends SIGUSR2; it may do so a minute earlier
@@ -21,7 +22,7 @@ class Launched(Protocol):
     given: set[str]
 
 
-def check_resources(launcher: Launched, runs: list[Run]) -> None:
+def check_resources(launcher: Launched, runs: Sequence[AnyWork]) -> None:
     """Refuse settings that do not start the ranks that share a sample.
 
     Raises:
@@ -66,7 +67,7 @@ def check_resources(launcher: Launched, runs: list[Run]) -> None:
         _check_gpus(launcher, runs)
 
 
-def check_leaving(settings: dict[str, Any], runs: list[Run]) -> None:
+def check_leaving(settings: dict[str, Any], runs: Sequence[AnyWork]) -> None:
     """Refuse to leave tasks to a cluster where there is none.
 
     Args:
@@ -93,7 +94,7 @@ def _check_time(settings: dict[str, Any], given: set[str]) -> None:
         )
 
 
-def _check_gpus(launcher: Launched, runs: list[Run]) -> None:
+def _check_gpus(launcher: Launched, runs: Sequence[AnyWork]) -> None:
     settings, degrees = launcher.settings, runs[0].options.parallel
     nodes = settings["nodes"]
     ranks = degrees.size // nodes
@@ -132,7 +133,7 @@ def check_nodes(asked: dict[str, Any]) -> None:
             )
 
 
-def submission(settings: dict[str, Any], given: set[str], runs: list[Run], job_name: str) -> dict[str, Any]:
+def submission(settings: dict[str, Any], given: set[str], runs: Sequence[AnyWork], job_name: str) -> dict[str, Any]:
     """Return the settings to submit with; what the command line gives stays as it is.
 
     Args:
@@ -152,7 +153,7 @@ def submission(settings: dict[str, Any], given: set[str], runs: list[Run], job_n
     return {name: value for name, value in chosen.items() if name not in ("_target_", "submitit_folder")}
 
 
-def _on_slurm(settings: dict[str, Any], given: set[str], runs: list[Run]) -> dict[str, Any]:
+def _on_slurm(settings: dict[str, Any], given: set[str], runs: Sequence[AnyWork]) -> dict[str, Any]:
     machine = largest_machine(settings["partition"])
     each = []
     for run in runs:

@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, NoReturn
@@ -25,8 +25,8 @@ from jobs.execute.shape import shape_of
 from jobs.execute.submit import Submitter, refusal
 from jobs.execute.task import Task
 from jobs.execute.waiting import Wait
+from jobs.execute.work import AnyWork
 from jobs.report.live import Display
-from jobs.run.run import Run
 
 
 class Slurm(Launcher):
@@ -42,7 +42,7 @@ class Slurm(Launcher):
         queue.require()
         queue.drop_allocation_variables()
 
-    def check(self, runs: list[Run]) -> None:
+    def check(self, runs: Sequence[AnyWork]) -> None:
         if (most := self.settings.get("array_parallelism") or 0) < 0:
             raise BadInput(f"hydra.launcher.array_parallelism={most} must be at least 1, or 0: as many as there are")
         if read_limits(self.settings).most == 0:
@@ -66,18 +66,18 @@ class Slurm(Launcher):
         if answer:
             raise BadInput(refusal(answer, self.settings))
 
-    def alone(self, runs: list[Run]) -> AbstractContextManager[None]:
+    def alone(self, runs: Sequence[AnyWork]) -> AbstractContextManager[None]:
         return submitting([run.directory.path for run in runs], _say)
 
-    def queued(self, runs: list[Run]) -> InQueue:
+    def queued(self, runs: Sequence[AnyWork]) -> InQueue:
         self._jobs, found = find_out([run.directory.path for run in runs], _say)
         self._tasks = found.tasks
         return found
 
-    def workers(self, run: Run) -> int:
+    def workers(self, run: AnyWork) -> int:
         return shape_of(self.settings, self.given, run.options).workers
 
-    def shards_per_task(self, run: Run) -> int:
+    def shards_per_task(self, run: AnyWork) -> int:
         return shards_per_task(run, shape_of(self.settings, self.given, run.options))
 
     def start(self, unmade: list[Unmade], tasks: list[Task], launch: Launch | None) -> Callable[[], list[str]]:
@@ -86,7 +86,7 @@ class Slurm(Launcher):
             return Wait(unmade, submitter, Display()).until_done
         return partial(_leave, submitter, unmade)
 
-    def _submit(self, runs: list[Run], launch: Launch) -> Submitter:
+    def _submit(self, runs: Sequence[AnyWork], launch: Launch) -> Submitter:
         label = self.settings["name"] if "name" in self.given else runs[0].directory.path.name
         avoid = self._avoided(runs)
         submitter = Submitter(
@@ -115,7 +115,7 @@ class Slurm(Launcher):
             raise BadInput(submitter.refusal)
         return submitter
 
-    def _avoided(self, runs: list[Run]) -> list[str]:
+    def _avoided(self, runs: Sequence[AnyWork]) -> list[str]:
         """Return the nodes on which tasks of earlier launches died, if there are others."""
         avoid = avoided_by(launch for _, launch in sorted(launches_of([run.directory.path for run in runs]).items()))
         if not avoid or queue.nodes(self.settings["partition"]) <= set(avoid):
@@ -123,7 +123,7 @@ class Slurm(Launcher):
         _say(f"no tasks go to {', '.join(avoid)}, where those before died at start-up; after a day they do again")
         return avoid
 
-    def _asked(self, runs: list[Run]) -> dict[str, Any]:
+    def _asked(self, runs: Sequence[AnyWork]) -> dict[str, Any]:
         """Return what is asked of Slurm, alike for all tasks."""
         settings = submission(start_inside(self.settings, runs), self.given, runs, "")
         return {name: value for name, value in settings.items() if name not in ("name", "max_num_timeout")}

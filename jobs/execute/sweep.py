@@ -1,11 +1,9 @@
 """``-m``: plan every run the command line describes, and launch its unfinished shards as tasks."""
 
-import contextlib
 import hashlib
 import itertools
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,20 +14,17 @@ from omegaconf import DictConfig
 from jobs.base.errors import BadInput
 from jobs.execute.choose import make_launcher
 from jobs.execute.container import check_container
+from jobs.execute.fanout import work_through
 from jobs.execute.launch import Launcher
-from jobs.execute.launches import InQueue, Launch, spelled
-from jobs.execute.plan import Unmade, plan_tasks
 from jobs.execute.resources import check_leaving, check_resources
 from jobs.options.texts import quoted, unquoted
 from jobs.report.dryrun import describe
-from jobs.report.progress import Progress
 from jobs.report.summary import conclude
 from jobs.report.warn import warn
 from jobs.run.devices import check_cpu, worker_devices
 from jobs.run.open import create, open_run
 from jobs.run.resolve import read_options
 from jobs.run.run import Run
-from jobs.store.journal import journals
 
 IN_NAME = 40  # characters of a swept value in the name of its run
 
@@ -68,41 +63,8 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
     for run in runs:
         warn(run)
         create(run)
-    with _written(), launcher.alone(runs):
-        queued = launcher.queued(runs)
-        unmade = find_unmade(runs, queued)
-        tasks = plan_tasks(unmade, launcher)
-        if queued.tasks:
-            print(
-                f"{len(queued.tasks)} tasks of an earlier command are still in the queue: waiting for them too",
-                flush=True,
-            )
-        launch = Launch.begin(runs, tasks) if tasks else None
-        if launch:
-            shards = sum(len(task.shards) for task in tasks)
-            print(f"launching {len(tasks)} tasks for {shards} shards; logs: {launch.folder}", flush=True)
-        progress = Progress([(one.run, set(one.asked)) for one in unmade])
-        before = progress.work()
-        finish = launcher.start(unmade, tasks, launch)
-    problems = finish()
-    sys.exit(conclude([(one.run, one.asked) for one in unmade], problems, progress.work() > before))
-
-
-@contextlib.contextmanager
-def _written() -> Iterator[None]:
-    """Make a sentence and code 1 of what goes wrong by now: code 2 says that nothing was written or submitted."""
-    try:
-        yield
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        print(
-            f"error: not everything could be launched: {error.filename or 'the disk'}: {error.strerror}: "
-            "mend that, and start the same command again",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+    outcome = work_through(launcher, runs)
+    sys.exit(conclude([*zip(runs, outcome.asked, strict=True)], outcome.problems, outcome.forward))
 
 
 def _combinations(context: HydraContext, config: DictConfig, arguments: list[str]) -> list[DictConfig]:
@@ -150,19 +112,3 @@ def _check_devices(run: Run, launcher: Launcher) -> None:
         worker_devices(run.options)
     elif run.options.device == "cpu" or (run.options.device == "auto" and not run.options.model.gpus):
         check_cpu(run.options)
-
-
-def find_unmade(runs: list[Run], queue: InQueue) -> list[Unmade]:
-    """Return what is unfinished of each run, and what of that is nobody's by now."""
-    found = []
-    for run in runs:
-        own = spelled(run.directory.path)
-        busy = {shard for task in queue.tasks if task.run == own for shard in task.shards}
-        for journal in journals(run.directory):
-            job = journal.header["slurm_job"]
-            # The queue knows at once that a task was killed on another node; the heartbeat's age only later.
-            if journal.alive() and (not job or queue.jobs is None or job in queue.jobs):
-                busy.add(journal.header["shard"])
-        asked = run.unfinished()
-        found.append(Unmade(run, asked, [shard for shard in asked if shard not in busy]))
-    return found

@@ -16,6 +16,7 @@ from jobs.execute.logs import task_log
 from jobs.execute.pool import Pool
 from jobs.execute.requeue import requeue
 from jobs.execute.storm import prepare
+from jobs.execute.work import AnyWork
 from jobs.parallel.ranks import launched_member, launched_share, network_of
 from jobs.run.devices import task_workers
 from jobs.run.open import check_task
@@ -32,13 +33,13 @@ class Task:
     """Called where it runs: under Submitit by each of its ranks, elsewhere once.
 
     Attributes:
-        run: the run.
+        run: whose shards they are.
         shards: which of its shards.
         number: of this task in its launch; shares out the GPUs of a machine among tasks that see all of them.
         workers: that it has at once, each with a GPU, or with one for each of the ranks that share a sample.
     """
 
-    run: Run
+    run: AnyWork
     shards: list[int]
     number: int
     workers: int = 1
@@ -62,12 +63,16 @@ class Task:
                 own = set(self.shards[part::parts])
                 shards = [shard for shard in run.unfinished() if shard in own]
                 log.info("working shards %s", shards)
-                check_task(run)
-                run.checkpoint.check()
-                member = launched_member(run.options.parallel, run.directory.work, network_of(run.options))
+                member = None
+                if isinstance(run, Run):
+                    check_task(run)
+                    run.checkpoint.check()
+                    member = launched_member(run.options.parallel, run.directory.work, network_of(run.options))
+                else:
+                    run.check()
                 halt = Halt(task_end())
                 signals.enter_context(heeded_signals(halt, leads=not (member and member.rank)))
-                if member:
+                if isinstance(run, Run) and member:
                     work: Ranked | Pool = Ranked(run, shards, member, log_path=log_path, halt=halt)
                     if not member.rank:
                         _cut_off_in_time(halt, lambda: self._end_cut_off(halt, work, shards, log_path))

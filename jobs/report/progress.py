@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jobs.report.status import WINDOW, duration
-from jobs.run.run import Run
+from jobs.run.work import Work
 
 # Rows of journals (jobs.store.attempt) begin with what they are.
 _MADE = re.compile(rb'^\{"sample": (\d+)', re.MULTILINE)
@@ -59,7 +59,7 @@ class Progress:
         asked: each run, and the shards of it that are waited for.
     """
 
-    asked: list[tuple[Run, set[int]]]
+    asked: list[tuple[Work, set[int]]]
     _seen: deque[tuple[float, int]] = field(default_factory=deque)
     _read: dict[Path, _Read] = field(default_factory=dict)
     _most: int = 0
@@ -92,7 +92,7 @@ class Progress:
         samples = sum(len(run.layout.shard_range(shard)) for run, shards in self.asked for shard in shards)
         return Glance(sum(len(shards) for _, shards in self.asked), done, samples, made, rate)
 
-    def _in_journals(self, run: Run, shards: set[int]) -> set[int]:
+    def _in_journals(self, run: Work, shards: set[int]) -> set[int]:
         """Return the samples of these shards that the attempts at them have made together."""
         sizes = dict(_journals(run.directory.work))
         for path in [path for path in self._read if path.parent == run.directory.work and path not in sizes]:

@@ -8,12 +8,12 @@ import pytest
 
 from jobs.base.errors import BadInput
 from jobs.execute import slurm
+from jobs.execute.fanout import _written
 from jobs.execute.launches import Launch
 from jobs.execute.limits import Limits
 from jobs.execute.sbatch import Outcome, Refused, Taken
 from jobs.execute.slurm import Slurm
 from jobs.execute.submit import Submitter
-from jobs.execute.sweep import _written
 from jobs.execute.task import Task
 from jobs.run.run import Run
 from tests.support import new_run, write_prompts

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from jobs.execute.fanout import find_unmade
 from jobs.execute.launch import Here, Joblib, Launcher, Submitit
 from jobs.execute.launches import InQueue, Launch, launches_of, queued_tasks
 from jobs.execute.plan import Unmade, plan_tasks
 from jobs.execute.queue import read_queue
 from jobs.execute.slurm import Slurm
-from jobs.execute.sweep import _in_name, find_unmade
+from jobs.execute.sweep import _in_name
 from jobs.execute.task import Task
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt

@@ -641,7 +641,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> None:
         "jobs.execute.command.create",
         "jobs.execute.command.run_pool",
         "jobs.execute.sweep.create",
-        "jobs.execute.sweep.Launch.begin",
+        "jobs.execute.fanout.Launch.begin",
     ):
         monkeypatch.setattr(name, too_far)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)

@@ -61,7 +61,7 @@ def test_a_dry_run_writes_and_loads_nothing(
         "jobs.execute.command.create",
         "jobs.execute.sweep.create",
         "jobs.model.load.load_pipeline",
-        "jobs.execute.sweep.Launch.begin",
+        "jobs.execute.fanout.Launch.begin",
     ):
         monkeypatch.setattr(name, too_far)
     (tmp_path / "p.txt").write_text("a cat\na dog\na cow\n")
