@@ -1,7 +1,7 @@
 """What a run consists of: samples, their seeds, batches and shards. Pure; the same on every machine.
 
-A sample is one repeat of one prompt. Samples are numbered prompt by prompt (index = prompt * repeats + repeat),
-a shard is a contiguous range of them, and a batch some samples of one shard that share size, steps and guidance.
+A sample is one repeat of one prompt. Samples are numbered (``jobs.dataset.numbering``), a shard is a contiguous range
+of them, and a batch some samples of one shard that share size, steps and guidance.
 Nothing here depends on where an attempt began or on how many workers there are, so that a resumed shard goes through
 the same batches, hence the same arithmetic, as one that was never interrupted.
 """
@@ -9,8 +9,10 @@ the same batches, hence the same arithmetic, as one that was never interrupted.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
+from jobs.dataset.numbering import Numbering, Raise
 from jobs.dataset.prompts import PromptTable
 from jobs.options.schema import SampleOptions
 
@@ -59,6 +61,7 @@ class Layout:
         seed: the run's seed.
         key_prefix: what every key begins with.
         only: the samples that there are; None: all. Others are left out of shards, and keep their numbers.
+        raised: what there was each time that ``samples_per_prompt`` was raised.
     """
 
     table: PromptTable
@@ -69,30 +72,46 @@ class Layout:
     batch_size: int
     key_prefix: str = ""
     only: tuple[int, ...] | None = None
+    raised: tuple[Raise, ...] = ()
+
+    @cached_property
+    def numbering(self) -> Numbering:
+        """The numbers of all samples, those that are left out among them."""
+        return Numbering(len(self.table), self.samples_per_prompt, self.shard_size, self.raised)
 
     @property
     def num_samples(self) -> int:
-        return len(self.table) * self.samples_per_prompt if self.only is None else len(self.only)
+        return self.numbering.num_samples if self.only is None else len(self.only)
 
     @property
     def num_shards(self) -> int:
-        return -(-self.num_samples // self.shard_size)
+        return self.numbering.num_shards if self.only is None else -(-len(self.only) // self.shard_size)
+
+    @property
+    def block_sizes(self) -> list[int]:
+        """How many samples lie in a row of shards of which only the last may have fewer than the others."""
+        return [block.samples for block in self.numbering.blocks] if self.only is None else [len(self.only)]
+
+    @property
+    def began_with(self) -> int:
+        """How many samples of each prompt the run began with."""
+        return self.raised[0].samples_per_prompt if self.raised else self.samples_per_prompt
 
     def shard_range(self, shard: int) -> Sequence[int]:
         """Return the sample indices of a shard, in order."""
-        start = shard * self.shard_size
-        places = range(start, min(start + self.shard_size, self.num_samples))
-        return places if self.only is None else self.only[places.start : places.stop]
+        if self.only is None:
+            return self.numbering.shard_range(shard)
+        return self.only[shard * self.shard_size : (shard + 1) * self.shard_size]
 
     def shard_of(self, index: int) -> int | None:
         """Return the shard of sample ``index``; None where it is left out."""
         if self.only is None:
-            return index // self.shard_size
+            return self.numbering.shard_of(index)
         return self.only.index(index) // self.shard_size if index in self.only else None
 
     def sample(self, index: int) -> Sample:
         """Return sample ``index``. A prompt's own seed is that of its first repeat; later repeats count up from it."""
-        prompt_index, repeat = divmod(index, self.samples_per_prompt)
+        prompt_index, repeat = self.numbering.place(index)
         own = self.table.own_settings(prompt_index)
         seed = own.pop("seed", None)
         seed = sample_seed(self.seed, prompt_index, repeat) if seed is None else seed + repeat

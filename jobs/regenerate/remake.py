@@ -108,7 +108,7 @@ def find_sample(run: Run, key: str) -> tuple[Sample, dict[str, bytes]]:
     prompt, repeat = map(int, numbers.groups()) if numbers else (-1, -1)
     if not (0 <= prompt < len(layout.table) and repeat < layout.samples_per_prompt):
         raise BadInput(f"{run.directory.path} has no sample {key}: keys look like {layout.sample(0).key}")
-    sample = layout.sample(prompt * layout.samples_per_prompt + repeat)
+    sample = layout.sample(layout.numbering.of(prompt, repeat))
     shard = layout.shard_of(sample.index)
     if shard is None:
         raise BadInput(f"{run.directory.path} is a pass over failed samples, and {sample.key} is none: name the run")

@@ -57,12 +57,12 @@ def choose_samples(layout: Layout, recorded: int) -> dict[int, Chosen]:
     chosen = {}
     for steps in _worthwhile(layout, recorded) or sorted(by_steps):
         prompts = by_steps[steps]
-        pool = min(len(prompts) * layout.samples_per_prompt, SHARE * needed)
+        pool = min(len(prompts) * layout.began_with, SHARE * needed)
         places = sorted({pool * number // needed for number in range(needed)})
         samples = []
         for place in places:
-            prompt, repeat = divmod(place, layout.samples_per_prompt)
-            samples.append(layout.sample(prompts[prompt] * layout.samples_per_prompt + repeat))
+            prompt, repeat = divmod(place, layout.began_with)
+            samples.append(layout.sample(layout.numbering.of(prompts[prompt], repeat)))
         held = len(samples) - min(recorded, math.ceil(len(samples) * recorded / needed))
         apart = {len(samples) * (2 * number + 1) // (2 * held) for number in range(held)}
         chosen[steps] = Chosen(
@@ -75,7 +75,7 @@ def choose_samples(layout: Layout, recorded: int) -> dict[int, Chosen]:
 def _worthwhile(layout: Layout, recorded: int) -> list[int]:
     """Return the numbers of steps that have samples enough."""
     least = SHARE * samples_needed(recorded)
-    counts = {steps: len(prompts) * layout.samples_per_prompt for steps, prompts in _prompts_by_steps(layout).items()}
+    counts = {steps: len(prompts) * layout.began_with for steps, prompts in _prompts_by_steps(layout).items()}
     return sorted(steps for steps, count in counts.items() if count >= least)
 
 

@@ -40,6 +40,7 @@ def identity_of(
         **_media(media),
         "seed": options.seed,
         "samples_per_prompt": options.samples_per_prompt,
+        **({"raised": [one._asdict() for one in layout.raised]} if layout.raised else {}),
         "key_prefix": options.key_prefix,
         "flagged": options.flagged,
         "shard_size": options.shard_size,
@@ -52,8 +53,10 @@ def identity_of(
 
 
 def run_id(name: str, identity: dict[str, Any], first_prompt: str) -> str:
-    """Return 16 hexadecimal digits that tell a run from others; the same however many prompts it has by now."""
-    rest = {key: value for key, value in identity.items() if key != "prompts"}
+    """Return 16 hexadecimal digits that tell a run from others; the same however many samples it has by now."""
+    rest = {key: value for key, value in identity.items() if key not in ("prompts", "raised")}
+    if raised := identity.get("raised"):
+        rest["samples_per_prompt"] = raised[0]["samples_per_prompt"]
     text = json.dumps([name, rest, first_prompt], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -64,16 +67,6 @@ def _media(media: MediaFormat) -> dict[str, Any]:
         return {"model.fps": media.fps, "video_crf": media.crf, "video_keyframes": media.keyframes, **said}
     assert isinstance(media, ImageFormat)
     return {"image_format": media.name, "image_quality": media.quality, **said}
-
-
-def grows(old: dict[str, Any], new: dict[str, Any], layout: Layout) -> bool:
-    """Return whether a run is another one with more prompts: those of the other first, and all else the same."""
-    before = old["prompts"]["count"]
-    return (
-        before < new["prompts"]["count"]
-        and layout.table.digest(before) == old["prompts"]["sha256"]
-        and not differences({**old, "prompts": None}, {**new, "prompts": None})
-    )
 
 
 def changes(old: dict[str, Any], new: dict[str, Any], layout: Layout, total_prompt_num: int | None) -> list[str]:
@@ -108,7 +101,7 @@ def _other_names(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def _to_compare(identity: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Return an identity without its prompts, and without what follows from another algorithm or model by name."""
-    left_out = {"prompts", "batches"}
+    left_out = {"prompts", "raised", "batches"}
     if identity["algo"]["name"] != other["algo"]["name"]:
         left_out |= {"algo", *SCHEDULE}
     if identity["model"]["name"] != other["model"]["name"]:

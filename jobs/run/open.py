@@ -17,13 +17,12 @@ from jobs.model import calibration_cache
 from jobs.model.calibration_file import read_calibration
 from jobs.model.licences import checkpoint_licence, output_terms
 from jobs.run.calibration import calibration_key, is_measured, with_calibration
-from jobs.run.identity import changes, grows
+from jobs.run.growth import as_then, grows, is_untouched
+from jobs.run.identity import changes
 from jobs.run.resolve import resolve
 from jobs.run.retry import retried
 from jobs.run.run import Run
 from jobs.store.atomic import create_bytes
-from jobs.store.journal import journals
-from jobs.store.parts import busy
 from jobs.store.reopen import reopen_short
 
 # What of the record stays as the run began with it, also when it has grown.
@@ -52,7 +51,7 @@ def open_run(cfg: DictConfig) -> Run:
 
 
 def create(run: Run) -> None:
-    """Write the run's records if this command is its first, or the first with these prompts.
+    """Write the run's records if this command is its first, or the first with so many samples.
 
     Raises:
         BadInput: the directory cannot be made, or another run is there by now.
@@ -67,7 +66,7 @@ def create(run: Run) -> None:
                 earlier = [*record.get("earlier", []), record["identity"]["prompts"]]
                 kept: dict[str, Any] = {name: record[name] for name in _AS_BEGUN if name in record}
                 directory.rewrite({**_record(run), **kept, "earlier": earlier}, run.config)
-            elif _is_untouched(run):
+            elif is_untouched(run.directory):
                 directory.rewrite({**_record(run), **_adopt(run)}, run.config)
     except OSError as error:
         raise BadInput(f"output_base_path: {directory.path} cannot be made: {error.strerror}") from None
@@ -81,11 +80,7 @@ def check_task(run: Run) -> None:
     Raises:
         BadInput: names every difference.
     """
-    record = run.directory.read()
-    prompts = run.identity["prompts"]
-    if prompts in record.get("earlier", []):
-        record["identity"]["prompts"] = prompts
-    if said := differences(record["identity"], run.identity):
+    if said := differences(as_then(run.directory.read(), run.identity), run.identity):
         raise BadInput(_other(run, said))
 
 
@@ -105,6 +100,7 @@ def _record(run: Run) -> dict[str, Any]:
         "samples": run.layout.num_samples,
         "shards": run.layout.num_shards,
         "shard_size": run.layout.shard_size,
+        "blocks": run.layout.block_sizes,
         "created": time.time(),
     }
 
@@ -142,7 +138,7 @@ def _adopt(run: Run) -> dict[str, Any]:
 
 
 def _check_same(run: Run) -> None:
-    if not (_is_same(run) or _is_grown(run) or _is_untouched(run)):
+    if not (_is_same(run) or _is_grown(run) or is_untouched(run.directory)):
         old = run.directory.read()["identity"]
         raise BadInput(_other(run, changes(old, run.identity, run.layout, run.options.total_prompt_num)))
 
@@ -160,16 +156,6 @@ def _is_same(run: Run) -> bool:
 
 def _is_grown(run: Run) -> bool:
     return grows(run.directory.read()["identity"], run.identity, run.layout)
-
-
-def _is_untouched(run: Run) -> bool:
-    """Whether no sample was made yet in the run's directory, and nobody is about to."""
-    directory = run.directory
-    if directory.done_shards() or any(directory.data.glob("*.tar")):
-        return False
-    if any(busy(folder) for folder in directory.calibrations_begun()):
-        return False
-    return not any(journal.samples or journal.alive() for journal in journals(directory))
 
 
 def _check_writable(run: Run) -> None:

@@ -29,6 +29,7 @@ from jobs.parallel.limits import Size, check_divides, check_shareable
 from jobs.parallel.ranks import network_of
 from jobs.run.calibration import settle
 from jobs.run.checks import check_frames, check_model, check_size, check_table
+from jobs.run.growth import raised
 from jobs.run.identity import identity_of, run_id
 from jobs.run.run import Run
 from jobs.store.rundir import RunDir
@@ -68,6 +69,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
         options.shard_size,
         options.batch_size,
         options.key_prefix or "",
+        raised=raised(directory, record, options.samples_per_prompt),
     )
     media = _media(options)
     forecast = settle(forecast, options, checkpoint, layout, directory, record)

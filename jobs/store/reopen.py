@@ -23,8 +23,8 @@ def short_shards(run: RunDir, layout: Layout) -> list[int]:
     """Return the shards that are done with fewer samples than they have now."""
     record = run.read()
     counts = [prompts["count"] for prompts in [*record.get("earlier", []), record["identity"]["prompts"]]]
-    ends = [count * layout.samples_per_prompt for count in counts]
-    partly = {end // layout.shard_size for end in ends if end % layout.shard_size and end < layout.num_samples}
+    firsts = [layout.numbering.of(count, 0) for count in counts if count < len(layout.table)]
+    partly = {shard for first in firsts if (shard := layout.shard_of(first)) is not None}
     return sorted(shard for shard in partly if run.is_done(shard) and _is_short(run, layout, shard))
 
 

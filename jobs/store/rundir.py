@@ -75,8 +75,12 @@ class RunDir:
     def shard_samples(self, shard: int) -> int:
         """Return how many samples a shard has by now."""
         record = self.read()
-        first: int = shard * record["shard_size"]
-        return min(int(record["shard_size"]), int(record["samples"]) - first)
+        size: int = record["shard_size"]
+        for samples in record.get("blocks", [record["samples"]]):
+            if (shards := -(-samples // size)) > shard:
+                return min(size, int(samples) - shard * size)
+            shard -= shards
+        return 0
 
     def record_task_failure(self, shards: list[int], reason: str, log: str) -> None:
         """Leave word of a task that ended before its shards: it may not have come to a first attempt."""

@@ -83,7 +83,9 @@ CHANGES = [
     pytest.param(["num_inference_steps=8"], ["num_inference_steps was 50, is 8"], id="steps"),
     pytest.param(["height=32"], ["height was 64, is 32"], id="height"),
     pytest.param(["guidance_scale=3"], ["guidance_scale was 2.0, is 3.0"], id="guidance"),
-    pytest.param(["samples_per_prompt=2"], ["samples_per_prompt was 1, is 2"], id="repeats"),
+    pytest.param(
+        ["samples_per_prompt=2", "seed=1"], ["samples_per_prompt was 1, is 2", "seed was 0, is 1"], id="repeats"
+    ),
     pytest.param(
         ["total_prompt_num=2"], ["total_prompt_num=2 takes 2 prompts, of the 3 that it has"], id="fewer-prompts"
     ),
