@@ -31,11 +31,20 @@ SERIAL = {
     "session": "slurm",
     "parallel": "processes",
     "test_kills.py": "processes",
+    "test_score_commands.py": "processes",
     "test_calibration.py": "processes",  # also for the fork server, which the others have
 }
 # Likewise: what `make test` leaves out, beside single tests that are marked.
 SLOW = (
-    *("session", "slurm", "test_kills.py", "test_context_parallel.py", "test_lost_ranks.py", "test_runs.py"),
+    *(
+        "session",
+        "slurm",
+        "test_kills.py",
+        "test_score_commands.py",
+        "test_context_parallel.py",
+        "test_lost_ranks.py",
+        "test_runs.py",
+    ),
     *("test_parallel.py", "benchmarks", "test_examples.py", "test_compile.py", "test_training.py", "test_kinds.py"),
     *("test_offload.py", "test_embedded_unet.py"),
 )

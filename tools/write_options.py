@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from jobs.options.export import export_table
+from jobs.options.export import ExportOptions
+from jobs.options.score import ScoreOptions
 from jobs.options.table import long_table, short_table
+from jobs.options.words import group_table
 
 ROOT = Path(__file__).resolve().parents[1]
 BEFORE, AFTER = "<!-- options -->\n\n", "\n\n<!-- /options -->"
@@ -14,7 +16,8 @@ def main() -> None:
     for page, table in (
         ("README.md", short_table()),
         ("docs/options.md", long_table()),
-        ("docs/export.md", export_table()),
+        ("docs/export.md", group_table(ExportOptions)),
+        ("docs/scoring.md", group_table(ScoreOptions)),
     ):
         path = ROOT / page
         text = path.read_text()

@@ -11,14 +11,15 @@ from pathlib import Path
 from jobs.base.errors import BadInput, refuse
 from jobs.base.output import print_all
 from jobs.export.export import export
-from jobs.options.export import export_help, parse_export
+from jobs.options.export import ExportOptions, parse_export
+from jobs.options.words import group_help
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make the export, and print what was done."""
     words = sys.argv[1:] if arguments is None else arguments
     if {"--help", "-h"} & {*words}:
-        print_all(f"{__doc__}\n\nOptions:\n{export_help()}")
+        print_all(f"{__doc__}\n\nOptions:\n{group_help(ExportOptions)}")
         return 0
     try:
         paths, options = parse_export(words)

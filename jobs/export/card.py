@@ -8,6 +8,7 @@ import yaml
 from jobs.export.making import making
 from jobs.export.markdown import grid, plain
 from jobs.export.reading import reading
+from jobs.export.scored import choice, scored
 from jobs.model.licences import Licence, OutputTerms
 from jobs.options.export import SPLITS
 
@@ -57,8 +58,10 @@ def card(facts: CardFacts, stats: dict[str, Any]) -> str:
         f"# {plain(facts.name)}",
         _summary(facts, stats),
         _counts(stats),
+        choice(stats),
         "## How it was made",
         *making(stats),
+        *scored(stats),
         "## Reading it",
         *reading(facts.format, facts.extension, facts.paths, energon=facts.energon),
         "## What is in it",

@@ -12,13 +12,16 @@ import pyarrow.parquet as pq
 
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
+from jobs.export.filters import check_filters
 from jobs.export.formats import FORMATS, Format, remove, sync
 from jobs.export.hub import Hub
 from jobs.export.index import index_shard
 from jobs.export.indexes import energon_is_installed
 from jobs.export.licence import find_licence
 from jobs.export.plan import Piece
+from jobs.export.rows import Rows
 from jobs.export.scan import stamp_of
+from jobs.export.scores import Scores
 from jobs.export.source import SourceRun, open_runs
 from jobs.export.stats import Stats
 from jobs.export.store import Store
@@ -28,7 +31,7 @@ from jobs.export.trouble import explained
 from jobs.export.upload import Place, finished
 from jobs.export.view import View
 from jobs.export.work import Work, check_destination
-from jobs.options.export import ELSEWHERE, ExportOptions
+from jobs.options.export import CHOICE, ELSEWHERE, ExportOptions
 from jobs.store.atomic import replace as move
 
 _AT_ONCE = 2  # shards or files; what takes time is hashing, which needs a core each
@@ -51,9 +54,11 @@ def export(paths: list[Path], dest: Path, options: ExportOptions, say: Say) -> N
         _check_paths(paths, dest)
         places = _places(options)
         work = Work(dest)
+        check_filters(options)
         runs = _pinned(open_runs(paths, partial=options.partial), work.pinned() if options.partial else {})
         options = _resolved(options, runs)
-        described = _described(options, runs)
+        scores = Scores(runs, partial=options.partial)
+        described = _described(options, runs, scores)
         for place in places:
             place.check(described)
         if check_destination(dest, described):
@@ -63,7 +68,7 @@ def export(paths: list[Path], dest: Path, options: ExportOptions, say: Say) -> N
             with work.held():
                 if not check_destination(dest, described):  # no other command has just made it
                     work.begin(described, runs)
-                    _make(work, runs, options, described, say)
+                    _make(work, runs, scores, options, described, say)
         for place in places:
             say(place.send(finished(dest)))
 
@@ -74,12 +79,17 @@ def _places(options: ExportOptions) -> list[Place]:
     return [*stores, Hub(options.hub)] if options.hub else stores
 
 
-def _make(work: Work, runs: list[SourceRun], options: ExportOptions, described: dict[str, Any], say: Say) -> None:
+def _make(
+    work: Work, runs: list[SourceRun], scores: Scores, options: ExportOptions, described: dict[str, Any], say: Say
+) -> None:
     form: Format = FORMATS[options.format](options)
     _index(work, runs, say)
-    view = View(work, runs, options.shares, form)
+    rows = Rows(work, runs, scores, options)
+    for reason, count in rows.left_out.items():
+        say(f"left out {count}, {reason}")
+    view = View(work, runs, rows, form)
     records = _write_pieces(work, view, form)
-    stats = _table(work, view)
+    stats = _table(work, view, Stats(rows.count_prompts(), scores.types, rows.left_out))
     write_surroundings(work, view, runs, options, described, records, stats)
     work.finish()
     say(f"{work.dest}: {stats.samples} samples, {stats.given_up} given up")
@@ -113,10 +123,13 @@ def _resolved(options: ExportOptions, runs: list[SourceRun]) -> ExportOptions:
     return replace(options, energon=energon, name=name)
 
 
-def _described(options: ExportOptions, runs: list[SourceRun]) -> dict[str, Any]:
+def _described(options: ExportOptions, runs: list[SourceRun], scores: Scores) -> dict[str, Any]:
     """Return what decides the export's bytes, in json types."""
     own = {name: value for name, value in asdict(options).items() if name not in ELSEWHERE}
-    return {**own, "license": asdict(find_licence(options, runs)), "runs": [run.described() for run in runs]}
+    own = {name: value for name, value in own.items() if value is not None or name not in CHOICE}
+    measured = {"scores": found} if (found := scores.described()) else {}
+    licence = asdict(find_licence(options, runs))
+    return {**own, "license": licence, "runs": [run.described() for run in runs], **measured}
 
 
 def _index(work: Work, runs: list[SourceRun], say: Say) -> None:
@@ -180,9 +193,8 @@ def _check_space(work: Work, pieces: list[Piece]) -> None:
         )
 
 
-def _table(work: Work, view: View) -> Stats:
+def _table(work: Work, view: View, stats: Stats) -> Stats:
     """Write metadata.parquet, and count on the way."""
-    stats = Stats(prompts=view.count_prompts())
 
     def counted() -> Iterator[pa.Table]:
         for rows in in_groups(map(view.rows, range(len(view.tars)))):

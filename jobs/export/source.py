@@ -124,6 +124,8 @@ def _open(path: Path, partial: bool) -> SourceRun:
     record = directory.read()
     if "retry" in record["identity"]:
         raise BadInput(f"{path} is a pass over failed samples of {path.parent}: name that run, it brings them along")
+    if "scorer" in record["identity"]:
+        raise BadInput(f"{path} holds scores of {path.parents[1]}: name that run, it brings them along")
     done = _done(directory, record, "")
     if not done:
         raise BadInput(f"{path} has no finished shard yet: there is nothing to export")

@@ -1,6 +1,7 @@
 """What an export consists of, counted while its table is written."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,17 @@ SHOWN = 5  # prompts in the card
 class Stats:
     """Counts over the rows of ``jobs.export.table``."""
 
-    def __init__(self, prompts: int) -> None:
+    def __init__(self, prompts: int, scores: Mapping[str, pa.DataType], left_out: dict[str, int]) -> None:
         """Begin with no rows.
 
         Args:
             prompts: how many different prompts there are.
+            scores: columns of scores, and their types.
+            left_out: why samples that were made are not among the rows -> how many.
         """
+        self.left_out = left_out
+        numbers = [name for name, kind in scores.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
+        self.scores: dict[str, list[np.ndarray]] = {name: [] for name in numbers}
         self.distinct = prompts
         self.splits = {split: Counter[str]() for split in SPLITS}
         self.reasons = Counter[str]()
@@ -65,6 +71,8 @@ class Stats:
         for name, values in self.audits.items():
             if (column := f"audit_{name}") in kept.column_names:
                 values += kept[column].drop_null().to_pylist()
+        for name, parts in self.scores.items():
+            parts.append(kept[name].drop_null().to_numpy().astype(np.float64))
         if len(self.prompts) < SHOWN:
             pairs = zip(kept["key"].to_pylist(), kept["prompt"].to_pylist(), strict=True)
             self.prompts += list(pairs)[: SHOWN - len(self.prompts)]
@@ -107,7 +115,21 @@ class Stats:
                 for name, counter in self.counted.items()
             },
             "audits": self._audited(),
+            **({"scores": self._scored()} if self.scores else {}),
+            **({"left_out": self.left_out} if self.left_out else {}),
         }
+
+    def _scored(self) -> dict[str, Any]:
+        """Return how the scores that are numbers are spread; null where no sample has one."""
+        found = {}
+        for name, parts in self.scores.items():
+            values = np.concatenate(parts) if parts else np.array([])
+            spread = [float(one) for one in np.quantile(values, (0, 0.05, 0.5, 0.95, 1))] if len(values) else [None] * 5
+            found[name] = {
+                "samples": len(values),
+                **dict(zip(("least", "p5", "median", "p95", "most"), spread, strict=True)),
+            }
+        return found
 
     def _audited(self) -> dict[str, Any]:
         """Return what the samples that were made with all steps as well come to; empty where there is none."""

@@ -1,7 +1,7 @@
 """metadata.parquet: one row a sample, in the order of the export, given-up ones too."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,13 @@ def public_schema(schemas: Iterable[pa.Schema], metadata: MetadataTypes) -> pa.S
     names = [*(name for name in _FIRST if name in own), *(name for name in own if name not in _FIRST)]
     fields = [pa.field(name, own[name]) for name in names]
     return pa.schema([*fields, *(pa.field(f"{_METADATA}{name}", kind) for name, kind in metadata.fields.items())])
+
+
+def with_scores(schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Return the columns with those of scores, which come before those of the prompt file."""
+    first = [field for field in schema if not field.name.startswith(_METADATA)]
+    scores = [pa.field(name, kind) for name, kind in types.items()]
+    return pa.schema([*first, *scores, *(field for field in schema if field.name.startswith(_METADATA))])
 
 
 def public_rows(

@@ -1,6 +1,6 @@
 """The samples of an export as its files and its table have them: which split and file each belongs to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.base.errors import BadInput
-from jobs.export.choose import has_file, overruled
+from jobs.export.choose import has_file
 from jobs.export.index import STAMP
-from jobs.export.plan import Piece, Source, plan_pieces, prompt_hashes, splits_of
+from jobs.export.plan import Piece, Source, plan_pieces
+from jobs.export.rows import Rows
 from jobs.export.scan import stamp_of
 from jobs.export.source import SourceRun
-from jobs.export.table import MetadataTypes, public_rows, public_schema
 from jobs.export.work import Work
 from jobs.options.export import SPLITS
 
@@ -48,75 +48,40 @@ class View:
         schema: the columns of the table.
     """
 
-    def __init__(self, work: Work, runs: list[SourceRun], shares: tuple[float, ...], form: Shape):
-        """Read which samples there are, and lay out the files.
+    def __init__(self, work: Work, runs: list[SourceRun], rows: Rows, form: Shape):
+        """Lay out the files.
 
         Args:
             work: has the tables of all sources.
-            shares: of the splits.
+            runs: of the export.
+            rows: of their samples.
             form: what the files are.
         """
-        self._work, self._form, self._shares = work, form, shares
+        self._work, self._form, self._of = work, form, rows
         owners = [(run, shard) for run in runs for shard in run.shards]
         self.tars = [shard.tar for _, shard in owners]
         self.prefixes = [run.prefix for run, _ in owners]
         self.extension = runs[0].extension
         self.sha256 = [shard.sha256 for _, shard in owners]
-        self._overruled: dict[int, np.ndarray] = {}
-        first = 0
-        for run in runs:
-            self._overruled |= self._tried_again(run, first)
-            first += len(run.shards)
-        self._metadata = MetadataTypes()
-        self._schemas: dict[pa.Schema, None] = {}
-        self._splits: list[np.ndarray] = []
-        self._hashes: list[np.ndarray] = []
         self.pieces, self._places = plan_pieces(self._sources(), form.target, form.most)
         self._totals = [sum(piece.split == split for piece in self.pieces) for split in range(len(SPLITS))]
         self._by_source: list[dict[tuple[int, int], str]] = [{} for _ in self.tars]
         for piece in self.pieces:
             for extent in piece.extents:
                 self._by_source[extent.source][piece.split, piece.number] = self.path(piece)
-        self.schema = public_schema(self._schemas, self._metadata)
-
-    def _tried_again(self, run: SourceRun, first: int) -> Mapping[int, np.ndarray]:
-        """Return which rows of the shards of a run, the ``first``-th source and on, another of its shards overrules."""
-        later = [number for number, shard in enumerate(run.shards, first) if shard.of_later_pass]
-        if not later:
-            return {}
-        tables = (self._work.read_index(number, ["sample_index"]) for number in later)
-        again = {index for table in tables for index in table["sample_index"].to_pylist()}
-        numbers = range(first, first + len(run.shards))
-        return overruled(
-            ((number, self._work.read_index(number, ["sample_index", "status"])) for number in numbers), again
-        )
+        self.schema = rows.schema
 
     def _sources(self) -> Iterator[Source]:
         for number in range(len(self.tars)):
-            self._schemas[self._work.read_schema(number).remove_metadata()] = None
-            table = self._work.read_index(number, ["prompt", "status", "start", "end", "metadata"])
-            hashes = prompt_hashes(table["prompt"].to_pylist())
-            splits = splits_of(hashes, self._shares)
-            self._hashes.append(hashes)
-            self._splits.append(splits)
-            if "metadata" in table.column_names:
-                self._metadata.add(table["metadata"].to_pylist())
+            table = self._work.read_index(number, ["status", "start", "end"])
             files = has_file(table)
-            kept = files & self._listed(number, table)
+            kept = files & self._of.listed(number, table)
             starts, ends = (table[name].to_numpy()[kept].astype(np.int64) for name in ("start", "end"))
-            yield Source(starts, ends, splits[kept], int(files.sum()))
-
-    def _listed(self, number: int, table: pa.Table) -> np.ndarray:
-        """Return which rows of a shard the export has (bool)."""
-        return ~self._overruled.get(number, np.zeros(table.num_rows, bool))
+            yield Source(starts, ends, self._of.splits[number][kept], int(files.sum()))
 
     def path(self, piece: Piece) -> str:
         """Return where a piece lies in the export."""
         return self._form.path(piece.split, piece.number, self._totals[piece.split])
-
-    def count_prompts(self) -> int:
-        """Return how many different prompts there are."""
-        return len(np.unique(np.concatenate(self._hashes)))
 
     def rows(self, number: int) -> pa.Table:
         """Return a source's rows as the table has them, given-up ones too."""
@@ -129,24 +94,17 @@ class View:
     @lru_cache(maxsize=2)  # noqa: B019 (lives as long as the export)
     def _rows(self, number: int) -> tuple[pa.Table, pa.Table, np.ndarray, np.ndarray]:
         table = self._work.read_index(number)
-        listed = self._listed(number, table)
+        listed = self._of.listed(number, table)
         kept = has_file(table) & listed
         starts, sizes = (table[name].to_numpy()[kept].astype(np.int64) for name in ("media_start", "bytes"))
-        rows = public_rows(
-            table,
-            self.schema,
-            self._metadata,
-            prefix=self.prefixes[number],
-            files=self._files(number, table, kept),
-            splits=pa.array(np.array(SPLITS, object)[self._splits[number]], pa.string()),
-        )
+        rows = self._of.public(number, table, self._files(number, table, kept))
         return rows.filter(pa.array(listed)), rows.filter(pa.array(kept)), starts, sizes
 
     def _files(self, number: int, table: pa.Table, kept: np.ndarray) -> pa.Array:
         """Return where each sample of a source lies in the export; null where it has no file."""
         found = np.full(len(kept), None, object)
         names = self._by_source[number]
-        pairs = zip(self._splits[number][kept].tolist(), self._places[number].tolist(), strict=True)
+        pairs = zip(self._of.splits[number][kept].tolist(), self._places[number].tolist(), strict=True)
         found[kept] = [names[pair] for pair in pairs]
         files = pa.array(found, pa.string())
         if not self._form.by_sample:

@@ -19,14 +19,18 @@ from jobs.options.texts import literal
 DEFAULTS: dict[str, Any] = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
 
 
-def compose_options(overrides: Sequence[str]) -> DictConfig:
+def compose_options(overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
     """Return the configuration of ``jobs.generate`` with these options.
+
+    Args:
+        overrides: as on its command line.
+        with_hydra: whether Hydra's own part is in it, the launcher among it.
 
     Raises:
         BadInput: an option does not exist, or has a value of another type.
     """
     try:
         with initialize_config_dir(str(CONF), **DEFAULTS):
-            return compose("generate", literal(overrides))
+            return compose("generate", literal(overrides), return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(explain(error)) from None

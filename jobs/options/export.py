@@ -1,17 +1,16 @@
 """What ``python -m jobs.export`` can be told: each option once, as in ``jobs.options.schema``."""
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 from jobs.base.errors import BadInput
-from jobs.options.fields import check_group, option, shown
+from jobs.options.fields import option, shown
+from jobs.options.words import read_group, split_words
 
 FORMATS = ("webdataset", "parquet", "mds", "imagefolder")
 ELSEWHERE = ("dest", "hub", "partial")  # options that decide no byte of an export
+CHOICE = ("where", "best_of", "by")  # options that choose samples; where they are null, nothing is said of them
 SPLITS = ("train", "validation", "test")
-_WORD = re.compile(r"([a-z_]+)=(.*)", re.DOTALL)
 _SUM_ERROR = 1e-6  # by which shares may miss 1, since 1/3 cannot be written
 
 
@@ -26,6 +25,11 @@ class ExportOptions:
     split: str | None = option(
         None, "shares of train, validation and test, like 0.98,0.01,0.01, by prompt; null: all is train"
     )
+    where: str | None = option(
+        None, "which samples are kept: SQL over the columns of metadata.parquet, like aesthetic > 5.5"
+    )
+    best_of: int | None = option(None, "keep so many samples of each prompt; needs by", least=1)
+    by: str | None = option(None, "the column, or SQL, of which best_of keeps the highest")
     license: str | None = option(
         None,
         "licence of the data set, as the Hugging Face hub names it; null: that of the checkpoint, where it says so",
@@ -62,48 +66,8 @@ class ExportOptions:
 
 
 def parse_export(words: Sequence[str]) -> tuple[list[str], ExportOptions]:
-    """Split a command line into paths and options, which may stand in any order.
-
-    A word is an option where letters and ``=`` begin it; a folder of such a name is written ``./w=0.5``.
-
-    Raises:
-        BadInput: an option does not exist, is given twice, or has a value that it does not take.
-    """
-    paths, given = [], dict[str, Any]()
-    for word in words:
-        match = _WORD.fullmatch(word)
-        if match is None:
-            paths.append(word)
-            continue
-        name, value = match.groups()
-        if name in given:
-            raise BadInput(f"{name} is given twice: leave one of them out")
-        given[name] = {"null": None, "true": True, "false": False}.get(value, value)
-    known = [one.name for one in fields(ExportOptions)]
-    for name in sorted(given.keys() - {*known}):
-        raise BadInput(f"there is no option '{name}': jobs.export takes {', '.join(known)}")
-    defaults = {one.name: one.default for one in fields(ExportOptions)}
-    options = ExportOptions(**check_group({**defaults, **given}, ExportOptions))
+    """Split a command line into paths and options; see ``split_words`` and ``read_group``."""
+    paths, given = split_words(words)
+    options: ExportOptions = read_group(given, ExportOptions, "jobs.export")
     _ = options.shares  # refuses a wrong one
     return paths, options
-
-
-def export_help() -> str:
-    """Return the options as ``--help`` shows them, a line each."""
-    rows = [(f"{one.name}={_default(one.default)}", one.metadata) for one in fields(ExportOptions)]
-    return "\n".join(f"  {name:<24}{_meaning(metadata)}" for name, metadata in rows)
-
-
-def export_table() -> str:
-    """Return the options as a table of the documentation."""
-    rows = [f"| `{one.name}` | `{_default(one.default)}` | {_meaning(one.metadata)} |" for one in fields(ExportOptions)]
-    return "\n".join(["| option | default | meaning |", "| -- | -- | -- |", *rows])
-
-
-def _default(value: Any) -> str:
-    return value if isinstance(value, str) else shown(value)
-
-
-def _meaning(metadata: Any) -> str:
-    choices = metadata["limits"]["choices"]
-    return f"{metadata['help']}: {', '.join(choices)}" if choices else str(metadata["help"])

@@ -96,7 +96,7 @@ def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: 
             write_bytes(run.sidecar(shard), sidecar)
             write_json(run.done_record(shard), record)
     attempt.end(DONE)
-    _clear_work(attempt)
+    clear_work(attempt)
     return DONE
 
 
@@ -114,11 +114,11 @@ def _spent(attempt: Attempt) -> list[dict[str, Any]]:
 def _yield_to_publisher(attempt: Attempt) -> str:
     log.info("shard %d was published by another attempt meanwhile; this one's copy is dropped", attempt.shard)
     attempt.end(DONE)
-    _clear_work(attempt)
+    clear_work(attempt)
     return DONE
 
 
-def _clear_work(attempt: Attempt) -> None:
+def clear_work(attempt: Attempt) -> None:
     """Remove what all attempts at a done shard left; one that still runs finds the done record and stops."""
     for path in attempt.run.work.glob(f"{shard_name(attempt.shard)}.*"):
         path.unlink(missing_ok=True)

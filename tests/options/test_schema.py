@@ -11,11 +11,13 @@ from omegaconf import MISSING, ValidationError
 
 from jobs.dataset.prompts import SETTINGS
 from jobs.options.explain import option_names
-from jobs.options.export import export_table
+from jobs.options.export import ExportOptions
 from jobs.options.fields import limits_of
 from jobs.options.places import CONF
 from jobs.options.schema import ModelOptions, Options, SampleOptions
+from jobs.options.score import ScoreOptions
 from jobs.options.table import help_text, long_table, rows, short_table
+from jobs.options.words import group_table
 from jobs.run.resolve import read_options, resolve
 from tests.support import PROJECT, config
 
@@ -139,7 +141,12 @@ def test_help_names_every_option():
 
 @pytest.mark.parametrize(
     ("page", "table"),
-    [("README.md", short_table()), ("docs/options.md", long_table()), ("docs/export.md", export_table())],
+    [
+        ("README.md", short_table()),
+        ("docs/options.md", long_table()),
+        ("docs/export.md", group_table(ExportOptions)),
+        ("docs/scoring.md", group_table(ScoreOptions)),
+    ],
 )
 def test_the_tables_of_the_documentation_are_the_schemas(page: str, table: str):
     """Written by python -m tools.write_options."""

@@ -1,0 +1,153 @@
+"""What ``python -m jobs.score`` does: check, score on this machine or a cluster, then what needs all scores at once."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.base.disk import disk_trouble
+from jobs.base.errors import BadInput
+from jobs.execute.choose import make_launcher
+from jobs.execute.container import check_container
+from jobs.execute.fanout import work_through
+from jobs.execute.pool import run_pool
+from jobs.execute.resources import check_leaving, check_resources
+from jobs.options.compose import compose_options
+from jobs.options.schema import Options
+from jobs.options.score import ScoreOptions
+from jobs.report.status import read_status, render
+from jobs.run.devices import check_cpu, worker_devices
+from jobs.run.resolve import read_options
+from jobs.score.across import DUPLICATES, NearDuplicates
+from jobs.score.scorers import find_scorer
+from jobs.score.scoring import Scoring
+from jobs.store.publish import clear_leftovers
+from jobs.store.rundir import RunDir
+
+_AGAIN = "run the same command again to finish what is left"
+
+
+def score(path: Path, options: ScoreOptions, elsewhere: list[str], *, launch: bool) -> int:
+    """Score a run, or go on with it, or find that it is scored.
+
+    Args:
+        path: the run's directory.
+        options: what to measure.
+        elsewhere: options of ``jobs.generate`` and of launchers.
+        launch: whether a launcher is to do it (``-m``).
+
+    Returns:
+        The command's exit code.
+
+    Raises:
+        BadInput: whatever a user can mend; nothing was written.
+        SystemExit: code 1: not everything could be launched, or the command does not wait.
+    """
+    run = RunDir(path)
+    record = run.read()
+    _check_run(run, record)
+    where = _where(elsewhere, launch=launch)
+    duplicates = NearDuplicates.of(run, options) if DUPLICATES in options.names else None
+    scorings = _scorings(run, options, where)
+    for one in scorings:
+        one.unfinished()  # refuses shards= out of range
+        one.scorer.check()
+    problems = _launched(scorings, elsewhere) if launch else _here(scorings)
+    whole = _conclude(scorings, problems)
+    if duplicates:
+        whole &= duplicates.find(print)
+    return 0 if whole and _is_finished(run) else 1
+
+
+def _check_run(run: RunDir, record: dict[str, object]) -> None:
+    identity = record["identity"]
+    assert isinstance(identity, dict)
+    if "retry" in identity:
+        raise BadInput(f"{run.path} is a pass over failed samples of {run.path.parent}: name that run")
+    if "scorer" in identity:
+        raise BadInput(f"{run.path} holds scores of {run.path.parents[1]}: name that run")
+    if not run.done_shards():
+        raise BadInput(f"{run.path} has no finished shard yet: there is nothing to score")
+
+
+def _where(elsewhere: list[str], *, launch: bool) -> Options:
+    """Return the options of ``jobs.generate`` that say where work is done."""
+    named = next((word for word in elsewhere if word.startswith("hydra")), None)
+    if named and not launch:
+        raise BadInput(f"{named} has no effect without -m: add -m, or leave it out")
+    return read_options(compose_options(elsewhere))
+
+
+def _scorings(run: RunDir, options: ScoreOptions, where: Options) -> list[Scoring]:
+    """Return the work: each scorer over the run, and over each pass over its failed samples."""
+    names = [name for name in options.names if name != DUPLICATES]
+    if DUPLICATES in options.names and "basic" not in names:
+        names.insert(0, "basic")  # which has the hashes
+    found = []
+    for name in names:
+        for of in (run, *run.retries()):
+            record = of.read()
+            scorer = find_scorer(name, options, record)
+            found.append(Scoring.of_run(where, of, record, scorer, options.batch_size))
+    return found
+
+
+def _here(scorings: Sequence[Scoring]) -> list[str]:
+    """Score on this machine, one scorer after another."""
+    check_container(scorings, {}, set())
+    check_leaving({}, scorings)
+    devices = [worker_devices(one.options) for one in scorings]
+    problems = []
+    for one, own in zip(scorings, devices, strict=True):
+        one.create()
+        if left := one.unfinished():
+            problems += run_pool(one, left, own)
+    return problems
+
+
+def _launched(scorings: Sequence[Scoring], elsewhere: list[str]) -> list[str]:
+    """Score by a launcher's tasks; see ``jobs.execute.sweep``."""
+    launcher = make_launcher(compose_options(elsewhere, with_hydra=True))
+    launcher.require()
+    check_resources(launcher, scorings)
+    check_container(scorings, launcher.settings, launcher.given)
+    check_leaving(launcher.settings, scorings)
+    for one in scorings:
+        if launcher.on_this_machine:
+            worker_devices(one.options)
+        elif not one.scorer.gpus:
+            check_cpu(one.options)
+    launcher.check(scorings)
+    for one in scorings:
+        one.create()
+    return work_through(launcher, scorings).problems
+
+
+def _conclude(scorings: Sequence[Scoring], problems: list[str]) -> bool:
+    """Print the summary; return whether all that is asked for is scored."""
+    whole = not problems
+    for problem in problems[:20]:
+        print(f"problem: {problem}")
+    if len(problems) > 20:
+        print(f"problem: and {len(problems) - 20} more")
+    for one in scorings:
+        try:
+            clear_leftovers(one.directory)
+            status = read_status(one.directory)
+        except (OSError, BadInput) as error:
+            print(f"problem: {disk_trouble(error, one.directory.path) or error}")
+            return False
+        left = one.unfinished()
+        print(render(str(one.directory.path), status))
+        if left:
+            print(f"  {_AGAIN}")
+        whole &= not left
+    sys.stdout.flush()
+    return whole
+
+
+def _is_finished(run: RunDir) -> bool:
+    """Whether the run itself is; says so where it is not."""
+    left = run.read()["shards"] - len(run.done_shards())
+    if left:
+        print(f"{run.path} is not finished: the same command later scores the {left} shards that are still to come")
+    return not left

@@ -1,0 +1,139 @@
+"""Scores of a run: tables beside its sidecars, one directory a scorer, made and recorded as the run's shards are.
+
+    RUN/scores/basic/meta/00003.parquet   a row for each sample of shard 3 that has a file
+                     done/00003.json      done record, written last, with the hash of the tar that was scored
+                     work/  logs/         attempts
+                     run.json             what is measured; another scorer, or other settings, are refused
+    RUN/scores/basic.retry-1/             of the samples of RUN/retry-1 (jobs.run.retry)
+
+Tars and sidecars of the run stay as they are.
+"""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.base.differences import differences
+from jobs.base.errors import BadInput
+from jobs.store.atomic import create_json, write_json
+from jobs.store.rundir import FORMAT, RunDir
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
+KEYS = ("key", "sample_index", "status", "reason")  # of each table, beside the scores
+_FOLDERS = ("meta", "done", "work", "logs")
+
+
+class ScoreDir(RunDir):
+    """One scorer's directory.
+
+    Attributes:
+        of: the run, or the pass over its failed samples, whose samples it is about.
+        scorer: the scorer's name.
+    """
+
+    def __init__(self, of: RunDir, scorer: str):
+        run, suffix = (of.path.parent, f".{of.path.name}") if _is_pass(of) else (of.path, "")
+        super().__init__(run / "scores" / f"{scorer.replace(':', '.')}{suffix}")
+        self.of, self.scorer = of, scorer
+
+    def unfinished(self, num_shards: int) -> list[int]:
+        """Return the shards that the run has and that are not scored, in order."""
+        return sorted(self.of.done_shards() - self.done_shards())
+
+    def begin(self, record: dict[str, Any]) -> None:
+        """Make the directory, or bring its record up to date with a run that has grown, or of which nothing is scored.
+
+        Raises:
+            BadInput: it holds other scores.
+        """
+        if self.exists():
+            old = self.read()
+            if old["identity"] != record["identity"]:
+                if self.done_shards():
+                    raise BadInput(_other(self.path, old["identity"], record["identity"]))
+                shutil.rmtree(self.work, ignore_errors=True)
+        for name in _FOLDERS:
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        record = {"format": FORMAT, **record}
+        if not self.exists():
+            create_json(self.path / "run.json", record)
+        elif {**self.read(), "created": 0} != {**record, "created": 0}:
+            write_json(self.path / "run.json", {**record, "created": self.read()["created"]})
+
+    def reopen(self) -> None:
+        """Forget the scores of shards that have other bytes by now, because the run has more prompts."""
+        for shard in self.done_shards():
+            if self.scored(shard) != tar_hash(self.of, shard):
+                self.done_record(shard).unlink(missing_ok=True)
+
+    def scored(self, shard: int) -> str | None:
+        """Return the hash of the tar whose samples were scored; None where none was."""
+        return _text(self.done_record(shard), "tar_sha256")
+
+    def sha256(self, shard: int) -> str | None:
+        """Return the hash of a shard's table, by its done record."""
+        return _text(self.done_record(shard), "sha256")
+
+    def table(self, shard: int) -> "pyarrow.Table":
+        """Return a shard's scores, with ``KEYS``.
+
+        Raises:
+            BadInput: they cannot be read.
+        """
+        with self._opened(shard) as file:
+            return file.read(use_threads=False)
+
+    def schema(self, shard: int) -> "pyarrow.Schema":
+        """Return the columns of a shard's scores; see ``table``."""
+        with self._opened(shard) as file:
+            return file.schema_arrow
+
+    @contextlib.contextmanager
+    def _opened(self, shard: int) -> "Iterator[pyarrow.parquet.ParquetFile]":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with open(self.sidecar(shard), "rb") as file:
+                yield pq.ParquetFile(file)
+        except (FileNotFoundError, pa.ArrowException):
+            raise BadInput(
+                f"{self.sidecar(shard)} is missing or torn: delete {self.done_record(shard)} and score again"
+            ) from None
+
+
+def score_dirs(of: RunDir) -> list[ScoreDir]:
+    """Return what was measured of a run's samples, or of a pass's, by the scorers' names."""
+    run, suffix = (of.path.parent, f".{of.path.name}") if _is_pass(of) else (of.path, "")
+    found = []
+    for record in sorted((run / "scores").glob("*/run.json")):
+        stem, _, ending = record.parent.name.partition(".retry-")
+        if (f".retry-{ending}" if ending else "") == suffix:
+            found.append(ScoreDir(of, _text(record, "name") or stem))
+    return found
+
+
+def tar_hash(of: RunDir, shard: int) -> str | None:
+    """Return the hash of a finished shard's tar; None where it is not finished."""
+    return _text(of.done_record(shard), "sha256")
+
+
+def _is_pass(of: RunDir) -> bool:
+    return of.path.name.startswith("retry-") and (of.path.parent / "run.json").exists()
+
+
+def _text(path: Path, name: str) -> str | None:
+    with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        return str(json.loads(path.read_text())[name])
+    return None
+
+
+def _other(path: Path, old: dict[str, Any], new: dict[str, Any]) -> str:
+    said = "; ".join(differences(old, new))
+    return f"{path} holds other scores: {said}: set these back to go on, or delete that folder to score again"
