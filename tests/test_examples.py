@@ -34,10 +34,11 @@ def test_read_dataset(tmp_path: Path):
     assert [line.split("  ")[-1] for line in lines] == prompts.read_text().splitlines()
 
 
-def test_the_readmes_lines_for_reading_are_python():
-    blocks = (PROJECT / "README.md").read_text().split("```python\n")[1:]
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_lines_of_python_in_pages_are_python(page: str):
+    blocks = (PROJECT / page).read_text().split("```python\n")[1:]
     for block in blocks:
-        compile(block.partition("```")[0], "README.md", "exec")
+        compile(block.partition("```")[0], page, "exec")
 
 
 @pytest.mark.parametrize("script", ["cluster.sh"])

@@ -29,7 +29,7 @@ ROOMS = (
 )
 AT_THE_DOOR = {
     *("__init__.py", "py.typed"),
-    *("calibrate.py", "cancel.py", "download.py", "generate.py", "logs.py", "status.py"),
+    *("api.py", "calibrate.py", "cancel.py", "download.py", "generate.py", "logs.py", "status.py"),
 }
 LONGEST = 300  # lines of a module
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.base.errors import BadInput
 from jobs.options.fields import option, shown
@@ -66,8 +67,13 @@ class ExportOptions:
 
 
 def parse_export(words: Sequence[str]) -> tuple[list[str], ExportOptions]:
-    """Split a command line into paths and options; see ``split_words`` and ``read_group``."""
+    """Split a command line into paths and options; see ``split_words`` and ``read_export``."""
     paths, given = split_words(words)
+    return paths, read_export(given)
+
+
+def read_export(given: dict[str, Any]) -> ExportOptions:
+    """Return the options of an export, those that are not given at their defaults; see ``read_group``."""
     options: ExportOptions = read_group(given, ExportOptions, "jobs.export")
     _ = options.shares  # refuses a wrong one
-    return paths, options
+    return options

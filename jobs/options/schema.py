@@ -260,4 +260,5 @@ def config_schema(group: type) -> type:
     return make_dataclass(group.__name__, made)
 
 
-ConfigStore.instance().store(name="options", node=config_schema(Options), provider="jobs")
+# By a name that a Hydra application of the caller's (jobs.api) will hardly have.
+ConfigStore.instance().store(name="jobs_options", node=config_schema(Options), provider="jobs")
