@@ -30,10 +30,15 @@ def check_kernels(options: Options, denoisers: list[str]) -> None:
         if options.parallel.size > 1:
             raise BadInput(f"model.compile={model.compile} does not go with {options.parallel}: use blocks or none")
     if model.attention is not None:
-        _check_attention(model.attention, denoisers)
+        check_attention(model.attention, denoisers)
 
 
-def _check_attention(name: str, denoisers: list[str]) -> None:
+def check_attention(name: str, denoisers: list[str]) -> None:
+    """Refuse an attention backend that this machine, or one of these classes of denoisers, cannot use.
+
+    Raises:
+        BadInput: says which.
+    """
     from jobs.parallel.diffusers_private import attention_backends, require_attention_backend
 
     if name not in attention_backends():

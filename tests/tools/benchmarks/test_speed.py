@@ -13,7 +13,7 @@ import spectrum
 from tools.benchmarks.common import methods
 from tools.benchmarks.common.catalog import MODELS
 from tools.benchmarks.common.denoisers import Scale, build, call_arguments, denoiser_of
-from tools.benchmarks.common.device import describe_device
+from tools.benchmarks.common.device import clocks, describe_device
 from tools.benchmarks.common.methods import KINDS, Kind, Method, expand
 from tools.benchmarks.common.peers import NotSupported, taylorseer_steps
 from tools.benchmarks.speed import __main__ as speed
@@ -21,7 +21,7 @@ from tools.benchmarks.speed import forecast, measure, operations, results
 from tools.benchmarks.speed.__main__ import main
 from tools.benchmarks.speed.measure import fit, summarize
 from tools.benchmarks.speed.report import render
-from tools.benchmarks.speed.timing import Run
+from tools.benchmarks.speed.timing import Counts, Run, counting
 
 TINY, STEPS = 0.005, 10
 CPU = torch.device("cpu")
@@ -110,7 +110,8 @@ def test_a_method_leaves_the_pipeline_as_it_was(kind: str) -> None:
 
     before, names = latents(), [name for name, _ in denoiser_of(pipe).named_modules()]
     method = Method(kind, "3")
-    outcome = measure._attempt(method, pipe, call, method.schedule(6))
+    with counting(denoiser_of(pipe)) as counts:
+        outcome = measure._attempt(method, method.schedule(6), pipe, call, counts)
     assert isinstance(outcome, Run) or not find_spec("cache_dit")
     assert latents().equal(before)
     assert [name for name, _ in denoiser_of(pipe).named_modules()] == names
@@ -157,7 +158,7 @@ def test_a_method_measured_again_replaces_its_row(tmp_path: Path) -> None:
 def test_results_of_other_machines_and_versions_are_not_mixed(changed: dict[str, Any], tmp_path: Path) -> None:
     path, here = tmp_path / "speed-here.json", describe_device(CPU)
     path.write_text(json.dumps({"machine": here | changed, "tables": {"some": {}}, "forecasts": {}}))
-    assert results.load(path, here) == {"machine": here, "tables": {}, "forecasts": {}, "operations": {}}
+    assert results.load(path, here) == {"machine": here, "tables": {}, "forecasts": {}, "operations": {}, "parts": {}}
 
 
 def test_the_page_puts_figures_of_an_h200_beside_the_aims() -> None:
@@ -227,14 +228,14 @@ def failing(error: Exception) -> Kind:
 def test_a_peer_that_fails_says_why(error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(methods.KINDS, "cache-dit", failing(error))
     method = Method("cache-dit", "3")
-    assert measure._attempt(method, None, {}, method.schedule(8)) == reason
+    assert measure._attempt(method, method.schedule(8), None, {}, Counts()) == reason
 
 
 def test_a_mistake_of_our_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(methods.KINDS, "spectrum", failing(ValueError("a mistake")))
     method = Method("spectrum", "3")
     with pytest.raises(ValueError, match="a mistake"):
-        measure._attempt(method, None, {}, method.schedule(8))
+        measure._attempt(method, method.schedule(8), None, {}, Counts())
 
 
 def test_forecasts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,6 +263,11 @@ def test_forecasts_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["--time-limit", "nan"], "--time-limit must be at least 1, not nan"),
         (["--device", "tpu"], "invalid choice: 'tpu'"),
         (["--dtype", "fp8"], "invalid choice: 'fp8'"),
+        (["--batch", "0"], "--batch must be at least 1, not 0"),
+        (["--compile", "all"], "invalid choice: 'all'"),
+        (["--compile", "whole"], "--compile whole leaves no block to skip for spectrum-0.75: add --methods"),
+        (["--attention", "flashy"], "--attention flashy is not known: choose one of "),
+        (["--model", "sdxl", "--attention", "_native_math"], "has no effect on UNet2DConditionModel"),
     ],
 )
 def test_a_bad_option_is_refused(given: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -270,3 +276,68 @@ def test_a_bad_option_is_refused(given: list[str], said: str, tmp_path: Path, ca
     assert refused.value.code == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_a_model_that_does_not_fit_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is built: the system would end the process where it is being measured."""
+    monkeypatch.setattr(speed, "free_bytes", lambda _: 10 * 10**9)
+    with pytest.raises(SystemExit, match="2"):
+        main(["--device", "cpu", "--model", "sdxl,flux", "--out", str(tmp_path / "none")])
+    said = capsys.readouterr().err
+    assert "the weights of sdxl take 10.3 GB in float32 at --scale 1, and 10.0 GB are free here" in said
+    assert not (tmp_path / "none").exists()
+
+
+def test_every_other_turn_is_the_other_way_round(capsys: pytest.CaptureFixture) -> None:
+    conditions = measure.Conditions(TINY, STEPS, 3, CPU, torch.float32, float("inf"))
+    *_, rows = measure.measure(MODELS["flux"], expand(["spectrum-output-3"]), conditions)
+    turns = [line.split()[2] for line in capsys.readouterr().err.splitlines() if line.startswith("turn")]
+    assert turns == ["plain", *["spectrum-output-3"] * 2, *["plain"] * 2, "spectrum-output-3"]
+    assert {name: len(row["all_seconds"]) for name, row in rows.items()} == {"plain": 3, "spectrum-output-3": 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "kind"), [("blocks", "spectrum"), ("whole", "spectrum-output")])
+def test_compiled_code_is_counted_as_any_other(mode: str, kind: str, tmp_path: Path) -> None:
+    more = ("--compile", mode, "--batch", "2", "--attention", "native", "--methods", f"{kind}-3", "--model", "wan")
+    (table,) = run(tmp_path, *more)["tables"].values()
+    assert {name: (row["evaluated"], row["calls"]) for name, row in table["rows"].items()} == {
+        "plain": (2 * STEPS, 2 * STEPS),
+        f"{kind}-3": (2 * EVALUATED["3"], 2 * STEPS),
+    }
+    page = (tmp_path / "speed.md").read_text()
+    assert f"### Wan2.1-T2V-14B, 832x480, 81 frames, batch 2, compile {mode}, attention native" in page
+
+
+@pytest.mark.slow
+def test_the_rest_of_a_sample(tmp_path: Path) -> None:
+    (parts,) = run(tmp_path, "--parts", "--model", "sdxl")["parts"].values()
+    assert [*parts["rows"]] == ["text_encoder", "text_encoder_2", "vae"]
+    assert all(row["seconds"] > 0 and row["weights_bytes"] > 1e8 for row in parts["rows"].values())
+    page = cells((tmp_path / "speed.md").read_text())
+    assert "| text_encoder_2 | CLIPTextModelWithProjection | float32 |" in page and "| vae | AutoencoderKL |" in page
+
+
+def test_more_than_the_limit_is_called_noise() -> None:
+    row = {"speedup": 5.1, "full_ms": 200.0, "forecast_ms": 5.0, "evaluated": 10, "calls": 50, "seconds": 1.0}
+    row |= {"all_seconds": [1.0], "peak_bytes": None}
+    table = {"model": "flux", "scale": 1, "steps": 50, "dtype": "bfloat16", "parameters": 1, "call": {}, "feature": []}
+    table |= {"clocks": {"mhz": 1755, "most_mhz": 1980, "watts": 690.5, "celsius": 61}, "batch": 4}
+    results = {"machine": describe_device(CPU), "tables": {"": table | {"rows": {"spectrum-3": row}}}, "forecasts": {}}
+    page = render([results])
+    assert "| 102.0 % (noise) |" in cells(page) and "| 90.9 % |" in cells(page)
+    assert "The clock at the end: 1755 MHz of at most 1980, at 690.5 W and 61 °C." in page
+
+
+def test_a_gpu_tells_its_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nvidia-smi` is a stand-in here: it answers as the real one does to that question, for two GPUs."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nprintf '1755, 1980, 690.52, 61\\n345, 1980, 70.10, 30\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert clocks(torch.device("cuda:0")) == {"mhz": 1755, "most_mhz": 1980, "watts": 690.52, "celsius": 61}
+    assert clocks(torch.device("cuda:1"))["mhz"] == 345
+    program.unlink()
+    assert clocks(torch.device("cuda:0")) == {}

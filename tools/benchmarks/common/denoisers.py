@@ -89,7 +89,7 @@ def build(model: Model, size: Size, device: torch.device, dtype: torch.dtype) ->
     import diffusers
 
     torch.manual_seed(0)
-    with _default_dtype(dtype), device:
+    with default_dtype(dtype), device:
         denoiser = model.denoiser_class()(**size.config)
     wide = set(denoiser._keep_in_fp32_modules or ())
     for name, parameter in denoiser.named_parameters():
@@ -110,13 +110,16 @@ def build(model: Model, size: Size, device: torch.device, dtype: torch.dtype) ->
     return pipe
 
 
-def call_arguments(model: Model, size: Size, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Return what the pipeline is called with, all but the number of steps and the noise."""
+def call_arguments(
+    model: Model, size: Size, device: torch.device, dtype: torch.dtype, batch: int = 1
+) -> dict[str, Any]:
+    """Return what the pipeline is called with for so many samples, all but the number of steps and the noise."""
 
     def rand(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
 
-    return {**size.call, **model.inputs(size, rand), "output_type": "latent"}
+    many = "num_videos_per_prompt" if "num_frames" in size.call else "num_images_per_prompt"
+    return {**size.call, **model.inputs(size, rand), many: batch, "output_type": "latent"}
 
 
 def last_query(denoiser: nn.Module) -> nn.Module:
@@ -130,7 +133,8 @@ def denoiser_of(pipe: Any) -> nn.Module:
 
 
 @contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make weights in that dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:

@@ -1,5 +1,6 @@
 """The device that torch computes on: its description, its clock and its peak memory."""
 
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from tools.benchmarks.common.machine import describe
@@ -72,6 +74,24 @@ def free_bytes(device: torch.device) -> int:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
 
 
+def clocks(device: torch.device) -> dict[str, float]:
+    """Return how fast the device runs now: MHz and the most it can do, and a GPU's watts and degrees Celsius.
+
+    Empty where the system does not tell.
+    """
+    if device.type == "cuda":
+        names = ("clocks.sm", "clocks.max.sm", "power.draw", "temperature.gpu")
+        asked = ["nvidia-smi", f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits"]
+        try:
+            said = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout
+            values = [float(value) for value in said.splitlines()[device.index or 0].split(",")]
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+            return {}
+        return dict(zip(("mhz", "most_mhz", "watts", "celsius"), values, strict=True))
+    found = psutil.cpu_freq()
+    return {"mhz": round(found.current), "most_mhz": round(found.max)} if found and found.current else {}
+
+
 def _installed(library: str) -> bool:
     try:
         return bool(version(library))
@@ -94,5 +114,4 @@ def _settings(device: torch.device) -> dict[str, Any]:
         + ", ".join(kernel for kernel, allowed in kernels.items() if allowed),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "cudnn_tf32": torch.backends.cudnn.allow_tf32,
-        "compiled": False,
     }

@@ -20,19 +20,22 @@ from typing import Any
 
 import torch
 
+from jobs.base.errors import BadInput
+from jobs.model.kernels import check_attention
 from jobs.store.atomic import write_bytes, write_json
 from tools.benchmarks.common.catalog import MODELS
 from tools.benchmarks.common.command import new_parser, refuse_below, refuse_unknown
 from tools.benchmarks.common.denoisers import Scale
-from tools.benchmarks.common.device import describe_device
+from tools.benchmarks.common.device import clocks, describe_device, free_bytes
 from tools.benchmarks.common.machine import results_file
 from tools.benchmarks.common.methods import KINDS, Method, expand
 from tools.benchmarks.common.timing import watched
 from tools.benchmarks.speed.forecast import ROWS, forecast_ratio
 from tools.benchmarks.speed.measure import Conditions, measure
 from tools.benchmarks.speed.operations import count_operations
+from tools.benchmarks.speed.parts import time_parts
 from tools.benchmarks.speed.report import COMMAND, render
-from tools.benchmarks.speed.results import load, put_forecast, put_operations, put_rows
+from tools.benchmarks.speed.results import load, put_forecast, put_operations, put_parts, put_rows
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 FORECAST_REPEATS = 7
@@ -45,9 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     models, methods, device, dtype = _checked(parser, options)
     deadline += options.time_limit
+    conditions = Conditions(
+        *(options.scale, options.steps, options.repeats, device, dtype, deadline),
+        *(options.batch, options.compile, options.attention),
+    )
+    if not (options.render or options.forecast or options.operations or options.parts):
+        _refuse_too_large(parser, models, conditions)
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.render:
-        conditions = Conditions(options.scale, options.steps, options.repeats, device, dtype, deadline)
         _measure(models, methods, conditions, options)
     _render(options.out)
     print(options.out / "speed.md")
@@ -74,6 +82,13 @@ def _measure(models: list[str], methods: list[Method], conditions: Conditions, o
             counted = count_operations(MODELS[name], conditions.scale, conditions.dtype, ROWS[0])
             put_operations(results, {"model": name, "scale": conditions.scale}, counted)
             save()
+        elif options.parts:
+            print(f"measuring: text encoders and autoencoder of {name}", file=sys.stderr)
+            scale, repeats = Scale(conditions.scale), conditions.repeats
+            head = {"model": name, "scale": conditions.scale, "dtype": _name(conditions.dtype)}
+            rows = time_parts(MODELS[name], scale, conditions.batch, conditions.device, conditions.dtype, repeats)
+            put_parts(results, head | {"batch": conditions.batch}, rows)
+            save()
         else:
             _table(name, methods, conditions, results, save)
 
@@ -81,15 +96,15 @@ def _measure(models: list[str], methods: list[Method], conditions: Conditions, o
 def _table(
     name: str, methods: list[Method], conditions: Conditions, results: dict[str, Any], save: Callable[[], None]
 ) -> None:
-    model = MODELS[name]
-    size = model.size(Scale(conditions.scale))
-    with torch.device("meta"):
-        parameters = sum(one.numel() for one in model.denoiser_class()(**size.config).parameters())
+    size, parameters = MODELS[name].size(Scale(conditions.scale)), _parameters(name, conditions.scale)
     head = {
         "model": name,
         "scale": conditions.scale,
         "steps": conditions.steps,
-        "dtype": str(conditions.dtype).removeprefix("torch."),
+        "dtype": _name(conditions.dtype),
+        "batch": conditions.batch,
+        "compile": conditions.compile,
+        "attention": conditions.attention,
         "parameters": parameters,
         "call": size.call,
         "feature": list(size.feature),
@@ -98,7 +113,8 @@ def _table(
     rows: dict[str, Any] = {}
     context: dict[str, Any] = {}
     with watched(context):
-        for rows in measure(model, methods, conditions):
+        for rows in measure(MODELS[name], methods, conditions):
+            head["clocks"] = clocks(conditions.device)  # while it is still warm
             put_rows(results, head, rows)
             save()
     for row in rows.values():
@@ -107,6 +123,29 @@ def _table(
     gc.collect()
     if conditions.device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def _refuse_too_large(parser: argparse.ArgumentParser, models: list[str], conditions: Conditions) -> None:
+    """End the program before anything is measured if a model has more weights than there is memory for."""
+    free = free_bytes(conditions.device)
+    for name in models:
+        needed = _parameters(name, conditions.scale) * conditions.dtype.itemsize
+        if needed > free:
+            parser.error(
+                f"the weights of {name} take {needed / 1e9:.1f} GB in {_name(conditions.dtype)} at --scale "
+                f"{conditions.scale:g}, and {free / 1e9:.1f} GB are free here: use a smaller --scale"
+            )
+
+
+def _parameters(name: str, scale: float) -> int:
+    model = MODELS[name]
+    with torch.device("meta"):
+        denoiser = model.denoiser_class()(**model.size(Scale(scale)).config)
+    return sum(one.numel() for one in denoiser.parameters())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _forecasts(name: str, conditions: Conditions, results: dict[str, Any]) -> None:
@@ -137,9 +176,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--time-limit", type=float, default=math.inf, help="seconds for the whole call; default: none")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     parser.add_argument("--dtype", choices=DTYPES, help="default: bf16 on a GPU, fp32 on a CPU")
+    parser.add_argument("--batch", type=int, default=1, help="samples a call; default: %(default)s")
+    modes = ("none", "blocks", "whole", "max-autotune")
+    parser.add_argument("--compile", choices=modes, default="none", help="as model.compile; default: %(default)s")
+    parser.add_argument("--attention", help="a backend of diffusers, as model.attention; default: its own choice")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--forecast", action="store_true", help="measure the forecast alone, beside a copy")
     only.add_argument("--operations", action="store_true", help="count operations and histories, which needs no device")
+    only.add_argument("--parts", action="store_true", help="measure text encoders and autoencoder, and nothing else")
     return parser
 
 
@@ -153,13 +197,23 @@ def _checked(
         methods = expand(options.methods.split(","))
     except ValueError as error:
         parser.error(f"there is no method {str(error)!r}: choose among {', '.join(KINDS)}, or KIND-0.75 and KIND-3")
-    refuse_below(parser, options, 1, "steps", "repeats", "time_limit")
+    refuse_below(parser, options, 1, "steps", "repeats", "time_limit", "batch")
     if not 0 < options.scale <= 1:
         parser.error(f"--scale must be above 0 and at most 1, not {options.scale:g}")
     gpu = torch.cuda.is_available()
     if options.device == "cuda" and not gpu:
         parser.error("torch sees no CUDA device here: use --device cpu with a small --scale")
     device = torch.device("cuda:0" if gpu and options.device != "cpu" else "cpu")
+    whole = options.compile in ("whole", "max-autotune")
+    if whole and (skipping := [one.name for one in methods if one.kind not in ("plain", "spectrum-output")]):
+        parser.error(
+            f"--compile {options.compile} leaves no block to skip for {skipping[0]}: add --methods spectrum-output"
+        )
+    if options.attention:
+        try:
+            check_attention(options.attention, [MODELS[name].denoiser for name in models])
+        except BadInput as error:
+            parser.error(str(error).replace("model.attention=", "--attention "))
     return models, methods, device, DTYPES[options.dtype or ("bf16" if device.type == "cuda" else "fp32")]
 
 

@@ -4,16 +4,18 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 
-from tools.benchmarks.common.denoisers import Model, Scale, build, call_arguments
+from jobs.model.kernels import compile_denoiser, set_attention
+from tools.benchmarks.common.denoisers import Model, Scale, build, call_arguments, denoiser_of
 from tools.benchmarks.common.methods import Method
 from tools.benchmarks.common.peers import NotSupported, Schedule
-from tools.benchmarks.speed.timing import Run, timed_call
+from tools.benchmarks.speed.timing import Counts, Run, counting, timed_call
 
 WARM_UP_STEPS = 4  # two of them forecast
 LEAST_PLAIN_STEPS = 8
@@ -25,7 +27,18 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the methods of one table have in common. ``deadline`` is a time of ``time.perf_counter``."""
+    """What the methods of one table have in common.
+
+    Attributes:
+        scale: Of the model; 1 is its real size.
+        steps: Denoising steps.
+        repeats: Turns, at most.
+        device, dtype: Where, and of what kind.
+        deadline: A time of ``time.perf_counter``.
+        batch: Samples a call.
+        compile: As ``model.compile`` of the runner.
+        attention: As ``model.attention``.
+    """
 
     scale: float
     steps: int
@@ -33,6 +46,9 @@ class Conditions:
     device: torch.device
     dtype: torch.dtype
     deadline: float
+    batch: int = 1
+    compile: str = "none"
+    attention: str | None = None
 
 
 def measure(model: Model, methods: list[Method], conditions: Conditions) -> Iterator[dict[str, Row]]:
@@ -43,11 +59,22 @@ def measure(model: Model, methods: list[Method], conditions: Conditions) -> Iter
     """
     size = model.size(Scale(conditions.scale))
     pipe = build(model, size, conditions.device, conditions.dtype)
-    arguments = call_arguments(model, size, conditions.device, conditions.dtype)
+    if conditions.attention:
+        set_attention(denoiser_of(pipe), conditions.attention)
+    if conditions.compile != "none":
+        compile_denoiser(denoiser_of(pipe), conditions.compile)
+    arguments = call_arguments(model, size, conditions.device, conditions.dtype, conditions.batch)
+    with counting(denoiser_of(pipe)) as counts:
+        yield from _measure(methods, conditions, partial(_attempt, pipe=pipe, arguments=arguments, counts=counts))
+
+
+def _measure(
+    methods: list[Method], conditions: Conditions, attempt: Callable[..., Run | str]
+) -> Iterator[dict[str, Row]]:
     rows: dict[str, Row] = {}
     estimates: dict[str, float] = {}
     for method in methods:
-        outcome = _attempt(method, pipe, arguments, method.schedule(WARM_UP_STEPS, warmup_steps=1))
+        outcome = attempt(method, method.schedule(WARM_UP_STEPS, warmup_steps=1))
         if isinstance(outcome, Run):
             estimates[method.name] = _estimate(outcome, len(method.schedule(conditions.steps).evaluated), conditions)
         else:
@@ -60,16 +87,18 @@ def measure(model: Model, methods: list[Method], conditions: Conditions) -> Iter
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for turn in range(conditions.repeats):
         start = time.perf_counter()
-        for method in [one for one in methods if one.name in runs]:
+        # Whatever changes in the course of a turn, such as a clock, is for one method in the next what it was for
+        # another in this.
+        for method in [one for one in methods[:: -1 if turn % 2 else 1] if one.name in runs]:
             steps = conditions.steps if method.flex else plain_steps
-            outcome = _attempt(method, pipe, arguments, method.schedule(steps))
+            outcome = attempt(method, method.schedule(steps))
             if isinstance(outcome, Run):
                 runs[method.name].append(outcome)
                 print(f"turn {turn + 1}: {method.name} {outcome.seconds:.2f} s", file=sys.stderr)
             else:
                 rows[method.name] = {"not_supported": outcome}
                 del runs[method.name]
-            measured = {name: many for name, many in runs.items() if many}
+            measured = {name: many for name, many in runs.items() if many and runs["plain"]}
             yield rows | {name: summarize(many, runs["plain"], conditions.steps) for name, many in measured.items()}
         if time.perf_counter() + (time.perf_counter() - start) > conditions.deadline:
             break
@@ -97,9 +126,13 @@ def fit(estimates: dict[str, float], steps: int, budget: float) -> tuple[list[st
 
 
 def summarize(runs: list[Run], plain: list[Run], steps: int) -> Row:
-    """Return the medians of a method's runs, beside those of the plain pipeline in the same turns (the first ones)."""
+    """Return the medians of a method's runs, beside those of the plain pipeline in the same turns.
+
+    Runs of a turn in which the other has not come yet are left out.
+    """
+    runs, plain = runs[: len(plain)], plain[: len(runs)]
     seconds = [run.scaled_seconds(steps) for run in runs]
-    beside = [run.scaled_seconds(steps) for run in plain[: len(runs)]]
+    beside = [run.scaled_seconds(steps) for run in plain]
     first = runs[0]
     row: Row = {
         "seconds": statistics.median(seconds),
@@ -118,9 +151,9 @@ def summarize(runs: list[Run], plain: list[Run], steps: int) -> Row:
     return row
 
 
-def _attempt(method: Method, pipe: Any, arguments: dict[str, Any], schedule: Schedule) -> Run | str:
+def _attempt(method: Method, schedule: Schedule, pipe: Any, arguments: dict[str, Any], counts: Counts) -> Run | str:
     """Make one call with the method; return the reason where there is none."""
-    outcome = _outcome(method, pipe, arguments, schedule)
+    outcome = _outcome(method, schedule, pipe, arguments, counts)
     if torch.cuda.is_available():
         gc.collect()  # hooks of peers hold features in reference cycles
         if isinstance(outcome, str):
@@ -128,10 +161,10 @@ def _attempt(method: Method, pipe: Any, arguments: dict[str, Any], schedule: Sch
     return outcome
 
 
-def _outcome(method: Method, pipe: Any, arguments: dict[str, Any], schedule: Schedule) -> Run | str:
+def _outcome(method: Method, schedule: Schedule, pipe: Any, arguments: dict[str, Any], counts: Counts) -> Run | str:
     try:
         with method.on(pipe, schedule) as handle:
-            run = timed_call(pipe, arguments, schedule.steps)
+            run = timed_call(pipe, arguments, schedule.steps, counts)
             return replace(run, history_bytes=handle.statistics.history_bytes) if handle else run
     except NotSupported as error:
         return str(error)

@@ -9,6 +9,7 @@ from tools.benchmarks.common.methods import KINDS, expand
 from tools.benchmarks.common.table import table
 from tools.benchmarks.speed.measure import OWN
 from tools.benchmarks.speed.operations import TARGETS
+from tools.benchmarks.speed.results import conditions_said
 
 COMMAND = "python -m tools.benchmarks.speed"
 H200 = "NVIDIA H200"
@@ -41,7 +42,8 @@ def render(machines: Sequence[dict[str, Any]]) -> str:
         "An evaluation is a call of the denoiser that reached its last block, counted as it happened; `28 of 100` "
         "means 100 calls, two a step. The limit of a speedup is calls / evaluations; `by its steps` is what the median "
         "forecast step leaves of it beside the median full step of the same calls, which other processes disturb less "
-        "than the ratio of two calls. A full step is one with "
+        "than the ratio of two calls. Nothing can have more than 100 % of it: what does is "
+        "marked as noise, and the other rows of its table are no surer. A full step is one with "
         "evaluations, a forecast step one without; both are whole steps of the pipeline's loop, scheduler included. "
         "The history is what Spectrum keeps of evaluated steps. "
         "Times that have a * are those of fewer steps, prolonged by the median step: there was no time for all of "
@@ -69,7 +71,7 @@ def _aims(results: dict[str, Any] | None) -> str:
 
 
 def _is_full(entry: Entry, model: str) -> bool:
-    return entry["model"] == model and entry["scale"] == 1 and entry["steps"] == STEPS
+    return entry["model"] == model and entry["scale"] == 1 and entry["steps"] == STEPS and not conditions_said(entry)
 
 
 def _machine(results: dict[str, Any]) -> list[str]:
@@ -84,13 +86,15 @@ def _machine(results: dict[str, Any]) -> list[str]:
         f"{machine['threads']} of them. Python {machine['python']}, {versions(machine)}. Torch's defaults: "
         f"{settings['attention']}; "
         f"`float32_matmul_precision` {settings['float32_matmul_precision']}, cuDNN TF32 "
-        f"{'on' if settings['cudnn_tf32'] else 'off'}; nothing compiled. {clock[settings['clock']]}",
+        f"{'on' if settings['cudnn_tf32'] else 'off'}. {clock[settings['clock']]}",
     ]
     order = list(MODELS)
     for entry in sorted(results["tables"].values(), key=lambda entry: order.index(entry["model"])):
         parts += _model(entry, machine["cores"])
     if results["forecasts"]:
         parts += _forecasts(results["forecasts"].values())
+    if results.get("parts"):
+        parts += _parts(sorted(results["parts"].values(), key=lambda entry: order.index(entry["model"])))
     if results.get("operations"):
         parts += _operations(sorted(results["operations"].values(), key=lambda row: order.index(row["model"])))
     return parts
@@ -101,8 +105,9 @@ def _model(entry: Entry, cores: int) -> list[str]:
     call = "x".join(str(entry["call"][name]) for name in ("width", "height", "num_frames") if name in entry["call"])
     size = "the real size" if entry["scale"] == 1 else f"**shrunk to scale {entry['scale']:g}, not the real size**"
     text = (
-        f"{entry['steps']} steps, {entry['dtype']}, {size}: {_parameters(entry['parameters'])}, {call}, "
-        f"features of {' x '.join(map(str, entry['feature']))}. Config of `{model.source}`. "
+        f"{entry['steps']} steps, {entry['dtype']}{conditions_said(entry)}, {size}: "
+        f"{_parameters(entry['parameters'])}, {call}, features of {' x '.join(map(str, entry['feature']))} a sample. "
+        f"Config of `{model.source}`. "
     )
     if entry["scale"] < 1:
         text += (
@@ -116,10 +121,14 @@ def _model(entry: Entry, cores: int) -> list[str]:
         text += f"Turns: {' or '.join(map(str, turns))}."
         if busy:
             text += f" Other processes kept up to {max(busy):.1f} of the host's {cores} cores busy meanwhile."
+    if clocks := entry.get("clocks"):
+        text += f" The clock at the end: {clocks['mhz']:g} MHz"
+        text += f" of at most {clocks['most_mhz']:g}" if clocks["most_mhz"] else ""
+        text += f", at {clocks['watts']:g} W and {clocks['celsius']:g} °C." if "watts" in clocks else "."
     header = ("", "seconds", "speedup", "of the limit", "by its steps", "evaluations", "ms a full step")
     lines = [line for kind in KINDS for line in _kind(kind, rows)]
     return [
-        f"### {model.title}",
+        f"### {model.title}{conditions_said(entry)}",
         text,
         table((*header, "ms a forecast step", "forecast / full", "peak memory", "history"), lines),
     ]
@@ -144,8 +153,8 @@ def _row(title: str, row: dict[str, Any]) -> tuple[str, ...]:
         title,
         f"{row['seconds']:.2f}" + (f" * ({row['steps_run']} steps)" if "steps_run" in row else ""),
         f"{row['speedup']:.2f}x",
-        f"{100 * row['speedup'] * row['evaluated'] / row['calls']:.1f} %",
-        "" if by_steps is None else f"{by_steps:.1f} %",
+        _of_limit(100 * row["speedup"] * row["evaluated"] / row["calls"]),
+        "" if by_steps is None else _of_limit(by_steps),
         f"{row['evaluated']} of {row['calls']}",
         _milliseconds(row["full_ms"]),
         _milliseconds(row["forecast_ms"]),
@@ -153,6 +162,11 @@ def _row(title: str, row: dict[str, Any]) -> tuple[str, ...]:
         "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e9:.2f} GB",
         "" if row.get("history_bytes") is None else _memory(row["history_bytes"]),
     )
+
+
+def _of_limit(percent: float) -> str:
+    """Return a share of the limit; nothing can have more, so that more only says how far to trust the others."""
+    return f"{percent:.1f} %" + (" (noise)" if percent > 100 else "")
 
 
 def _share(row: dict[str, Any]) -> float | None:
@@ -188,6 +202,22 @@ def _forecasts(rows: Any) -> list[str]:
         f"forecast reads K features and writes one). Aim on a CPU: a ratio under {COPY_RATIO}. The last column is the "
         "ratio to copying the K features, which reads as much and writes K times as much.",
         table((*header, "to copying K features"), lines),
+    ]
+
+
+def _parts(entries: Any) -> list[str]:
+    lines = []
+    for entry in entries:
+        title = MODELS[entry["model"]].title + ("" if entry["scale"] == 1 else f", scale {entry['scale']:g}")
+        title += conditions_said(entry)
+        for name, row in entry["rows"].items():
+            memory = _memory(row["weights_bytes"])
+            lines.append((title, name, row["kind"], entry["dtype"], _milliseconds(1e3 * row["seconds"]), memory))
+    return [
+        "### Text encoders and autoencoder",
+        "What a sample takes beside its denoising (`--parts`): one call of each text encoder with as many tokens as it "
+        "takes, and the decoding of the picture or clip, at once. A shrunk encoder has fewer layers of the real width.",
+        table(("model", "part", "class", "dtype", "ms", "weights"), lines),
     ]
 
 

@@ -1,15 +1,19 @@
 """One call of a pipeline: its time, that of each step, which steps ran the denoiser whole, and the memory it took."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import nn
 
-from tools.benchmarks.common.denoisers import denoiser_of, last_query
+from tools.benchmarks.common.denoisers import last_query
 from tools.benchmarks.common.device import host_clock, peak_bytes, reset_peak, synchronize
+
+COMPILED = "_compiled_call_impl"  # where `module.compile()` puts the compiled call: nothing public tells
 
 
 @dataclass(frozen=True)
@@ -41,43 +45,89 @@ class Run:
         return self.seconds + (further * statistics.median(self.full_ms) / 1e3 if further else 0)
 
 
-def timed_call(pipe: Any, arguments: dict[str, Any], steps: int) -> Run:
-    """Call the pipeline once, with the noise of seed 0."""
-    denoiser = denoiser_of(pipe)
-    device: torch.device = pipe.device
-    counts = {"calls": 0, "evaluated": 0}
-    ticks: list[tuple[Any, int]] = []  # of each step's end: when, and how many evaluations before
+@dataclass
+class Counts:
+    """What a denoiser was called for so far: its calls, and those of them that reached the last block."""
 
-    def count(what: str) -> Callable[..., None]:
+    calls: int = 0
+    evaluated: int = 0
+
+
+@contextmanager
+def counting(denoiser: nn.Module) -> Iterator[Counts]:
+    """Count a denoiser's calls, before a method is switched on: what answers in its place is then not counted.
+
+    A hook inside compiled code is not heard again once that is compiled, so there the compiled part itself is counted:
+    the denoiser, or its last block.
+    """
+    counts = Counts()
+
+    def count(name: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
-            counts[what] += 1
+            setattr(counts, name, getattr(counts, name) + 1)
 
         return hook
 
-    def step_end(*_: Any) -> dict[str, Any]:
-        ticks.append((_now(device), counts["evaluated"]))
-        return {}
+    last, compiled = last_query(denoiser), _compiled_around(denoiser)
+    if compiled is None:
+        hooks = [last.register_forward_pre_hook(count("evaluated"))]
+    else:
+        original = vars(compiled)[COMPILED]
 
-    hooks = [
-        denoiser.register_forward_pre_hook(count("calls")),
-        last_query(denoiser).register_forward_pre_hook(count("evaluated")),
-    ]
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            counts.evaluated += 1
+            counts.calls += compiled is denoiser
+            return original(*args, **kwargs)
+
+        setattr(compiled, COMPILED, counted)
+        hooks = []
+    if compiled is not denoiser:
+        hooks.append(denoiser.register_forward_pre_hook(count("calls")))
     try:
-        reset_peak(device)
-        synchronize(device)
-        clock = host_clock(device)
-        start = clock()
-        pipe(
-            **arguments,
-            num_inference_steps=steps,
-            generator=torch.Generator().manual_seed(0),
-            callback_on_step_end=step_end,
-        )
-        synchronize(device)
-        seconds = clock() - start
+        yield counts
     finally:
         for hook in hooks:
             hook.remove()
+        if compiled is not None:
+            setattr(compiled, COMPILED, original)
+
+
+def _compiled_around(denoiser: nn.Module) -> nn.Module | None:
+    """Return the outermost compiled module that the last query projection is in; None where nothing is compiled."""
+    last = last_query(denoiser)
+    around = (one for one in denoiser.modules() if any(inner is last for inner in one.modules()))
+    return next((one for one in around if vars(one).get(COMPILED) is not None), None)
+
+
+def timed_call(pipe: Any, arguments: dict[str, Any], steps: int, counts: Counts) -> Run:
+    """Call the pipeline once, with the noise of seed 0.
+
+    Args:
+        pipe: The pipeline.
+        arguments: Of its call.
+        steps: Denoising steps.
+        counts: Of its denoiser.
+    """
+    device: torch.device = pipe.device
+    calls, evaluated = counts.calls, counts.evaluated
+    ticks: list[tuple[Any, int]] = []  # of each step's end: when, and how many evaluations before
+
+    def step_end(*_: Any) -> dict[str, Any]:
+        ticks.append((_now(device), counts.evaluated))
+        return {}
+
+    reset_peak(device)
+    synchronize(device)
+    clock = host_clock(device)
+    start = clock()
+    pipe(
+        **arguments,
+        num_inference_steps=steps,
+        generator=torch.Generator().manual_seed(0),
+        callback_on_step_end=step_end,
+    )
+    synchronize(device)
+    seconds = clock() - start
 
     durations: dict[bool, list[float]] = {True: [], False: []}
     for (begin, before), (end, after) in pairwise(ticks):
@@ -85,8 +135,8 @@ def timed_call(pipe: Any, arguments: dict[str, Any], steps: int) -> Run:
     return Run(
         steps,
         seconds,
-        counts["calls"],
-        counts["evaluated"],
+        counts.calls - calls,
+        counts.evaluated - evaluated,
         tuple(durations[True]),
         tuple(durations[False]),
         peak_bytes(device),
