@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs.dataset.numbering import Numbering, Raise
 from jobs.dataset.prompts import PromptTable
+from jobs.dataset.shards import Shards
 from jobs.options.schema import SampleOptions
 
 _STRIDE = 0x9E3779B1  # odd
@@ -79,18 +80,18 @@ class Layout:
         """The numbers of all samples, those that are left out among them."""
         return Numbering(len(self.table), self.samples_per_prompt, self.shard_size, self.raised)
 
+    @cached_property
+    def shards(self) -> Shards:
+        """The shards, of the samples that are not left out."""
+        return self.numbering.shards if self.only is None else Shards([len(self.only)], self.shard_size)
+
     @property
     def num_samples(self) -> int:
-        return self.numbering.num_samples if self.only is None else len(self.only)
+        return self.shards.num_samples
 
     @property
     def num_shards(self) -> int:
-        return self.numbering.num_shards if self.only is None else -(-len(self.only) // self.shard_size)
-
-    @property
-    def block_sizes(self) -> list[int]:
-        """How many samples lie in a row of shards of which only the last may have fewer than the others."""
-        return [block.samples for block in self.numbering.blocks] if self.only is None else [len(self.only)]
+        return self.shards.num_shards
 
     @property
     def began_with(self) -> int:
@@ -99,15 +100,14 @@ class Layout:
 
     def shard_range(self, shard: int) -> Sequence[int]:
         """Return the sample indices of a shard, in order."""
-        if self.only is None:
-            return self.numbering.shard_range(shard)
-        return self.only[shard * self.shard_size : (shard + 1) * self.shard_size]
+        places = self.shards.shard_range(shard)
+        return places if self.only is None else self.only[places.start : places.stop]
 
     def shard_of(self, index: int) -> int | None:
         """Return the shard of sample ``index``; None where it is left out."""
         if self.only is None:
-            return self.numbering.shard_of(index)
-        return self.only.index(index) // self.shard_size if index in self.only else None
+            return self.shards.shard_of(index)
+        return self.shards.shard_of(self.only.index(index)) if index in self.only else None
 
     def sample(self, index: int) -> Sample:
         """Return sample ``index``. A prompt's own seed is that of its first repeat; later repeats count up from it."""

@@ -9,12 +9,13 @@ prompts that come later have shards behind these. So no sample changes its numbe
     5 prompts more                  a block: prompts 10 to 14, repeats 0 to 2; it grows with further prompts
 """
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import NamedTuple
+
+from jobs.dataset.shards import Shards
 
 
 class Raise(NamedTuple):
@@ -65,33 +66,9 @@ class Numbering:
         yield Block(range(begun, self.prompts), range(self.samples_per_prompt))
 
     @cached_property
-    def _first_samples(self) -> list[int]:
-        """The number of each block's first sample, and last the number of samples."""
-        return [0, *accumulate(block.samples for block in self.blocks)]
-
-    @cached_property
-    def _first_shards(self) -> list[int]:
-        """The number of each block's first shard, and last the number of shards."""
-        return [0, *accumulate(-(-block.samples // self.shard_size) for block in self.blocks)]
-
-    @property
-    def num_samples(self) -> int:
-        return self._first_samples[-1]
-
-    @property
-    def num_shards(self) -> int:
-        return self._first_shards[-1]
-
-    def shard_range(self, shard: int) -> range:
-        """Return the samples of a shard."""
-        place = _at(self._first_shards, shard)
-        start = self._first_samples[place] + (shard - self._first_shards[place]) * self.shard_size
-        return range(start, min(start + self.shard_size, self._first_samples[place + 1]))
-
-    def shard_of(self, sample: int) -> int:
-        """Return the shard of a sample."""
-        place = _at(self._first_samples, sample)
-        return self._first_shards[place] + (sample - self._first_samples[place]) // self.shard_size
+    def shards(self) -> Shards:
+        """The shards that they are in."""
+        return Shards([block.samples for block in self.blocks], self.shard_size)
 
     def of(self, prompt: int, repeat: int) -> int:
         """Return the number of that repeat of that prompt; both must be there."""
@@ -101,15 +78,10 @@ class Numbering:
             if prompt in block.prompts and repeat in block.repeats
         )
         before = (prompt - block.prompts.start) * len(block.repeats)
-        return self._first_samples[place] + before + repeat - block.repeats.start
+        return self.shards.first_samples[place] + before + repeat - block.repeats.start
 
     def place(self, sample: int) -> tuple[int, int]:
         """Return the prompt and the repeat of a sample."""
-        at = _at(self._first_samples, sample)
-        prompt, repeat = divmod(sample - self._first_samples[at], len(self.blocks[at].repeats))
+        at = self.shards.block_of(sample)
+        prompt, repeat = divmod(sample - self.shards.first_samples[at], len(self.blocks[at].repeats))
         return self.blocks[at].prompts[prompt], self.blocks[at].repeats[repeat]
-
-
-def _at(firsts: list[int], number: int) -> int:
-    """Return the block that a sample or shard is in."""
-    return min(bisect_right(firsts, number), len(firsts) - 1) - 1

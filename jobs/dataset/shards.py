@@ -1,6 +1,69 @@
-"""Shard numbers as people and files write them."""
+"""Shards: which samples each of them has, and their numbers as people and files write them."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
 
 from jobs.base.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Shards:
+    """How samples that are numbered from 0 lie in shards.
+
+    Attributes:
+        blocks: numbers of samples; each block begins a shard, and the last shard of each may have fewer than others.
+        shard_size: samples of a shard.
+    """
+
+    blocks: Sequence[int]
+    shard_size: int
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Shards":
+        """Return the shards of a run, by its run.json."""
+        return cls(record.get("blocks", [record["samples"]]), record["shard_size"])
+
+    @cached_property
+    def first_samples(self) -> list[int]:
+        """The number of each block's first sample, and last the number of samples."""
+        return [0, *accumulate(self.blocks)]
+
+    @cached_property
+    def _first_shards(self) -> list[int]:
+        """The number of each block's first shard, and last the number of shards."""
+        return [0, *accumulate(-(-samples // self.shard_size) for samples in self.blocks)]
+
+    @property
+    def num_samples(self) -> int:
+        return self.first_samples[-1]
+
+    @property
+    def num_shards(self) -> int:
+        return self._first_shards[-1]
+
+    def shard_range(self, shard: int) -> range:
+        """Return the samples of a shard."""
+        block = _at(self._first_shards, shard)
+        start = self.first_samples[block] + (shard - self._first_shards[block]) * self.shard_size
+        return range(start, min(start + self.shard_size, self.first_samples[block + 1]))
+
+    def shard_of(self, sample: int) -> int:
+        """Return the shard of a sample."""
+        block = self.block_of(sample)
+        return self._first_shards[block] + (sample - self.first_samples[block]) // self.shard_size
+
+    def block_of(self, sample: int) -> int:
+        """Return which block a sample is in."""
+        return _at(self.first_samples, sample)
+
+
+def _at(firsts: list[int], number: int) -> int:
+    """Return the block that a number is in."""
+    return min(bisect_right(firsts, number), len(firsts) - 1) - 1
 
 
 def shard_name(shard: int) -> str:

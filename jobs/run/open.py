@@ -100,7 +100,7 @@ def _record(run: Run) -> dict[str, Any]:
         "samples": run.layout.num_samples,
         "shards": run.layout.num_shards,
         "shard_size": run.layout.shard_size,
-        "blocks": run.layout.block_sizes,
+        "blocks": [*run.layout.shards.blocks],
         "created": time.time(),
     }
 

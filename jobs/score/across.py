@@ -12,6 +12,7 @@ import pyarrow as pa
 from jobs import __version__
 from jobs.base.disk import disk_trouble
 from jobs.base.errors import BadInput
+from jobs.dataset.shards import Shards
 from jobs.options.score import ScoreOptions
 from jobs.score.duplicates import near_duplicates
 from jobs.score.publish import table_bytes
@@ -87,6 +88,7 @@ class NearDuplicates:
             "samples": base["samples"],
             "shards": base["shards"],
             "shard_size": base["shard_size"],
+            "blocks": [*Shards.of(base).blocks],
             "created": time.time(),
         }
 

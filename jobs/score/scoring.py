@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs import __version__
 from jobs.base.errors import BadInput
-from jobs.dataset.shards import parse_shards
+from jobs.dataset.shards import Shards, parse_shards
 from jobs.execute.halt import Halt
 from jobs.options.degrees import Degrees
 from jobs.options.schema import Options
@@ -16,20 +16,6 @@ from jobs.score.scorers import Scorer
 from jobs.store.rundir import RunDir
 from jobs.store.scores import ScoreDir
 from jobs.store.writer import Report
-
-
-@dataclass(frozen=True)
-class ShardsOf:
-    """The shards of a run, or of a pass over its failed samples, as its record has them."""
-
-    num_shards: int
-    shard_size: int
-    num_samples: int
-
-    def shard_range(self, shard: int) -> range:
-        """Return the places of a shard's samples."""
-        first = shard * self.shard_size
-        return range(first, min(first + self.shard_size, self.num_samples))
 
 
 @dataclass(frozen=True)
@@ -68,9 +54,9 @@ class Scoring:
         return ScoreDir(self.of, self.scorer.name)
 
     @property
-    def layout(self) -> ShardsOf:
+    def layout(self) -> Shards:
         """The run's shards."""
-        return ShardsOf(self.record["shards"], self.record["shard_size"], self.record["samples"])
+        return Shards.of(self.record)
 
     @property
     def workers(self) -> int:
@@ -118,6 +104,7 @@ class Scoring:
             "samples": self.layout.num_samples,
             "shards": self.layout.num_shards,
             "shard_size": self.layout.shard_size,
+            "blocks": [*self.layout.blocks],
             "created": time.time(),
         }
         try:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.dataset.shards import shard_name
+from jobs.dataset.shards import Shards, shard_name
 from jobs.store.atomic import byte_lock, create_json, write_bytes, write_json
 
 FORMAT = 3
@@ -74,13 +74,7 @@ class RunDir:
 
     def shard_samples(self, shard: int) -> int:
         """Return how many samples a shard has by now."""
-        record = self.read()
-        size: int = record["shard_size"]
-        for samples in record.get("blocks", [record["samples"]]):
-            if (shards := -(-samples // size)) > shard:
-                return min(size, int(samples) - shard * size)
-            shard -= shards
-        return 0
+        return len(Shards.of(self.read()).shard_range(shard))
 
     def record_task_failure(self, shards: list[int], reason: str, log: str) -> None:
         """Leave word of a task that ended before its shards: it may not have come to a first attempt."""

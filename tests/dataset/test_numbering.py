@@ -36,14 +36,14 @@ def test_blocks_are_as_the_module_says() -> None:
 def test_every_repeat_of_every_prompt_has_one_number_and_one_shard(history: list[tuple[int, int]]) -> None:
     one = numbering(history)
     prompts, repeats = history[-1]
-    assert one.num_samples == prompts * repeats
-    places = [one.place(sample) for sample in range(one.num_samples)]
+    assert one.shards.num_samples == prompts * repeats
+    places = [one.place(sample) for sample in range(one.shards.num_samples)]
     assert sorted(places) == [(prompt, repeat) for prompt in range(prompts) for repeat in range(repeats)]
-    assert [one.of(*place) for place in places] == list(range(one.num_samples))
-    ranges = [one.shard_range(shard) for shard in range(one.num_shards)]
-    assert list(chain(*ranges)) == list(range(one.num_samples))
+    assert [one.of(*place) for place in places] == list(range(one.shards.num_samples))
+    ranges = [one.shards.shard_range(shard) for shard in range(one.shards.num_shards)]
+    assert list(chain(*ranges)) == list(range(one.shards.num_samples))
     assert all(1 <= len(each) <= 4 for each in ranges)
-    assert [one.shard_of(sample) for each in ranges for sample in each] == [
+    assert [one.shards.shard_of(sample) for each in ranges for sample in each] == [
         shard for shard, each in enumerate(ranges) for _ in each
     ]
 
@@ -53,10 +53,20 @@ def test_what_a_run_has_keeps_its_number_and_its_shard(history: list[tuple[int, 
     last = numbering(history)
     for count in range(1, len(history)):
         then = numbering(history[:count])
-        for sample in range(then.num_samples):
-            assert (last.place(sample), last.shard_of(sample)) == (then.place(sample), then.shard_of(sample))
+        for sample in range(then.shards.num_samples):
+            assert (last.place(sample), last.shards.shard_of(sample)) == (
+                then.place(sample),
+                then.shards.shard_of(sample),
+            )
 
 
 def test_a_raise_closes_the_shards_that_are_there() -> None:
     one = numbering([(10, 1), (10, 3), (15, 3)])
-    assert [len(one.shard_range(shard)) for shard in range(one.num_shards)] == [4, 4, 2, *[4] * 5, *[4] * 3, 3]
+    assert [len(one.shards.shard_range(shard)) for shard in range(one.shards.num_shards)] == [
+        4,
+        4,
+        2,
+        *[4] * 5,
+        *[4] * 3,
+        3,
+    ]

@@ -9,6 +9,7 @@ import pytest
 
 from jobs.base.errors import BadInput
 from jobs.dataset.numbering import Raise
+from jobs.dataset.shards import Shards
 from jobs.execute.worker import generate_shards
 from jobs.regenerate.remake import find_sample, open_finished, remake
 from jobs.report.status import read_status
@@ -62,6 +63,7 @@ def test_further_repeats_follow_in_shards_of_their_own(tmp_path: Path) -> None:
     record = more.directory.read()
     assert (record["samples"], record["shards"], record["blocks"]) == (15, 5, [5, 10])
     assert record["identity"]["raised"] == [{"prompts": 5, "samples_per_prompt": 1}]
+    assert Shards.of(record) == more.layout.shards
     status = read_status(more.directory)
     assert (status.samples, status.samples_done, status.left) == (15, 5, 3)
     make(more)
@@ -171,9 +173,7 @@ def test_failures_of_all_repeats_are_tried_again(tmp_path: Path) -> None:
     assert len(samples(tmp_path / "out")) == 15
 
 
-def test_an_export_keeps_the_repeats_of_a_prompt_in_one_split(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_export_takes_the_repeats_of_a_prompt_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make(begin(tmp_path, 11, 1))
     more = begin(tmp_path, 11, 3)
     make(more, most=5)
@@ -187,6 +187,8 @@ def test_an_export_keeps_the_repeats_of_a_prompt_in_one_split(
             splits.setdefault(key.partition("_")[0], set()).add(split)
     assert len(splits) == 11 and all(len(names) == 1 for names in splits.values())
     assert {name for names in splits.values() for name in names} == {"train", "validation", "test"}
+    export(more.directory.path, tmp_path / "best", "best_of=1", "by=repeat")
+    assert sorted(samples(tmp_path / "best")) == [f"{prompt:08d}_0002" for prompt in range(11)]
 
 
 def test_what_a_calibration_is_made_from_stays(tmp_path: Path) -> None:
