@@ -108,7 +108,7 @@ def test_modules_stay_readable(package: str):
 def test_a_command_that_submits_or_looks_imports_no_network_library():
     """Which takes seconds and 200 MB: it may wait on a login node for days."""
     modules = "jobs.generate, jobs.execute.command, jobs.execute.sweep, jobs.status, jobs.logs, jobs.cancel"
-    modules += ", jobs.score.command"
+    modules += ", jobs.score.command, jobs.report.__main__"
     said = f"import sys, {modules}; print(*{{'torch', 'diffusers', 'transformers'}} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

@@ -38,6 +38,9 @@ def test_site_packages_gets_no_names_that_others_use(site: Path):
     assert {path.name for path in (site / "jobs" / "conf" / "model").iterdir()} == {
         path.name for path in (PROJECT / "conf" / "model").iterdir()
     }
+    page = Path("jobs", "report", "page")
+    own = {"report.html", "report.css", "data.js", "overview.js", "gallery.js", "detail.js"}
+    assert own <= {path.name for path in (site / page).iterdir()}
     assert (site / "jobs" / "py.typed").exists() and (site / "spectrum" / "py.typed").exists()
 
 

@@ -8,8 +8,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { printf '%s\n' "$*" >&2; }
-readers="ffmpeg libimage-exiftool-perl"
-readers_are_missing() { ! command -v ffprobe >/dev/null || ! command -v exiftool >/dev/null; }
+# Packages of what is missing: programs that others read files with, and a browser for the report.
+missing_readers() {
+    command -v ffprobe >/dev/null || echo ffmpeg
+    command -v exiftool >/dev/null || echo libimage-exiftool-perl
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo chromium
+}
 slurm_is_missing() { ! python -c 'import sys; from tools.slurm import missing_programs as m; sys.exit(bool(m()))'; }
 
 # tests/slurm needs a real Slurm; without one its tests are skipped, and the end of the run says so.
@@ -23,16 +27,19 @@ prepare_slurm() {
     fi
 }
 
-# tests/media lets programs that others use read the files that are written, and fails without them.
+# tests/media lets programs that others use read the files that are written, and tests/report a browser; they fail
+# without them.
 prepare_readers() {
-    if readers_are_missing && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say "Installing ffprobe and exiftool for the tests."
+    local package
+    if [ -n "$(missing_readers)" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "Installing for the tests: $(missing_readers | xargs)"
         apt-get update -qq >&2 || true
-        # shellcheck disable=SC2086  # a list of names
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $readers >/dev/null || true
+        for package in $(missing_readers); do  # one by one: not every system has each by that name
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null || true
+        done
     fi
-    if readers_are_missing; then
-        say "Some tests of tests/media will fail: run \`apt-get install $readers\` as root."
+    if [ -n "$(missing_readers)" ]; then
+        say "Some tests of tests/media and tests/report will fail: run \`apt-get install $(missing_readers | xargs)\` as root."
     fi
 }
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jobs.base.errors import BadInput
 from jobs.export.trouble import reading
-from jobs.store.tar import BLOCK, CHUNK
+from jobs.store.tar import BLOCK, CHUNK, parse_header
 
 
 @dataclass
@@ -139,21 +139,6 @@ def _members(file: _Hashed) -> Iterator[Member]:
             yield Member(name, offset, size, b"")
         offset += padded
     file.rest()
-
-
-def parse_header(header: bytes) -> tuple[str, int]:
-    """Return a member's name and size. Plain headers, which nearly all are, are read here in a tenth of the time.
-
-    Raises:
-        tarfile.TarError: it is no header.
-    """
-    if header[124] & 0x80 or header[345]:  # a size beyond 8 GB, or a name beyond 100 bytes
-        info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-        return info.name, info.size
-    try:
-        return header[:100].rstrip(b"\0").decode(), int(header[124:135], 8)
-    except ValueError as error:
-        raise tarfile.ReadError(str(error)) from None
 
 
 def _differs(path: Path) -> str:

@@ -9,9 +9,8 @@ from typing import Any
 
 from jobs.base.errors import BadInput
 from jobs.export.plan import Extent, Piece
-from jobs.export.scan import parse_header
 from jobs.export.trouble import reading
-from jobs.store.tar import BLOCK, CHUNK, end_of_archive, sample_bytes
+from jobs.store.tar import BLOCK, CHUNK, end_of_archive, parse_header, sample_bytes
 
 
 def write_tar(target: Path, piece: Piece, tars: list[Path], prefixes: list[str]) -> dict[str, Any]:

@@ -235,6 +235,7 @@ class Options(SampleOptions):
         "fail", "when a batch does not fit into memory: fail; or adapt: fewer samples a call, then decoding in tiles, "
         "then text encoders in main memory, each of which may change last bits", choices=("fail", "adapt"),
     )  # fmt: skip
+    report: bool = option(True, "make report.html at the end: how the run went, with pictures")
     dry_run: bool = option(False, "print which steps are evaluated and the memory needed, and stop", short=True)
 
 

@@ -1,1 +1,1 @@
-"""What a person reads: status, summary, preview, dry run and warnings."""
+"""What a person reads: status, summary, preview, dry run, warnings and the report."""

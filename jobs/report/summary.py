@@ -4,8 +4,9 @@ import json
 
 from jobs.base.disk import disk_trouble
 from jobs.base.errors import BadInput, first_line
+from jobs.report.page.build import NAME, make_report
 from jobs.report.preview import make_preview
-from jobs.report.status import read_status, render
+from jobs.report.status import Status, read_status, render
 from jobs.run.run import Run
 from jobs.store.publish import clear_leftovers
 
@@ -47,6 +48,8 @@ def _conclude(run: Run, shards: list[int], advice: str) -> bool:
     print(render(str(directory.path), status))
     if asked_left:
         print(f"  {advice}")
+    if run.options.report and (shards or not (directory.path / NAME).exists()):
+        print(_report(run, status))
     if status.done:
         print(f"dataset: {directory.data}/*.tar{_preview(run)}")
     given_up = any(
@@ -61,6 +64,14 @@ def _preview(run: Run) -> str:
         return f", first samples: {make_preview(run.directory)}"
     except OSError as error:
         return f" (no preview.png: {first_line(error)})"
+
+
+def _report(run: Run, status: Status) -> str:
+    """Make the report, and return a line on it; whatever becomes of it, the run is what it is."""
+    try:
+        return f"report: {make_report(run.directory, status=status, brief=True)}"
+    except Exception as error:
+        return f"report: none ({disk_trouble(error, run.directory.path) or first_line(error)})"
 
 
 def _gone(run: Run) -> str:

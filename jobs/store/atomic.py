@@ -4,7 +4,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,13 @@ def write_bytes(target: Path, data: bytes, *, mode: int = 0o666) -> None:
         data: its contents.
         mode: who may do what with it, less what the umask takes away.
     """
-    with _temporary(target, data, mode) as temporary:
+    with _temporary(target, [data], mode) as temporary:
+        replace(temporary, target)
+
+
+def write_parts(target: Path, parts: Iterable[bytes]) -> None:
+    """As ``write_bytes``, of contents that come one part after another."""
+    with _temporary(target, parts) as temporary:
         replace(temporary, target)
 
 
@@ -48,7 +54,7 @@ def create_json(target: Path, value: Any) -> None:
 
 def create_bytes(target: Path, data: bytes) -> None:
     """As ``write_bytes``, but of several that try at once the first wins and the others change nothing."""
-    with _temporary(target, data) as temporary:
+    with _temporary(target, [data]) as temporary:
         try:
             os.link(temporary, target)
         except FileExistsError:
@@ -63,12 +69,12 @@ def _json(value: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, data: bytes, mode: int = 0o666) -> Iterator[Path]:
-    """A durable file beside ``target`` that holds ``data``; removed at the end if it is still there."""
+def _temporary(target: Path, parts: Iterable[bytes], mode: int = 0o666) -> Iterator[Path]:
+    """A durable file beside ``target`` that holds these parts; removed at the end if it is still there."""
     temporary = target.with_name(f".{target.name}.{os.uname().nodename}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb", opener=lambda path, flags: os.open(path, flags, mode)) as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         yield temporary

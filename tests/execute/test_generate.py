@@ -42,7 +42,7 @@ def test_layout_and_last_line(made) -> None:
     found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "logs" not in path.parts}
     shards = [f"{folder}/{shard:05d}.{suffix}" for shard in range(4)
               for folder, suffix in (("data", "tar"), ("meta", "parquet"), ("done", "json"))]  # fmt: skip
-    assert found == {"run.json", "config.yaml", "preview.png", "work/publish.lock", *shards}
+    assert found == {"run.json", "config.yaml", "preview.png", "report.html", "work/publish.lock", *shards}
     last = result.stdout.strip().splitlines()[-1]
     assert f"{run}/data/*.tar" in last and f"{run}/preview.png" in last
     assert "12/12" in result.stderr  # the progress bar
