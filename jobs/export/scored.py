@@ -22,12 +22,12 @@ def scored(stats: dict[str, Any]) -> list[str]:
     runs = stats["export"].get("scores")
     if not runs:
         return []
-    columns = ("least", "p5", "median", "p95", "most")
+    columns = ("mean", "least", "p5", "median", "p95", "most")
     spread = [
         [name, *("" if one[column] is None else f"{one[column]:.4g}" for column in columns), one["samples"]]
         for name, one in stats.get("scores", {}).items()
     ]
-    titles = ("column", "least", "5th percentile", "median", "95th percentile", "most", "samples")
+    titles = ("column", "mean", "least", "5th percentile", "median", "95th percentile", "most", "samples")
     said = {json.dumps({**how, "sha256": None}, sort_keys=True): how for own in runs.values() for how in own.values()}
     return [
         "## Scores",
@@ -38,5 +38,6 @@ def scored(stats: dict[str, Any]) -> list[str]:
 
 
 def _scorer(how: dict[str, Any]) -> str:
-    settings = [f"{name} {value}" for name, value in how.items() if name not in ("scorer", "sha256", "batch_size")]
+    said = ((name, value) for name, value in how.items() if name not in ("scorer", "sha256", "batch_size"))
+    settings = [f"{name} {value}" for name, value in said if value is not None]
     return f"{plain(str(how['scorer']))}: {plain(', '.join(settings))}"

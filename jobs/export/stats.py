@@ -42,7 +42,8 @@ class Stats:
             left_out: why samples that were made are not among the rows -> how many.
         """
         self.left_out = left_out
-        numbers = [name for name, kind in scores.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
+        kinds = (pa.int64(), pa.float64(), pa.bool_())
+        numbers = [name for name, kind in scores.items() if kind in kinds]
         self.scores: dict[str, list[np.ndarray]] = {name: [] for name in numbers}
         self.distinct = prompts
         self.splits = {split: Counter[str]() for split in SPLITS}
@@ -72,7 +73,7 @@ class Stats:
             if (column := f"audit_{name}") in kept.column_names:
                 values += kept[column].drop_null().to_pylist()
         for name, parts in self.scores.items():
-            parts.append(kept[name].drop_null().to_numpy().astype(np.float64))
+            parts.append(kept[name].drop_null().cast(pa.float64()).to_numpy())
         if len(self.prompts) < SHOWN:
             pairs = zip(kept["key"].to_pylist(), kept["prompt"].to_pylist(), strict=True)
             self.prompts += list(pairs)[: SHOWN - len(self.prompts)]
@@ -120,13 +121,14 @@ class Stats:
         }
 
     def _scored(self) -> dict[str, Any]:
-        """Return how the scores that are numbers are spread; null where no sample has one."""
+        """Return how the scores that are numbers are spread, truth values as 0 and 1; null where no sample has one."""
         found = {}
         for name, parts in self.scores.items():
             values = np.concatenate(parts) if parts else np.array([])
             spread = [float(one) for one in np.quantile(values, (0, 0.05, 0.5, 0.95, 1))] if len(values) else [None] * 5
             found[name] = {
                 "samples": len(values),
+                "mean": float(values.mean()) if len(values) else None,
                 **dict(zip(("least", "p5", "median", "p95", "most"), spread, strict=True)),
             }
         return found

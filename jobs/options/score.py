@@ -13,6 +13,11 @@ from jobs.options.words import read_group, split_words
 COLUMNS = {
     "basic": ("sharpness", "contrast", "entropy", "phash", "constant_frames", "motion", "flicker"),
     "near_duplicates": ("near_duplicate_of",),
+    "fidelity": ("psnr", "ssim"),
+    "clip": ("clip_score",),
+    "aesthetic": ("aesthetic",),
+    "nsfw": ("nsfw",),
+    "shapes": ("shows_prompt", "shows_wrong"),
 }
 # Options of jobs.generate that say where and by how many processes work is done.
 WHERE = (
@@ -29,14 +34,28 @@ class ScoreOptions:
 
     scorers: str = option(
         "basic,near_duplicates",
-        f"what is measured, like [basic,my_scores:blur]: {', '.join(COLUMNS)}; or module:function of your own",
+        f"what is measured, some of {', '.join(COLUMNS)}, and module:function for a scorer of your own",
     )
-    against: str | None = option(None, "another run: near_duplicates looks for duplicates there too")
+    against: str | None = option(
+        None, "another run: near_duplicates looks for duplicates there too, fidelity compares the samples of one key"
+    )
     duplicate_bits: int = option(
         4, "samples are near duplicates where their phash differs in at most so many of 64 bits", least=0, most=16
     )
     batch_size: int = option(8, "samples that a scorer gets at a time", least=1)
-    gpus: int = option(0, "GPUs that each process of a scorer of your own needs", least=0)
+    gpus: int | None = option(
+        None, "GPUs of each process; null: 1 for clip, aesthetic and nsfw, 0 for all others", least=0
+    )
+    clip: str = option(
+        "openai/clip-vit-large-patch14", "checkpoint of clip and aesthetic: a CLIP model's folder, or hub id"
+    )
+    aesthetic: str | None = option(
+        None, "the head of aesthetic: a file (.safetensors, .pth) of linear layers on CLIP's image embedding"
+    )
+    nsfw: str = option("Falconsai/nsfw_image_detection", "checkpoint of nsfw: an image classifier's folder, or hub id")
+    nsfw_labels: str = option(
+        "nsfw", "the labels of that classifier whose probabilities nsfw adds up, like porn,hentai"
+    )
 
     @property
     def names(self) -> list[str]:

@@ -50,6 +50,7 @@ def score(path: Path, options: ScoreOptions, elsewhere: list[str], *, launch: bo
     scorings = _scorings(run, options, where)
     for one in scorings:
         one.unfinished()  # refuses shards= out of range
+        one.directory.check_same(one.identity)
         one.scorer.check()
     problems = _launched(scorings, elsewhere) if launch else _here(scorings)
     whole = _conclude(scorings, problems)
@@ -85,9 +86,8 @@ def _scorings(run: RunDir, options: ScoreOptions, where: Options) -> list[Scorin
     found = []
     for name in names:
         for of in (run, *run.retries()):
-            record = of.read()
-            scorer = find_scorer(name, options, record)
-            found.append(Scoring.of_run(where, of, record, scorer, options.batch_size))
+            scorer = find_scorer(name, options, run)
+            found.append(Scoring.of_run(where, of, of.read(), scorer, options.batch_size))
     return found
 
 
@@ -96,9 +96,10 @@ def _here(scorings: Sequence[Scoring]) -> list[str]:
     check_container(scorings, {}, set())
     check_leaving({}, scorings)
     devices = [worker_devices(one.options) for one in scorings]
+    for one in scorings:
+        one.create()
     problems = []
     for one, own in zip(scorings, devices, strict=True):
-        one.create()
         if left := one.unfinished():
             problems += run_pool(one, left, own)
     return problems

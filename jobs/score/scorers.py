@@ -11,9 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jobs.base.errors import BadInput
 from jobs.options.score import ScoreOptions
+from jobs.score.checkpoints import find_checkpoint
+from jobs.score.embedding import Aesthetic, ClipScore
+from jobs.score.fidelity import Fidelity
+from jobs.score.nsfw import Nsfw
 from jobs.score.own import OwnScorer
+from jobs.store.rundir import RunDir
 
 # (uint8 [n, height, width, 3], or of clips [n, frames, height, width, 3]; rows of the sidecar) -> column -> n values.
 Measure = Callable[[np.ndarray, list[dict[str, Any]]], dict[str, Sequence[Any]]]
@@ -90,24 +94,35 @@ class BuiltIn:
 
     def load(self, device: str) -> Measure:
         """See ``Scorer``."""
+        if self.name == "shapes":
+            from jobs.score.shapes import shapes
+
+            return shapes
         from jobs.score.basic import basic
 
         return basic
 
 
-def find_scorer(name: str, options: ScoreOptions, record: dict[str, Any]) -> Scorer:
+def find_scorer(name: str, options: ScoreOptions, run: RunDir) -> Scorer:
     """Return the scorer that a name means.
 
     Args:
         name: one of ``ScoreOptions.names``.
         options: of the command.
-        record: the run's run.json.
+        run: that is scored.
 
     Raises:
         BadInput: it is nothing for this run, or cannot be found.
     """
     if ":" in name:
-        return OwnScorer.find(name, options.gpus)
-    if name == "basic":
-        return BuiltIn("basic")
-    raise BadInput(f"there is no scorer '{name}'")
+        return OwnScorer.find(name, options.gpus or 0)
+    if name == "fidelity":
+        return Fidelity.find(run, options.against)
+    gpus = 1 if options.gpus is None else options.gpus
+    if name == "nsfw":
+        return Nsfw.find(options.nsfw, options.nsfw_labels, gpus)
+    if name == "clip":
+        return ClipScore(find_checkpoint("clip", options.clip, ("clip",)), gpus)
+    if name == "aesthetic":
+        return Aesthetic.find(options.clip, options.aesthetic, gpus)
+    return BuiltIn(name)

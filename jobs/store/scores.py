@@ -52,12 +52,9 @@ class ScoreDir(RunDir):
         Raises:
             BadInput: it holds other scores.
         """
-        if self.exists():
-            old = self.read()
-            if old["identity"] != record["identity"]:
-                if self.done_shards():
-                    raise BadInput(_other(self.path, old["identity"], record["identity"]))
-                shutil.rmtree(self.work, ignore_errors=True)
+        self.check_same(record["identity"])
+        if self.exists() and self.read()["identity"] != record["identity"]:
+            shutil.rmtree(self.work, ignore_errors=True)
         for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         record = {"format": FORMAT, **record}
@@ -65,6 +62,20 @@ class ScoreDir(RunDir):
             create_json(self.path / "run.json", record)
         elif {**self.read(), "created": 0} != {**record, "created": 0}:
             write_json(self.path / "run.json", {**record, "created": self.read()["created"]})
+
+    def check_same(self, identity: dict[str, Any]) -> None:
+        """Refuse to go on with other scores.
+
+        Raises:
+            BadInput: they are here; names every difference.
+        """
+        if not self.exists() or not self.done_shards():
+            return
+        if said := differences(self.read()["identity"], identity):
+            raise BadInput(
+                f"{self.path} holds other scores: {'; '.join(said)}: set these back to go on, or delete that folder to "
+                "score again"
+            )
 
     def reopen(self) -> None:
         """Forget the scores of shards that have other bytes by now, because the run has more prompts."""
@@ -132,8 +143,3 @@ def _text(path: Path, name: str) -> str | None:
     with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
         return str(json.loads(path.read_text())[name])
     return None
-
-
-def _other(path: Path, old: dict[str, Any], new: dict[str, Any]) -> str:
-    said = "; ".join(differences(old, new))
-    return f"{path} holds other scores: {said}: set these back to go on, or delete that folder to score again"

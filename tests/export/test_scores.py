@@ -161,6 +161,8 @@ def test_scores_of_later_passes_are_those_of_the_samples_that_they_made(tmp_path
     [
         (["where=level >"], "where=level > is no SQL that DuckDB takes: Parser Error"),
         (["where=levels > 1"], "asks for levels: there are the columns key, split, prompt, "),
+        (["where=aesthetic > 5.5"], "asks for aesthetic: no sample has it yet: run python -m jobs.score "),
+        (["best_of=1", "by=clip_score"], "by=clip_score asks for clip_score: no sample has it yet: run"),
         (["where=near_duplicate_of is null"], "scorers=[near_duplicates] first"),
         (["where=level > 1000"], "is true of none of 11 samples"),
         (["where=level; drop table x"], "is no SQL that DuckDB takes"),

@@ -43,6 +43,7 @@ def rows(path: Path, scorer: str) -> list[dict]:
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """The one sentence with which a command is refused."""
+    capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main([str(word) for word in words] + ["device=cpu"])
     assert ended.value.code == 2

@@ -215,3 +215,10 @@ def test_what_is_no_run_or_has_nothing_yet_is_refused(run, tmp_path, capsys) -> 
     assert "has no finished shard yet" in refusal(capsys, empty.directory.path)
     assert json.loads((run / "run.json").read_text())["id"] and pq.read_table(run / "meta/00000.parquet").num_rows == 5
     assert len(tar_hashes(run)) == 3
+
+
+def test_what_one_scorer_is_refused_keeps_the_others_from_beginning(run, own, capsys) -> None:
+    (own / "mine.py").write_text(OWN)
+    work(scorings(run, "scorers=[mine:mean]", "batch_size=4")[0])
+    assert "batch_size was 4, is 8" in refusal(capsys, run, "scorers=[basic,mine:mean]")
+    assert not (run / "scores/basic").exists()
