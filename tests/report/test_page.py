@@ -51,18 +51,20 @@ def test_places_are_spread_evenly_but_in_no_step_with_the_order_of_prompts():
 
 
 def test_values_become_numbers_only_where_that_loses_nothing():
-    rows = [
-        {"key": "a", "score": 1.5, "big": 2**60, "odd": 1, "list": [1], "flag": True, "long": "x" * 5000, "same": 7},
-        {"key": "b", "score": float("nan"), "big": 1, "odd": "one", "list": {"a": None}, "flag": None, "same": 7},
-        {"key": "c", "score": None, "big": 2, "odd": True, "list": "é", "flag": False, "same": 7},
+    rows: list[dict[str, Any]] = [
+        {"score": 1.5, "big": 2**60, "odd": 1, "list": [1], "flag": True, "long": "x" * 5000, "same": 7, "some": 1},
+        {"score": float("nan"), "big": 1, "odd": "one", "list": {"a": None}, "flag": None, "same": 7},
+        {"score": None, "big": 2, "odd": True, "list": "é", "flag": False, "same": 7, "some": 1},
     ]
+    rows = [{"key": key, "status": "ok", **row} for key, row in zip("abc", rows, strict=True)]
+    rows.append({"key": "d", "status": "failed", "reason": "none"})
     table = make_table(rows)
-    found = {one["name"]: [one["values"][place] for place in one.get("places", range(3))] for one in table.columns}
+    found = {one["name"]: [one["values"][place] for place in one.get("places", range(4))] for one in table.columns}
     assert table.alike == {"same": 7}
-    assert {one["name"] for one in table.columns if one["numbers"]} == {"score"}
-    assert found["score"] == [1.5, None, None]
-    assert found["big"] == [str(2**60), "1", "2"] and found["odd"] == ["1", "one", "true"]
-    assert found["list"] == ["[1]", '{"a": null}', "é"] and found["flag"] == ["true", None, "false"]
+    assert {one["name"] for one in table.columns if one["numbers"]} == {"score", "some"}
+    assert found["score"] == [1.5, None, None, None] and found["some"] == [1, None, 1, None]
+    assert found["big"] == [str(2**60), "1", "2", None] and found["odd"] == ["1", "one", "true", None]
+    assert found["list"] == ["[1]", '{"a": null}', "é", None] and found["flag"] == ["true", None, "false", None]
     assert len(found["long"][0]) == TEXT + 1
 
 

@@ -22,7 +22,7 @@ class Done:
         folder: the directory's path from the run's: ``""``, or ``retry-1/``.
         samples: how many are in its tar.
         failed: how many were given up.
-        seconds: that its samples took to make, one after another.
+        seconds: that attempts at it spent on generating, audits too, and on waiting for its files to be written.
         finished: when it was published, in seconds since 1970.
     """
 
@@ -48,8 +48,8 @@ def finished_shards(run: RunDir) -> list[Done]:
 def _of(directory: RunDir, folder: str) -> Iterator[Done]:
     for shard in sorted(directory.done_shards()):
         record: dict[str, Any] = json.loads(directory.done_record(shard).read_text())
-        numbers = record["samples"], len(record["failed"]), record["seconds"], record["finished"]
-        yield Done(directory, shard, folder, *numbers)
+        seconds = sum(one["generating"] + one["waiting"] for one in record["attempts"])
+        yield Done(directory, shard, folder, record["samples"], len(record["failed"]), seconds, record["finished"])
 
 
 def spread(total: int, most: int) -> Sequence[int]:

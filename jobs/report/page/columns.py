@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from jobs.store.sidecar import FAILED
+
 TEXT = 1_000  # characters of a text that are kept: the json has all of it
 _EXACT = 2**53  # up to which JavaScript has whole numbers
 FIRST = ("key", "prompt", "status", "reason")
@@ -17,7 +19,7 @@ class Table:
 
     Attributes:
         columns: name, whether it is of numbers, and the values; of repeated ones each once, with their places.
-        alike: what is the same for all samples, by name.
+        alike: what is the same for all samples that were made, by name.
     """
 
     columns: list[dict[str, Any]]
@@ -38,9 +40,13 @@ def make_table(rows: Sequence[dict[str, Any]]) -> Table:
         numbers = bool(found) and all(map(_is_number, found))
         plain = [_number(value) if numbers else _text(value) for value in values]
         kinds = list(dict.fromkeys(plain))
-        if name not in FIRST and len(kinds) == 1 and len(rows) > 1:
-            if kinds != [None]:
-                alike[name] = kinds[0]
+        # Samples that were given up lack most.
+        counted = {
+            value for value, row in zip(plain, rows, strict=True) if value is not None or row["status"] != FAILED
+        }
+        if name not in FIRST and len(counted) <= 1 and len(rows) > 1:
+            if counted - {None}:
+                alike[name] = counted.pop()
             continue
         column: dict[str, Any] = {"name": name, "numbers": numbers}
         if len(kinds) > len(plain) // 2:
