@@ -54,8 +54,8 @@ def read_group(given: dict[str, Any], group: type, command: str, more: Sequence[
 
 def group_help(group: type) -> str:
     """Return the options of a dataclass as ``--help`` shows them, a line each."""
-    rows = [(f"{one.name}={_default(one.default)}", one.metadata) for one in fields(group)]
-    return "\n".join(f"  {name:<24} {_meaning(metadata)}" for name, metadata in rows)
+    rows = [(f"{one.name}={_default(one.default)}", _meaning(one.metadata)) for one in fields(group)]
+    return "\n".join(f"  {name}\n{'':26}{said}" if len(name) > 24 else f"  {name:<24}{said}" for name, said in rows)
 
 
 def group_table(group: type) -> str:

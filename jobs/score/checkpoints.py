@@ -33,8 +33,17 @@ class Checkpoint:
     @property
     def identity(self) -> dict[str, Any]:
         """What decides what it computes: wherever a folder lies, it is the same."""
-        named = {} if Path(self.path).expanduser().is_dir() else {"checkpoint": self.path}
+        named = {} if self._is_local else {"checkpoint": self.path}
         return {**named, "revision": self.revision}
+
+    @property
+    def inputs(self) -> list[Path]:
+        """What loading it reads: in the hub's cache the files are links to others beside the snapshots."""
+        return [self.folder] if self._is_local else [self.folder, self.folder.parents[1]]
+
+    @property
+    def _is_local(self) -> bool:
+        return Path(self.path).expanduser().is_dir()
 
 
 def find_checkpoint(option: str, path: str, kinds: tuple[str, ...]) -> Checkpoint:

@@ -52,8 +52,9 @@ def score(path: Path, options: ScoreOptions, elsewhere: list[str], *, launch: bo
         one.unfinished()  # refuses shards= out of range
         one.directory.check_same(one.identity)
         one.scorer.check()
+    asked = [one.unfinished() for one in scorings]
     problems = _launched(scorings, elsewhere) if launch else _here(scorings)
-    whole = _conclude(scorings, problems)
+    whole = _conclude([*zip(scorings, asked, strict=True)], problems)
     if duplicates:
         whole &= duplicates.find(print)
     return 0 if whole and _is_finished(run) else 1
@@ -123,14 +124,19 @@ def _launched(scorings: Sequence[Scoring], elsewhere: list[str]) -> list[str]:
     return work_through(launcher, scorings).problems
 
 
-def _conclude(scorings: Sequence[Scoring], problems: list[str]) -> bool:
-    """Print the summary; return whether all that is asked for is scored."""
-    whole = not problems
+def _conclude(scorings: list[tuple[Scoring, list[int]]], problems: list[str]) -> bool:
+    """Print the summary; return whether all is scored and no sample of this command was given up.
+
+    Args:
+        scorings: each with the shards that were unfinished when the command began.
+        problems: to be told; the answer follows from the files.
+    """
+    whole = True
     for problem in problems[:20]:
         print(f"problem: {problem}")
     if len(problems) > 20:
         print(f"problem: and {len(problems) - 20} more")
-    for one in scorings:
+    for one, asked in scorings:
         try:
             clear_leftovers(one.directory)
             status = read_status(one.directory)
@@ -141,7 +147,7 @@ def _conclude(scorings: Sequence[Scoring], problems: list[str]) -> bool:
         print(render(str(one.directory.path), status))
         if left:
             print(f"  {_AGAIN}")
-        whole &= not left
+        whole &= not left and not any(one.directory.given_up(shard) for shard in {*asked} - {*left})
     sys.stdout.flush()
     return whole
 

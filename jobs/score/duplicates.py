@@ -14,8 +14,8 @@ def near_duplicates(
 
     In the order of their keys, each sample is compared with those that are kept so far: it is a near duplicate of the
     first of them whose hash differs in at most ``bits`` bits, and kept where there is none. Hashes that near agree in
-    at least one of ``bits`` + 1 parts, so that only samples with an equal part are compared: the time grows with the
-    number of samples, not with that of pairs.
+    at least one of ``bits`` + 1 parts, so that only samples with an equal part are compared:
+    of 20,000 random ones, a few hundredths of a percent of all pairs.
 
     Args:
         hashes: key and hash (16 hexadecimal digits) of each sample.

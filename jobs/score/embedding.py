@@ -44,7 +44,7 @@ class _OnClip:
 
     @property
     def inputs(self) -> list[Path]:
-        return [self.checkpoint.folder]
+        return self.checkpoint.inputs
 
     def check(self) -> None:
         find_checkpoint(self.checkpoint.option, self.checkpoint.path, ("clip",))
@@ -130,7 +130,7 @@ class Aesthetic(_OnClip):
     @property
     def inputs(self) -> list[Path]:
         """See ``Scorer``."""
-        return [self.checkpoint.folder, self.head]
+        return [*self.checkpoint.inputs, self.head]
 
     def check(self) -> None:
         """See ``Scorer``."""

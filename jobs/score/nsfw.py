@@ -54,7 +54,7 @@ class Nsfw:
     @property
     def inputs(self) -> list[Path]:
         """See ``Scorer``."""
-        return [self.checkpoint.folder]
+        return self.checkpoint.inputs
 
     def check(self) -> None:
         """See ``Scorer``."""

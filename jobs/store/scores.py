@@ -87,6 +87,11 @@ class ScoreDir(RunDir):
         """Return the hash of the tar whose samples were scored; None where none was."""
         return _text(self.done_record(shard), "tar_sha256")
 
+    def given_up(self, shard: int) -> list[int]:
+        """Return the samples of a scored shard that have no scores, because scoring them failed too often."""
+        failed: list[int] = json.loads(self.done_record(shard).read_text())["failed"]
+        return failed
+
     def sha256(self, shard: int) -> str | None:
         """Return the hash of a shard's table, by its done record."""
         return _text(self.done_record(shard), "sha256")

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from jobs.model.demo.scenes import image, video
+from jobs.score.checkpoints import find_checkpoint
 from jobs.score.embedding import read_head, stills
 from jobs.score.shapes import shapes
 from tests.export.runs import finished_run, lines
@@ -202,3 +203,18 @@ def test_shapes_tells_whether_a_drawing_shows_what_its_sentence_says(domain, gra
     judged = shapes(drawn, turned)
     assert judged["shows_prompt"] == [False, False, None] and judged["shows_wrong"][2] is None
     assert all(judged["shows_wrong"][:2])
+
+
+def test_what_the_hubs_cache_has_is_found_with_the_files_that_its_links_lead_to(clip, tmp_path, monkeypatch) -> None:
+    """A cache as the hub's client lays it out."""
+    repository, commit = tmp_path / "models--some--clip", "0" * 40
+    for folder in ("blobs", "refs", f"snapshots/{commit}"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "refs/main").write_text(commit)
+    for file in clip.iterdir():
+        shutil.copy(file, repository / "blobs" / file.name)
+        (repository / "snapshots" / commit / file.name).symlink_to(repository / "blobs" / file.name)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = find_checkpoint("clip", "some/clip", ("clip",))
+    assert found.identity == {"checkpoint": "some/clip", "revision": commit}
+    assert found.inputs == [repository / "snapshots" / commit, repository]

@@ -142,6 +142,19 @@ def test_a_shard_that_has_more_samples_by_now_is_scored_again(tmp_path) -> None:
     assert (path / "scores/basic/meta/00000.parquet").stat().st_mtime_ns == stamp
 
 
+def test_further_repeats_are_scored_and_the_others_stay(tmp_path) -> None:
+    path = finished_run(tmp_path, lines(7)).directory.path
+    work(scorings(path, "scorers=basic")[0])
+    stamps = {p: p.stat().st_mtime_ns for p in (path / "scores/basic/meta").iterdir()}
+    grown = new_run(tmp_path, f"prompt_file={tmp_path / 'prompts.txt'}", "shard_size=5", "samples_per_prompt=2")
+    make_shards(grown, {}, range(2, grown.layout.num_shards))
+    (scoring,) = scorings(path, "scorers=basic")
+    assert scoring.unfinished() == [*range(2, grown.layout.num_shards)]
+    work(scoring)
+    assert {p: p.stat().st_mtime_ns for p in stamps} == stamps and len(rows(path, "basic")) == 14
+    assert score(path, parse_score([])[1], ["device=cpu"], launch=False) == 0
+
+
 def test_samples_of_later_passes_are_scored_too(tmp_path) -> None:
     path = finished_run(tmp_path, lines(12), fails={3: "ValueError: no", 8: "ValueError: no"}).directory.path
     later = new_run(tmp_path, f"prompt_file={tmp_path / 'prompts.txt'}", "shard_size=5", "retry_failed=true")
