@@ -14,6 +14,7 @@ import pytest
 from jobs.report.__main__ import main
 from tests import warm
 from tests.export.runs import finished_run, lines
+from tests.score.scored import scorings
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -39,6 +40,8 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(tmp_path: Path, monkeypatc
         assert f"port {port} cannot be had (Address already in use): choose another with --port" in refusal(
             monkeypatch, capsys, run, "--serve", "--port", port
         )
+    (scoring,) = scorings(Path(run), "scorers=[basic]")
+    assert f"holds scores of {run}: name that run" in refusal(monkeypatch, capsys, str(scoring.directory.path))
     (Path(run) / "report.html").mkdir()  # what nothing can be moved onto
     assert "there is no new report.html: " in refusal(monkeypatch, capsys, run)
     assert not list(Path(run).glob(".report*"))

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jobs.base.errors import BadInput
 from jobs.options.schema import IMAGE_FORMATS
 from jobs.report.ledger import read_ledger
 from jobs.report.page.choose import finished_shards
@@ -39,10 +40,12 @@ def make_report(run: RunDir, most: int | None = None, *, status: Status | None =
         brief: show fewer samples, as a report that nobody asked for.
 
     Raises:
-        BadInput: it is not a run's directory.
+        BadInput: it is not a run's directory, or one of scores.
         OSError: the page cannot be written; what was there before still is.
     """
     record = run.read()
+    if "scorer" in record["identity"]:
+        raise BadInput(f"{run.path} holds scores of {run.path.parents[1]}: name that run")
     if most is None:
         most = IMAGES if record["identity"].get("image_format") in IMAGE_FORMATS else CLIPS
         most = most // AT_THE_END if brief else most
