@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import duckdb
@@ -206,3 +207,9 @@ def test_columns_that_are_there_already_are_refused(copy, tmp_path, capsys, monk
 
 def test_a_folder_of_scores_is_no_run(scored, tmp_path, capsys) -> None:
     assert "holds scores of" in refusal(capsys, scored / "scores/basic", tmp_path / "out")
+
+
+def test_without_duckdb_a_choice_is_refused_with_what_to_install(scored, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    assert "pip install duckdb" in refusal(capsys, scored, tmp_path / "out", "where=odd")
+    export(scored, tmp_path / "out")
