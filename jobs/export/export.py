@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.export.filters import check_filters
-from jobs.export.formats import FORMATS, Format, remove, sync
+from jobs.export.formats import FORMATS, Format, remove
 from jobs.export.hub import Hub
 from jobs.export.index import index_shard
 from jobs.export.indexes import energon_is_installed
@@ -33,6 +33,7 @@ from jobs.export.view import View
 from jobs.export.work import Work, check_destination
 from jobs.options.export import CHOICE, ELSEWHERE, ExportOptions
 from jobs.store.atomic import replace as move
+from jobs.store.atomic import sync
 
 _AT_ONCE = 2  # shards or files; what takes time is hashing, which needs a core each
 Say = Callable[[str], None]

@@ -1,7 +1,6 @@
 """What an export's pieces are written as."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +13,12 @@ import pyarrow.parquet as pq
 
 from jobs.base.errors import BadInput
 from jobs.export.plan import Piece, piece_path
-from jobs.export.tars import hash_file, link, write_tar
+from jobs.export.tars import link, write_tar
 from jobs.export.trouble import reading
 from jobs.export.view import Shape, View
 from jobs.options.export import SPLITS, ExportOptions
+from jobs.store.atomic import sync
+from jobs.store.tar import hash_file
 
 MB = 1_000_000
 FILES = 5_000  # pictures in a folder
@@ -200,12 +201,6 @@ def batches_of(view: View, piece: Piece, most: int = 100, most_bytes: int = _GRO
                     contents.append(file.read(int(sizes[place])))
                 yield rows.slice(first, count), contents
                 first += count
-
-
-def sync(path: Path) -> None:
-    """Make what was written to a file durable."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def remove(path: Path) -> None:

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from jobs.base.errors import BadInput
 from jobs.export.indexes import SUMS
-from jobs.export.patience import ask
 from jobs.export.surroundings import CARD
 from jobs.export.upload import Sent, check_same
 from jobs.export.work import STATS
 from jobs.options.fields import shown
+from jobs.store.patience import ask
 
 _KIND = "dataset"
 _OF_ITSELF = {".gitattributes"}  # what a new repository has

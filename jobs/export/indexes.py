@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.export.tars import hash_file
 from jobs.options.export import SPLITS
 from jobs.store.atomic import write_bytes
+from jobs.store.tar import hash_file
 
 SUMS = "SHA256SUMS"
 _ENERGON = "megatron.energon"

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from jobs.export.card import CardFacts, card
-from jobs.export.formats import sync
 from jobs.export.indexes import SUMS, checksums, prepare_energon, tar_indexes, write_checked
 from jobs.export.licence import licences_of, terms_of
 from jobs.export.source import SourceRun
 from jobs.export.stats import Stats
-from jobs.export.tars import hash_file
 from jobs.export.view import View
 from jobs.export.work import STATS, Work
 from jobs.model.licences import Licence
 from jobs.options.export import ExportOptions
 from jobs.store.atomic import replace as move
+from jobs.store.atomic import sync
+from jobs.store.tar import hash_file
 
 METADATA, CARD, LINES = "metadata.parquet", "README.md", "metadata.jsonl"
 

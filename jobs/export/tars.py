@@ -10,7 +10,7 @@ from typing import Any
 from jobs.base.errors import BadInput
 from jobs.export.plan import Extent, Piece
 from jobs.export.trouble import reading
-from jobs.store.tar import BLOCK, CHUNK, end_of_archive, parse_header, sample_bytes
+from jobs.store.tar import BLOCK, CHUNK, end_of_archive, hash_file, parse_header, sample_bytes
 
 
 def write_tar(target: Path, piece: Piece, tars: list[Path], prefixes: list[str]) -> dict[str, Any]:
@@ -53,17 +53,6 @@ def link(source: Path, target: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of what the disk has, not of what was cached, where the system can tell them apart."""
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        while data := file.read(CHUNK):
-            digest.update(data)
-    return digest.hexdigest()
 
 
 def _contents(piece: Piece, tars: list[Path], prefixes: list[str]) -> Iterator[bytes]:

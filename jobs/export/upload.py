@@ -12,8 +12,8 @@ from jobs.base.errors import BadInput
 from jobs.export.indexes import SUMS
 from jobs.export.source import export_differences
 from jobs.export.surroundings import CARD
-from jobs.export.tars import hash_file
 from jobs.export.work import STATS
+from jobs.store.tar import hash_file
 
 LAST = (CARD, SUMS)
 

@@ -18,6 +18,12 @@ def fsync_dir(folder: Path) -> None:
         os.close(fd)
 
 
+def sync(path: Path) -> None:
+    """Make what was written to a file durable."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def replace(source: Path, target: Path) -> None:
     """Move an already fsynced file into place, durably; folders may differ, the file system may not."""
     os.replace(source, target)

@@ -44,6 +44,17 @@ def end_of_archive(size: int) -> bytes:
     return bytes(2 * BLOCK + -(size + 2 * BLOCK) % tarfile.RECORDSIZE)
 
 
+def hash_file(path: Path) -> str:
+    """Return the sha256 of what the disk has, not of what was cached, where the system can tell them apart."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while data := file.read(CHUNK):
+            digest.update(data)
+    return digest.hexdigest()
+
+
 def verify(path: Path, names: list[str], sha256: str) -> None:
     """Read a finished tar back from its first byte to its last.
 

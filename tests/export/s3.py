@@ -91,7 +91,7 @@ class S3:
             length = int(environ.get("CONTENT_LENGTH") or 0)
             data = environ["wsgi.input"].read(length) if length else b""
             if self.before(method, path):
-                return self._refuse(start_response, "503 Slow Down", SLOW_DOWN)
+                return self._refuse(start_response, "503 Slow Down", b"" if method == "HEAD" else SLOW_DOWN)
             if len(data) < length:  # the client is gone: S3 keeps nothing of it, and moto what came
                 return self._refuse(start_response, "400 Bad Request", b"<Error><Code>IncompleteBody</Code></Error>")
             if method == "PUT":

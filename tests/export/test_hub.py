@@ -30,7 +30,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeUploads
     monkeypatch.setattr(constants, "ENDPOINT", fake.url)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr("jobs.export.patience._WAITS", (0, 0, 0))
+    monkeypatch.setattr("jobs.store.patience._WAITS", (0, 0, 0))
     disable_progress_bars()
     yield fake
     enable_progress_bars()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobs.export import store
+from jobs.store import remote
 from tests.export.runs import finished_run, lines
 from tests.export.s3 import S3
 from tests.export.test_export import WEB, export, files, refusal
@@ -121,10 +121,10 @@ def test_a_store_that_asks_to_slow_down_is_asked_again(run, s3, tmp_path, monkey
 
 
 def test_a_store_that_stays_away_is_said_and_the_same_command_goes_on(run, s3, tmp_path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr("jobs.export.patience._WAITS", ())
+    monkeypatch.setattr("jobs.store.patience._WAITS", ())
     monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    s3.before = lambda method, path: path.endswith(".tar") and "00001" in path
+    s3.before = lambda method, path: method == "PUT" and path.endswith("00001.tar")
     said = refusal(capsys, run, tmp_path / "out", DEST, *OPTIONS)
     assert "could not take" in said and "reduce your request rate" in said and "goes on" in said
     sent = {*there(s3)}
@@ -137,7 +137,7 @@ def test_a_store_that_stays_away_is_said_and_the_same_command_goes_on(run, s3, t
 
 
 def test_what_a_store_garbles_is_sent_again(run, s3, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("jobs.export.patience._WAITS", (0,))
+    monkeypatch.setattr("jobs.store.patience._WAITS", (0,))
 
     def once(path: str, data: bytes) -> bytes:
         if not path.endswith("metadata.parquet") or s3.puts.count(path.split("/", 2)[2]) > 1:
@@ -153,7 +153,7 @@ def test_what_a_store_garbles_is_sent_again(run, s3, tmp_path, monkeypatch) -> N
 @pytest.mark.slow
 def test_large_files_are_sent_in_parts(s3, tmp_path, monkeypatch) -> None:
     """In parts of the least size that S3 takes; the first one is refused once."""
-    monkeypatch.setitem(store._KINDS["s3"][2], "chunksize", 5 << 20)
+    monkeypatch.setitem(remote._KINDS["s3"][2], "chunksize", 5 << 20)
     refused = []
 
     def once(method: str, path: str) -> bool:
