@@ -22,15 +22,17 @@ from jobs.execute.inqueue import ask, find_out
 from jobs.execute.launches import Queued, launches_of
 from jobs.execute.lock import submitting
 from jobs.execute.steering import to_ask
+from jobs.store.mirror import working_directory
 from jobs.store.rundir import RunDir
 
 
 def main() -> None:
     """Cancel, and wait until the tasks are gone."""
     parser = argparse.ArgumentParser(prog="python -m jobs.cancel", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's directory, such as outputs/demo-shapes")
-    run = RunDir(parser.parse_args().run)
+    parser.add_argument("run", help="a run's directory, such as outputs/demo-shapes")
+    place = parser.parse_args().run
     try:
+        run = RunDir(working_directory(place))
         run.read()
         queue.require()
         with contextlib.ExitStack() as held:

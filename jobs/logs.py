@@ -14,6 +14,7 @@ from jobs.execute.excerpt import failing_part
 from jobs.execute.launches import Launch, launches_of, spelled
 from jobs.report.status import read_status
 from jobs.store.journal import journals
+from jobs.store.mirror import working_directory
 from jobs.store.rundir import RunDir
 
 MOST = 3  # logs that are shown
@@ -22,11 +23,11 @@ MOST = 3  # logs that are shown
 def main() -> None:
     """Print them. Exit code 0: something was shown; 1: there is no log; 2: there is no such run or shard."""
     parser = argparse.ArgumentParser(prog="python -m jobs.logs", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's directory, such as outputs/demo-shapes")
+    parser.add_argument("run", help="a run's directory, such as outputs/demo-shapes")
     parser.add_argument("shard", type=int, nargs="?", help="a shard's number")
     arguments = parser.parse_args()
-    run = RunDir(arguments.run)
     try:
+        run = RunDir(working_directory(arguments.run))
         shards = run.read()["shards"]
         if arguments.shard is not None and not 0 <= arguments.shard < shards:
             raise BadInput(f"{run.path} has the shards 0 to {shards - 1}, not {arguments.shard}")

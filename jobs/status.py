@@ -9,7 +9,6 @@ import shutil
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
 from jobs.base.times import BRIEF, QUEUE
@@ -18,32 +17,23 @@ from jobs.execute.launches import launches_of
 from jobs.execute.pending import never, nothing_runs, reasons
 from jobs.report.ledger import read_ledger, render_ledger
 from jobs.report.live import standing
-from jobs.report.status import read_status, render
+from jobs.report.status import Status, read_status, render
+from jobs.store.mirror import opened
 from jobs.store.rundir import RunDir
 
 
 def main() -> None:
     """Print the status. Exit code 0 when every shard is done, 1 when not, 2 when there is no run."""
     parser = argparse.ArgumentParser(prog="python -m jobs.status", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's directory, such as outputs/demo-shapes")
+    parser.add_argument("run", help="a run's directory, such as outputs/demo-shapes, or its address in a store")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--watch", action="store_true", help="again and again, until every shard is done")
     parser.add_argument("--ledger", action="store_true", help="where the seconds of GPUs went, and what samples cost")
     arguments = parser.parse_args()
-    run = RunDir(arguments.run)
     try:
         while True:
-            status = read_status(run)
-            ledger = read_ledger(run) if arguments.ledger else None
-            if arguments.json:
-                lines = [json.dumps({**asdict(status), **({"ledger": asdict(ledger)} if ledger else {})}, indent=2)]
-            else:
-                lines = [render(str(run.path), status), *([render_ledger(ledger)] if ledger else [])]
-            clear = "\033[H\033[J" if arguments.watch and sys.stdout.isatty() else ""
-            print(clear + "\n".join(lines), flush=True)
-            if not arguments.json:  # after what the files tell, since it may take a while
-                for line in in_queue(run):
-                    print(line, flush=True)
+            with opened(arguments.run) as run:
+                status = show(run, arguments)
             if status.done == status.shards or not arguments.watch:
                 break
             time.sleep(QUEUE)
@@ -52,6 +42,22 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0 if status.done == status.shards else 1)
+
+
+def show(run: RunDir, arguments: argparse.Namespace) -> Status:
+    """Print the status once, and return it."""
+    status = read_status(run)
+    ledger = read_ledger(run) if arguments.ledger else None
+    if arguments.json:
+        lines = [json.dumps({**asdict(status), **({"ledger": asdict(ledger)} if ledger else {})}, indent=2)]
+    else:
+        lines = [render(run.name, status), *([render_ledger(ledger)] if ledger else [])]
+    clear = "\033[H\033[J" if arguments.watch and sys.stdout.isatty() else ""
+    print(clear + "\n".join(lines), flush=True)
+    if not arguments.json:  # after what the files tell, since it may take a while
+        for line in in_queue(run):
+            print(line, flush=True)
+    return status
 
 
 def in_queue(run: RunDir) -> list[str]:

@@ -8,13 +8,16 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
 from tests import warm
 from tests.isolation import Session, enter
+
+if TYPE_CHECKING:
+    from tests.s3 import S3
 
 # Here and not in a hook: conftest files further down import torch before the first hook is called.
 SESSION = enter()
@@ -32,6 +35,7 @@ SERIAL = {
     "parallel": "processes",
     "test_kills.py": "processes",
     "test_score_commands.py": "processes",
+    "test_store.py": "processes",
     "test_calibration.py": "processes",  # also for the fork server, which the others have
 }
 # Likewise: what `make test` leaves out, beside single tests that are marked.
@@ -136,6 +140,36 @@ def test_session() -> Iterator[Session]:
     os.chdir(SESSION.cwd)
     yield SESSION
     os.chdir(before)  # plugins write their reports relative to it
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator["S3"]:
+    """An S3 server for all tests of this process that ask for one."""
+    from tests.s3 import S3  # not above: few sessions need it
+
+    server = S3()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(s3_server: "S3", monkeypatch: pytest.MonkeyPatch) -> Iterator["S3"]:
+    """That server with an empty bucket; this process's environment leads there."""
+    from jobs.store import place
+    from tests.s3 import BUCKET
+
+    client = s3_server.client()
+    client.create_bucket(Bucket=BUCKET)
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    place._remote.cache_clear()  # clients keep the environment that they were made in
+    s3_server.requests.clear()
+    yield s3_server
+    s3_server.forbid = lambda method: False
+    s3_server.before, s3_server.garble = lambda method, path: None, lambda path, data: data
+    for key in s3_server.objects(BUCKET):
+        client.delete_object(Bucket=BUCKET, Key=key)
+    client.delete_bucket(Bucket=BUCKET)
 
 
 @pytest.fixture(autouse=True)

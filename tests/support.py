@@ -21,7 +21,7 @@ from tests import warm
 
 PROJECT = Path(__file__).resolve().parents[1]
 HOW = {"flagged": False}  # what the writer needs to know of how a sample was made
-FOLDERS = ("output_base_path=/", "prompt_file=/")
+FOLDERS = ("output_base_path=/", "prompt_file=/", "work_path=/")
 SMALL = ("num_inference_steps=8", "shard_size=3", "batch_size=2", "algo.w=0.5")
 
 

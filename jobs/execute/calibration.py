@@ -26,7 +26,6 @@ from jobs.run.calibration import (
     with_calibration,
 )
 from jobs.run.run import Run
-from jobs.store.atomic import create_bytes
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +89,8 @@ class _Making:
         except RuntimeError:
             shutil.rmtree(self._parts.folder, ignore_errors=True)  # it may have been the machine
             raise
-        data = calibration.to_json().encode()
-        create_bytes(run.directory.calibration, data)
+        data = run.directory.create_calibration(calibration.to_json().encode())
+        calibration = spectrum.Calibration.from_json(data.decode())  # another machine may have been first
         run.directory.pin_calibration(calibration.digest, calibration.source.get("quality", {}))
         if calibration_key(run.options, run.checkpoint, self._forecast, run.layout)[1] and calibration.of(
             self._forecast.target

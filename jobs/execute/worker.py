@@ -28,6 +28,7 @@ from jobs.parallel.ranks import Member
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from jobs.store.journal import LOST
+from jobs.store.mirror import is_published
 from jobs.store.writer import Report, Writer
 
 
@@ -102,7 +103,7 @@ def generate_shards(
             for shard in shards:
                 if halt.why:
                     break
-                if not run.directory.is_done(shard):
+                if not is_published(run.directory, shard):
                     attempt = Attempt(
                         run.directory,
                         shard,

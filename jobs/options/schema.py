@@ -16,6 +16,7 @@ from jobs.options.fields import choice_of, option
 
 DTYPES = ("float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpg", "webp")
+WORK_PATH = "outputs"
 LARGEST_SEED = 2**32 - 1  # what PyTorch's CPU generator starts from, and JSON tools keep
 
 
@@ -175,7 +176,13 @@ class Options(SampleOptions):
     )
     seed: int = option(0, "the run's seed; each sample's own follows from it", least=0, most=LARGEST_SEED, short=True)
 
-    output_base_path: str = option("outputs", "the run's directory is output_base_path/exp_name", short=True)
+    output_base_path: str = option(
+        "outputs", "the run's directory is output_base_path/exp_name; or a store's folder, like s3://BUCKET/FOLDER",
+        short=True,
+    )  # fmt: skip
+    work_path: str | None = option(
+        None, "of a run in a store: it works in work_path/exp_name, on a disk that its processes share; null: outputs"
+    )
     exp_name: str | None = option(None, "the run's name; null: MODEL-PROMPTFILE", short=True)
     key_prefix: str | None = option(
         None, "what every key begins with: letters, digits, hyphens, underscores; for merging runs"

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
 from jobs.regenerate.remake import open_finished, remake
+from jobs.store.mirror import opened
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Make each sample, and print a line of each."""
     parser = argparse.ArgumentParser(prog="python -m jobs.regenerate", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's directory, such as outputs/demo-shapes")
+    parser.add_argument("run", help="a run's directory, such as outputs/demo-shapes, or its address in a store")
     parser.add_argument("keys", nargs="+", metavar="KEY", help="keys of samples, such as 00000000_0000")
     parser.add_argument("--out", type=Path, help="a folder to write what was made into")
     parser.add_argument("--device", help="auto, cuda or cpu; default: as the run was told")
@@ -26,12 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.out:
             given.out.mkdir(parents=True, exist_ok=True)
-        run = open_finished(given.run, {name: value for name, value in changes.items() if value})
-        for remade in remake(run, given.keys):
-            print(remade.said, flush=True)
-            whole &= remade.same
-            if given.out and remade.media:
-                (given.out / f"{remade.key}.{run.media.name}").write_bytes(remade.media)
+        with opened(given.run) as directory:
+            run = open_finished(directory, {name: value for name, value in changes.items() if value})
+            for remade in remake(run, given.keys):
+                print(remade.said, flush=True)
+                whole &= remade.same
+                if given.out and remade.media:
+                    (given.out / f"{remade.key}.{run.media.name}").write_bytes(remade.media)
     except BadInput as error:
         moved = "; --prompt-file says where the run's lies by now" if str(error).startswith("prompt_file ") else ""
         refuse(f"{error}{moved}")

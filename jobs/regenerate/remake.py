@@ -6,7 +6,6 @@ import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,25 +48,27 @@ class Remade:
     said: str
 
 
-def open_finished(path: Path, placed: dict[str, str]) -> Run:
+def open_finished(directory: RunDir, placed: dict[str, str]) -> Run:
     """Return a run as its directory records it.
 
     Args:
-        path: its directory.
+        directory: the run's.
         placed: options whose values depend on the place, such as prompt_file and device.
 
     Raises:
         BadInput: there is no run, or what it needs is not there any more or is other than it was.
     """
-    directory = RunDir(path)
+    path = directory.path
     record = directory.read()
     try:
         cfg = OmegaConf.create((path / "config.yaml").read_text())
     except (OSError, OmegaConfBaseException):
         raise BadInput(f"{path / 'config.yaml'} cannot be read: restore it") from None
     then = record["identity"]
+    base = str(path.absolute().parent)
     place = {
-        "output_base_path": str(path.absolute().parent),
+        "output_base_path": directory.url.rpartition("/")[0] or base,
+        "work_path": base if directory.url else None,
         "exp_name": path.absolute().name,
         "total_prompt_num": then["prompts"]["count"],  # the file may have more by now
     }
@@ -78,7 +79,7 @@ def open_finished(path: Path, placed: dict[str, str]) -> Run:
     if "retry" in then:
         run = pass_of(run, directory, tuple(then["retry"]["samples"]))
     if said := changes(then, run.identity, run.layout, None):
-        raise BadInput(f"{path} cannot be made again from what is here: {'; '.join(said)}")
+        raise BadInput(f"{directory.name} cannot be made again from what is here: {'; '.join(said)}")
     run.checkpoint.check()
     return run
 
@@ -107,15 +108,15 @@ def find_sample(run: Run, key: str) -> tuple[Sample, dict[str, bytes]]:
     numbers = re.fullmatch(rf"{re.escape(layout.key_prefix)}(\d+)_(\d+)", key)
     prompt, repeat = map(int, numbers.groups()) if numbers else (-1, -1)
     if not (0 <= prompt < len(layout.table) and repeat < layout.samples_per_prompt):
-        raise BadInput(f"{run.directory.path} has no sample {key}: keys look like {layout.sample(0).key}")
+        raise BadInput(f"{run.directory.name} has no sample {key}: keys look like {layout.sample(0).key}")
     sample = layout.sample(layout.numbering.of(prompt, repeat))
     shard = layout.shard_of(sample.index)
     if shard is None:
-        raise BadInput(f"{run.directory.path} is a pass over failed samples, and {sample.key} is none: name the run")
+        raise BadInput(f"{run.directory.name} is a pass over failed samples, and {sample.key} is none: name the run")
     if not run.directory.is_done(shard):
         raise BadInput(f"sample {key} is in shard {shard}, which is not done: finish it first, with the run's command")
     members = {}
-    with tarfile.open(run.directory.tar(shard)) as archive:
+    with run.directory.open_tar(shard) as tar, tarfile.open(fileobj=tar, mode="r:") as archive:
         for member in archive:
             stem, _, extension = member.name.partition(".")
             if stem == sample.key and (file := archive.extractfile(member)):

@@ -15,7 +15,7 @@ def describe(run: Run) -> str:
     clip = f", {options.num_frames} frames at {options.model.fps} a second" if run.makes_clips else ""
     left = len(run.unfinished())
     lines = [
-        f"{run.directory.path}: {layout.num_samples} samples of {options.width}x{options.height}{clip}, "
+        f"{run.directory.name}: {layout.num_samples} samples of {options.width}x{options.height}{clip}, "
         f"{layout.num_shards} shards, {left} to make",
         *_steps(run),
     ]

@@ -29,7 +29,7 @@ def make_preview(run: RunDir, count: int = 16) -> Path:
 def _first_samples(run: RunDir, count: int) -> Iterator[tuple[Image.Image, str]]:
     """Yield (image, prompt) of the first samples, in order."""
     for shard in sorted(run.done_shards()):
-        with tarfile.open(run.tar(shard), "r:") as archive:
+        with run.open_tar(shard) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             picture = None
             for member in archive:
                 data = archive.extractfile(member)

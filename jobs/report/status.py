@@ -128,7 +128,7 @@ def given_up(run: RunDir, shard: int) -> list[dict[str, Any]]:
             "shard": shard,
             "sample": row["key"],
             "reason": f"{row['reason']} (given up)",
-            "log": str(run.sidecar(shard)),
+            "log": run.name_of(run.sidecar(shard)),
         }
         for row in rows
     ]

@@ -45,13 +45,13 @@ def _conclude(run: Run, shards: list[int], advice: str) -> bool:
     clear_leftovers(directory)
     status = read_status(directory)
     asked_left = run.unfinished()
-    print(render(str(directory.path), status))
+    print(render(directory.name, status))
     if asked_left:
         print(f"  {advice}")
     if run.options.report and (shards or not (directory.path / NAME).exists()):
         print(_report(run, status))
     if status.done:
-        print(f"dataset: {directory.data}/*.tar{_preview(run)}")
+        print(f"dataset: {directory.name_of(directory.data)}/*.tar{_preview(run)}")
     given_up = any(
         json.loads(directory.done_record(shard).read_text())["failed"] for shard in shards if shard not in asked_left
     )
@@ -62,7 +62,7 @@ def _preview(run: Run) -> str:
     """Make the preview, and return where it is; a run is whole without it."""
     try:
         return f", first samples: {make_preview(run.directory)}"
-    except OSError as error:
+    except (OSError, BadInput) as error:
         return f" (no preview.png: {first_line(error)})"
 
 

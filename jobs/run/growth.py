@@ -65,7 +65,12 @@ def as_then(record: dict[str, Any], identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_untouched(directory: RunDir) -> bool:
-    """Return whether no sample was made yet in a run's directory, and nobody is about to."""
+    """Return whether no sample was made yet in a run's directory, and nobody is about to.
+
+    Of a run in a store nobody knows: another machine may be at it, with a directory of its own.
+    """
+    if directory.url:
+        return False
     if directory.done_shards() or any(directory.data.glob("*.tar")):
         return False
     if any(busy(folder) for folder in directory.calibrations_begun()):

@@ -24,6 +24,7 @@ from jobs.run.retry import retried
 from jobs.run.run import Run
 from jobs.store.atomic import create_bytes
 from jobs.store.reopen import reopen_short
+from jobs.store.writer import BACKLOG
 
 # What of the record stays as the run began with it, also when it has grown.
 _AS_BEGUN = ("created", "calibration", "quality", "licence", "output_terms")
@@ -42,6 +43,8 @@ def open_run(cfg: DictConfig) -> Run:
         _check_same(run)
     if run.options.retry_failed:
         run = retried(run)
+    if run.directory.remote:
+        run.directory.remote.try_writing()
     if run.options.dry_run:
         return run
     _check_writable(run)
@@ -58,6 +61,7 @@ def create(run: Run) -> None:
     """
     directory = run.directory
     try:
+        directory.make_folders()
         if not directory.exists():
             directory.create({**_record(run), **_adopt(run)}, run.config)
         elif not _is_same(run):
@@ -69,7 +73,7 @@ def create(run: Run) -> None:
             elif is_untouched(run.directory):
                 directory.rewrite({**_record(run), **_adopt(run)}, run.config)
     except OSError as error:
-        raise BadInput(f"output_base_path: {directory.path} cannot be made: {error.strerror}") from None
+        raise BadInput(f"{_option(run)}: {directory.path} cannot be made: {error.strerror}") from None
     _check_same(run)  # another command may have been first
     reopen_short(directory, run.layout)
 
@@ -116,23 +120,22 @@ def _adopt(run: Run) -> dict[str, Any]:
         shutil.rmtree(begun, ignore_errors=True)
     directory.adopted.unlink(missing_ok=True)
     if forecast is None or forecast.automatic is None:
-        directory.calibration.unlink(missing_ok=True)
+        directory.remove_calibration()
         return {}
     key, shared = calibration_key(run.options, run.checkpoint, forecast, run.layout)
     known = with_calibration(forecast, key, directory, {}).calibration
     if known:  # its own, or of a pass over failed samples that of the run
         calibration = known.read()
     else:
-        directory.calibration.unlink(missing_ok=True)
+        directory.remove_calibration()
         cached = calibration_cache.find(key) if shared else None
         if cached is None:
             return {"calibration": "", "quality": {}}
         done = is_measured(cached, forecast, run.options.num_inference_steps)
-        place = directory.calibration if done else directory.adopted
-        place.parent.mkdir(parents=True, exist_ok=True)
-        create_bytes(place, cached.to_json().encode())
         if not done:
+            create_bytes(directory.adopted, cached.to_json().encode())
             return {"calibration": "", "quality": {}}
+        directory.create_calibration(cached.to_json().encode())
         calibration = read_calibration(str(directory.calibration))
     return {"calibration": calibration.digest, "quality": calibration.source.get("quality", {})}
 
@@ -145,7 +148,7 @@ def _check_same(run: Run) -> None:
 
 def _other(run: Run, said: list[str]) -> str:
     return (
-        f"{run.directory.path} holds another run: {'; '.join(said)}: "
+        f"{run.directory.name} holds another run: {'; '.join(said)}: "
         "set these back to continue it, or choose another exp_name"
     )
 
@@ -161,21 +164,28 @@ def _is_grown(run: Run) -> bool:
 def _check_writable(run: Run) -> None:
     folder = _nearest_existing(run)
     if not folder.is_dir():
-        raise BadInput(f"output_base_path: {folder} is a file, not a directory: choose another output_base_path")
+        raise BadInput(f"{_option(run)}: {folder} is a file, not a directory: choose another {_option(run)}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise BadInput(f"output_base_path: {folder} is not writable: choose another output_base_path")
+        raise BadInput(f"{_option(run)}: {folder} is not writable: choose another {_option(run)}")
 
 
 def _check_space(run: Run, samples: int) -> None:
     free = shutil.disk_usage(_nearest_existing(run)).free
     options = run.options
+    if run.directory.url:  # where tars are removed once they are in the store
+        samples = min(samples, run.workers * (BACKLOG + 2) * options.shard_size)
     pixels = options.height * options.width * options.num_frames
     least = int(samples * pixels * _LEAST_BYTES[run.media.name])
     if free < least:
         raise BadInput(
-            f"output_base_path: {run.directory.path} needs at least {human_bytes(least)} for {samples} samples "
-            f"and has {human_bytes(free)} free: free some, or choose another output_base_path"
+            f"{_option(run)}: {run.directory.path} needs at least {human_bytes(least)} for {samples} samples "
+            f"and has {human_bytes(free)} free: free some, or choose another {_option(run)}"
         )
+
+
+def _option(run: Run) -> str:
+    """Return the option that says where the run works."""
+    return "work_path" if run.directory.url else "output_base_path"
 
 
 def _nearest_existing(run: Run) -> Path:

@@ -24,7 +24,7 @@ from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
 from jobs.options.fields import check_group
 from jobs.options.places import find_shipped
-from jobs.options.schema import AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
+from jobs.options.schema import WORK_PATH, AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
 from jobs.parallel.limits import Size, check_divides, check_shareable
 from jobs.parallel.ranks import network_of
 from jobs.run.calibration import settle
@@ -32,6 +32,8 @@ from jobs.run.checks import check_frames, check_model, check_size, check_table
 from jobs.run.growth import raised
 from jobs.run.identity import identity_of, run_id
 from jobs.run.run import Run
+from jobs.store.address import check_address
+from jobs.store.mirror import pull
 from jobs.store.rundir import RunDir
 
 
@@ -46,7 +48,9 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
         BadInput: anything a user can mend, in one sentence.
     """
     options = read_options(cfg)
-    directory = RunDir(_run_path(options))
+    directory = _directory(options)
+    if pin:
+        pull(directory)
     record = directory.read() if pin and directory.exists() else {}
     model = options.model
     checkpoint = replace(find_checkpoint(model.path, model.revision, model.variant), loras=read_loras(model.loras))
@@ -155,8 +159,29 @@ def _check_together(options: Options) -> None:
         )
 
 
-def _run_path(options: Options) -> Path:
-    return Path(options.output_base_path).expanduser() / str(options.exp_name)
+def _directory(options: Options) -> RunDir:
+    base, name, work = options.output_base_path, str(options.exp_name), options.work_path
+    if "://" in base:
+        kind = check_address(base, "output_base_path")
+        directory = RunDir(Path(work or WORK_PATH).expanduser() / name, f"{base.rstrip('/')}/{name}")
+        if kind == "file" and _overlap(directory.path, Path(directory.url.removeprefix("file://"))):
+            raise BadInput(f"work_path: {directory.path} is in {directory.url}, or around it: choose another work_path")
+        return directory
+    if work:
+        raise BadInput(f"work_path={work} is for runs in a store (output_base_path=s3://BUCKET/FOLDER): leave it out")
+    directory = RunDir(Path(base).expanduser() / name)
+    if directory.url:
+        store = directory.url.removesuffix(f"/{name}")
+        raise BadInput(
+            f"{directory.path} is where a run works that is in a store: add output_base_path={store} and "
+            f"work_path={base} to go on with it, or choose another exp_name"
+        )
+    return directory
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    one, other = one.resolve(), other.resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _pinned(options: Options, checkpoint: Checkpoint, record: dict[str, Any]) -> Checkpoint:

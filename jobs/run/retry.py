@@ -26,7 +26,7 @@ def retried(run: Run) -> Run:
     """
     base = run.directory
     if not base.exists():
-        raise BadInput(f"retry_failed=true is for a run that was made, and {base.path} is none: leave it out")
+        raise BadInput(f"retry_failed=true is for a run that was made, and {base.name} is none: leave it out")
     failed = {index for shard in base.done_shards() for index in _failed(base, shard)}
     passes = base.retries()
     for directory in passes:
@@ -41,12 +41,12 @@ def retried(run: Run) -> Run:
         }
     if not failed and run.unfinished():
         raise BadInput(
-            f"retry_failed=true is for samples that were given up, of which {base.path} has none yet, but shards that "
+            f"retry_failed=true is for samples that were given up, of which {base.name} has none yet, but shards that "
             "are not done: leave it out to finish them first"
         )
     if not failed:
-        raise BadInput(f"no sample of {base.path} has failed, or all were made since: leave retry_failed out")
-    return pass_of(run, RunDir(base.path / f"retry-{len(passes) + 1}"), tuple(sorted(failed)))
+        raise BadInput(f"no sample of {base.name} has failed, or all were made since: leave retry_failed out")
+    return pass_of(run, base.below(f"retry-{len(passes) + 1}"), tuple(sorted(failed)))
 
 
 def pass_of(run: Run, directory: RunDir, samples: tuple[int, ...]) -> Run:

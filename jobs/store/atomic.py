@@ -50,12 +50,12 @@ def write_parts(target: Path, parts: Iterable[bytes]) -> None:
 
 def write_json(target: Path, value: Any) -> None:
     """``write_bytes`` of ``value`` as indented JSON; NaN and infinity are refused (they are not JSON)."""
-    write_bytes(target, _json(value))
+    write_bytes(target, json_bytes(value))
 
 
 def create_json(target: Path, value: Any) -> None:
     """As ``write_json``, but of several that try at once the first wins and the others change nothing."""
-    create_bytes(target, _json(value))
+    create_bytes(target, json_bytes(value))
 
 
 def create_bytes(target: Path, data: bytes) -> None:
@@ -70,7 +70,8 @@ def create_bytes(target: Path, data: bytes) -> None:
         fsync_dir(target.parent)
 
 
-def _json(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
+    """Return ``value`` as indented JSON; NaN and infinity are refused (they are not JSON)."""
     return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from jobs.base.errors import first_line
 from jobs.dataset.layout import Layout
 from jobs.dataset.shards import shard_name
-from jobs.store.atomic import replace, write_bytes, write_json
+from jobs.store.atomic import json_bytes
 from jobs.store.attempt import Attempt, strikes_of
 from jobs.store.journal import journals
+from jobs.store.mirror import is_published
 from jobs.store.rundir import RunDir
 from jobs.store.sidecar import FAILED, FLAGGED, OK, sidecar_bytes
 from jobs.store.spent import spent_of
@@ -34,8 +35,9 @@ def finish(attempt: Attempt, layout: Layout, sample_attempts: int) -> str:
 
     Raises:
         OSError: the disk did not give back what was written; nothing was published.
+        BadInput: the store did not take it; nothing was published.
     """
-    if attempt.run.is_done(attempt.shard):
+    if is_published(attempt.run, attempt.shard):
         return _yield_to_publisher(attempt)
     made = attempt.inherited.union(row["sample"] for row in attempt.rows)
     strikes = attempt.strikes + strikes_of(attempt.failures)
@@ -91,10 +93,10 @@ def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: 
         if run.shard_samples(shard) > len(rows):
             attempt.end("failed", "the run has more prompts by now")
             return INCOMPLETE
-        if not run.is_done(shard):
-            replace(attempt.partial, run.tar(shard))
-            write_bytes(run.sidecar(shard), sidecar)
-            write_json(run.done_record(shard), record)
+        if not is_published(run, shard):
+            run.put_tar(shard, attempt.partial, sha256)
+            run.put(run.sidecar(shard), sidecar)
+            run.put(run.done_record(shard), json_bytes(record))
     attempt.end(DONE)
     clear_work(attempt)
     return DONE
@@ -122,6 +124,8 @@ def clear_work(attempt: Attempt) -> None:
     """Remove what all attempts at a done shard left; one that still runs finds the done record and stops."""
     for path in attempt.run.work.glob(f"{shard_name(attempt.shard)}.*"):
         path.unlink(missing_ok=True)
+    if attempt.run.url:  # the tar of a shard that had fewer samples
+        attempt.run.tar(attempt.shard).unlink(missing_ok=True)
 
 
 def clear_leftovers(run: RunDir) -> None:
@@ -130,6 +134,9 @@ def clear_leftovers(run: RunDir) -> None:
     for path in run.work.glob("*.*"):
         shard = path.name.partition(".")[0]
         if shard.isdecimal() and int(shard) in done:
+            path.unlink(missing_ok=True)
+    for path in run.data.glob("*.tar") if run.url else ():
+        if path.stem.isdecimal() and int(path.stem) in done:
             path.unlink(missing_ok=True)
     for path, failure in run.task_failures().items():
         if done.issuperset(failure["shards"]):

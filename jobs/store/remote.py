@@ -13,18 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from jobs.base.errors import BadInput, first_line
-from jobs.options.fields import shown
+from jobs.store.address import open_address
 from jobs.store.atomic import create_bytes, replace, sync, write_bytes
 from jobs.store.patience import ask
 from jobs.store.ranged import Ranged
 from jobs.store.tar import hash_file
 
-# What has to be installed, arguments of the file system, and of its ``put_file``: some 250 MB are under way at most.
-_KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "s3": ("s3fs", {"max_concurrency": 2, "use_listings_cache": False}, {"chunksize": 16 << 20}),
-    "gs": ("gcsfs", {"use_listings_cache": False}, {"chunksize": 16 << 20}),
-    "file": ("fsspec", {"auto_mkdir": True}, {}),
-}
 _CHUNK = 8 << 20  # bytes that are read back at once
 _FINAL = ("NoCredentialsError", "ProfileNotFound", "DefaultCredentialsError")  # of libraries that need not be there
 _GARBLED = ("FlexibleChecksumError", "ChecksumError")  # what is read is not what the store was given
@@ -44,18 +38,8 @@ class Remote:
     """
 
     def __init__(self, url: str, option: str):
-        kind, _, path = url.partition("://")
-        if kind not in _KINDS or not path.strip("/"):
-            form = "s3://bucket/folder, gs://bucket/folder or file:///folder"
-            raise BadInput(f"{option} must be an address like {form}, not {shown(url)}")
-        library, options, self._put = _KINDS[kind]
-        try:
-            from fsspec.core import url_to_fs
-
-            self._fs, self._root = url_to_fs(url.rstrip("/"), skip_instance_cache=True, **options)
-        except ImportError:
-            raise BadInput(f"{option}={url} needs {library}: pip install {library}") from None
-        self.url, self._mounted = url.rstrip("/"), kind == "file"
+        self._fs, self._root, self._put = open_address(url, option)
+        self.url, self._mounted = url.rstrip("/"), url.startswith("file://")
 
     def check(self) -> None:
         """See that the bucket is there, or that the file system can be written.
@@ -155,7 +139,7 @@ class Remote:
                 Path(self._path(name)).parent.mkdir(parents=True, exist_ok=True)
                 write_bytes(Path(self._path(name)), data)
             else:
-                self._fs.pipe_file(self._path(name), data)
+                self._into_bucket(lambda: self._fs.pipe_file(self._path(name), data))
             if self._fs.cat_file(self._path(name)) != data:
                 raise OSError(f"{name} was read back with other bytes than were sent")
 
@@ -221,8 +205,11 @@ class Remote:
             sync(new)
             replace(new, Path(there))
             return
+        self._into_bucket(lambda: self._fs.put_file(str(here), there, **self._put))
+
+    def _into_bucket(self, put: Callable[[], object]) -> None:
         try:
-            self._fs.put_file(str(here), there, **self._put)
+            put()
         except FileNotFoundError as error:
             raise BadInput(f"{self.url} is not there any more ({first_line(error)}): make its bucket again") from None
 

@@ -13,6 +13,7 @@ from jobs.dataset.layout import Layout
 from jobs.dataset.shards import shard_name
 from jobs.store.atomic import write_bytes
 from jobs.store.journal import REOPENED
+from jobs.store.mirror import bring_back, undo
 from jobs.store.process import process_identity
 from jobs.store.rundir import RunDir
 from jobs.store.sidecar import FAILED, FLAGGED
@@ -31,13 +32,15 @@ def short_shards(run: RunDir, layout: Layout) -> list[int]:
 def reopen_short(run: RunDir, layout: Layout) -> None:
     """Make those shards unfinished again.
 
-    The tar stays where it is, and a journal is written for it, from which the next attempt takes its samples over.
+    The tar stays where it is (that of a store is brought here), and a journal is written for it, from which the next
+    attempt takes its samples over.
     """
     for shard in short_shards(run, layout):
         with run.publish_lock(shard):
             if run.is_done(shard) and _is_short(run, layout, shard):
+                bring_back(run, shard)
                 _write_journal(run, shard)
-                run.done_record(shard).unlink()
+                undo(run, shard)
 
 
 def _is_short(run: RunDir, layout: Layout, shard: int) -> bool:

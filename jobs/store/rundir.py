@@ -9,32 +9,40 @@ run.json          identity of the run
 config.yaml       the resolved configuration it was created with
 calibration.json  of a run that calibrated itself: how its steps are forecast (work/calibration-*/ while it is made,
                   see jobs.store.parts)
+store.json        of a run whose output is a store: its address. The tars are there alone, and so is what counts of the
+                  other records; those here are copies, written after (jobs.store.mirror)
 """
 
 import json
 import os
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jobs.base.errors import BadInput
 from jobs.dataset.shards import Shards, shard_name
-from jobs.store.atomic import byte_lock, create_json, write_bytes, write_json
+from jobs.store.atomic import byte_lock, create_bytes, json_bytes, replace, write_bytes, write_json
+from jobs.store.place import Place
 
 FORMAT = 3
 FOLDERS = ("data", "meta", "done", "work", "logs")
 OUT_OF_REACH = "out-of-reach-"  # begins a file in work/calibration-*/: why a quality cannot be had
 
 
-class RunDir:
+class RunDir(Place):
     """Paths and records of one run. Every answer is read from disk, so any process can give it."""
 
-    def __init__(self, path: Path):
-        self.path = path
+    def __init__(self, path: Path, url: str = ""):
+        super().__init__(path, url)
         self.data, self.meta, self.done, self.work, self.logs = (path / name for name in FOLDERS)
         self.calibration = path / "calibration.json"
         self.adopted = self.work / "adopted-calibration.json"  # of an earlier run, still to be measured on this one
+
+    def below(self, name: str) -> "RunDir":
+        """Return another run's directory in this one."""
+        return RunDir(self.path / name, f"{self.url}/{name}" if self.url else "")
 
     def tar(self, shard: int) -> Path:
         return self.data / f"{shard_name(shard)}.tar"
@@ -49,12 +57,32 @@ class RunDir:
         """Held around the few renames that make a shard done."""
         return byte_lock(self.work / "publish.lock", shard)
 
+    def put_tar(self, shard: int, partial: Path, sha256: str) -> None:
+        """Bring a shard's complete and verified tar to its place; in a store it is read back.
+
+        Raises:
+            OSError: the disk does not take it.
+            BadInput: the store does not.
+        """
+        if self.remote is None:
+            replace(partial, self.tar(shard))
+        else:
+            changed = f"{partial} has other bytes than were written: start the same command again"
+            self.remote.send(partial, self.within(self.tar(shard)), sha256, changed=changed)
+
+    def open_tar(self, shard: int) -> BinaryIO:
+        """Return the tar of a done shard, to be read from where it is."""
+        if self.remote is None:
+            return open(self.tar(shard), "rb")
+        size = int(json.loads(self.done_record(shard).read_text())["bytes"])
+        return self.remote.open(self.within(self.tar(shard)), size)
+
     def is_done(self, shard: int) -> bool:
         return self.done_record(shard).exists()
 
     def done_shards(self) -> set[int]:
         """Shards with a done record."""
-        return _numbers(self.done, ".json")
+        return numbers(_names(self.done), ".json")
 
     def unfinished(self, num_shards: int) -> list[int]:
         """Shards without a done record, in order.
@@ -63,7 +91,7 @@ class RunDir:
             BadInput: a shard is recorded as done but its tar was taken away.
         """
         done = self.done_shards()
-        lost = sorted(done - _numbers(self.data, ".tar"))
+        lost = [] if self.url else sorted(done - numbers(_names(self.data), ".tar"))
         if lost:
             record = self.done_record(lost[0])
             raise BadInput(
@@ -117,8 +145,8 @@ class RunDir:
 
     def retries(self) -> list["RunDir"]:
         """The passes that were begun over this run's failed samples (``jobs.run.retry``), oldest first."""
-        found = [path for path in self.path.glob("retry-*") if (path / "run.json").exists()]
-        return [RunDir(path) for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))]
+        found = [path.name for path in self.path.glob("retry-*") if (path / "run.json").exists()]
+        return [self.below(name) for name in sorted(found, key=lambda name: int(name.rpartition("-")[2]))]
 
     def read(self) -> dict[str, Any]:
         """Contents of run.json.
@@ -148,29 +176,53 @@ class RunDir:
         return (self.path / "run.json").exists()
 
     def create(self, record: dict[str, Any], config: str) -> None:
-        """Make the directory of a new run; ``run.json`` comes last, so that a run exists whole or not at all."""
+        """Write the records of a new run; ``run.json`` comes last, so that a run exists whole or not at all."""
+        self.put(self.path / "config.yaml", config.encode())
+        data = json_bytes({"format": FORMAT, **record})
+        if self.remote:
+            data = self.remote.create("run.json", data)
+        create_bytes(self.path / "run.json", data)
+
+    def make_folders(self) -> None:
+        """Make the folders that are missing, and say in which store the run is; a copy of a run may lack some."""
         for name in FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
-        write_bytes(self.path / "config.yaml", config.encode())
-        create_json(self.path / "run.json", {"format": FORMAT, **record})
+        self.record_url()
 
     def rewrite(self, record: dict[str, Any], config: str) -> None:
         """Replace the records of a run that has more prompts now, or in which nothing was made yet."""
-        write_bytes(self.path / "config.yaml", config.encode())
+        self.put(self.path / "config.yaml", config.encode())
         with byte_lock(self.work / "record.lock", 0):
-            write_json(self.path / "run.json", {"format": FORMAT, **record})
+            self.put(self.path / "run.json", json_bytes({"format": FORMAT, **record}))
+
+    def create_calibration(self, data: bytes) -> bytes:
+        """Write down the run's calibration, unless it has one; returns the one that it has now."""
+        if self.remote:
+            data = self.remote.create(self.within(self.calibration), data)
+        create_bytes(self.calibration, data)
+        return self.calibration.read_bytes()
+
+    def remove_calibration(self) -> None:
+        """Remove the calibration of a run that was given up before it had made a sample."""
+        if self.remote:
+            self.remote.remove(self.within(self.calibration))
+        self.calibration.unlink(missing_ok=True)
 
     def pin_calibration(self, digest: str, quality: dict[str, Any]) -> None:
         """Write down which calibration the run has and what it brings, unless that is known."""
         with byte_lock(self.work / "record.lock", 0):
-            record = self.read()
+            record = json.loads(self.remote.read("run.json")) if self.remote else self.read()
             if not record.get("calibration"):
-                write_json(self.path / "run.json", {**record, "calibration": digest, "quality": quality})
+                self.put(self.path / "run.json", json_bytes({**record, "calibration": digest, "quality": quality}))
 
 
-def _numbers(folder: Path, suffix: str) -> set[int]:
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return set()
+def numbers(names: Iterable[str], suffix: str) -> set[int]:
+    """Return the shards of which there is a file, by the names of files."""
     return {int(stem) for name in names if name.endswith(suffix) and (stem := name[: -len(suffix)]).isdecimal()}
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []

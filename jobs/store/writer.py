@@ -2,7 +2,7 @@
 
 Pictures and clips are encoded by a small pool of threads; one writer thread appends them in order, and publishes a
 shard while the next one is being generated. A bounded queue is the only brake: ``waited`` counts the seconds the
-generator stood at it.
+generator stood at it. What is sent to a store is published by a thread of its own, since that may take long.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ Report = Callable[..., None]
 
 # Threads that encode: a 1024 x 1024 PNG takes a core 0.4 s, so that two of them hold up a fast GPU.
 ENCODERS = max(2, min(8, len(os.sched_getaffinity(0))))
+BACKLOG = 2  # complete shards that may wait for a store, or be on their way to it: more would fill the disk
 
 
 class Writer:
@@ -41,8 +42,8 @@ class Writer:
         common: json fields all samples share.
         sample_attempts: see ``jobs.store.publish.finish``.
         in_flight: samples that may wait here before the generator has to.
-        report: called from the writer thread as ``report(event, shard, detail)`` with event "sample", "inherited",
-            "failed", "done" or "incomplete".
+        report: called from a thread of its own, or two, as ``report(event, shard, detail)`` with event "sample",
+            "inherited", "failed", "done" or "incomplete".
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Writer:
         self._sample_attempts, self._report = sample_attempts, report
         self._queue: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue(in_flight)
         self._pool = ThreadPoolExecutor(encoders, thread_name_prefix="encode")
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="send")
+        self._backlog = threading.Semaphore(BACKLOG)
         self._error: BaseException | None = None
         self._open: set[Attempt] = set()
         self._stopped = threading.Event()
@@ -125,6 +128,7 @@ class Writer:
         """
         self._enqueue(None)
         self._thread.join()
+        self._sender.shutdown()
         self._stopped.set()
         self._pool.shutdown()
         if self._error:
@@ -142,20 +146,23 @@ class Writer:
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            action, arguments = item
-            attempt = arguments[0]
-            if attempt not in self._open or (self._error and action != self._abort):
-                continue  # drain, so that the generator is never stuck at a full queue
-            try:
-                action(*arguments)
-            except BaseException as error:
-                if attempt.run.is_done(attempt.shard):  # another attempt published it and cleared our files away
-                    self._abort(attempt, "published by another attempt")
-                    self._report(DONE, attempt.shard, "")
-                    continue
-                self._error = error
-                for each in list(self._open):
-                    self._abort(each, f"{type(error).__name__}: {error}")
+            self._do(*item)
+
+    def _do(self, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        """Do what was asked of an attempt, unless it or all of them have ended."""
+        attempt = arguments[0]
+        if attempt not in self._open or (self._error and action != self._abort):
+            return  # drain, so that the generator is never stuck at a full queue
+        try:
+            action(*arguments)
+        except BaseException as error:
+            if attempt.run.is_done(attempt.shard):  # another attempt published it and cleared our files away
+                self._abort(attempt, "published by another attempt")
+                self._report(DONE, attempt.shard, "")
+                return
+            self._error = self._error or error
+            for each in list(self._open):
+                self._abort(each, f"{type(error).__name__}: {error}")
 
     def _beat(self) -> None:
         while not self._stopped.wait(HEARTBEAT):
@@ -209,6 +216,19 @@ class Writer:
         self._report("failed", attempt.shard, f"{sample.key}: {error}")
 
     def _finish(self, attempt: Attempt) -> None:
+        if attempt.run.url:
+            self._backlog.acquire()
+            self._sender.submit(self._send, attempt)
+        else:
+            self._publish(attempt)
+
+    def _send(self, attempt: Attempt) -> None:
+        try:
+            self._do(self._publish, (attempt,))
+        finally:
+            self._backlog.release()
+
+    def _publish(self, attempt: Attempt) -> None:
         outcome = finish(attempt, self._layout, self._sample_attempts)
         self._open.discard(attempt)
         self._report(outcome, attempt.shard, "")

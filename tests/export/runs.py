@@ -93,20 +93,21 @@ def make_shards(
     common: dict[str, Any] | None = None,
     how: dict[str, Any] | None = None,
     audits: dict[int, dict[str, Any]] | None = None,
+    report: Callable[..., None] = lambda *event: None,
 ) -> None:
-    """Make shards of a run; see ``finished_run``."""
+    """Make shards of a run, or what is left of them; see ``finished_run``."""
     common = {**COMMON, **(common or {}), "run": run.name, "run_id": run.id}
     how = {**HOW, **(how or {})}
     audits = audits or {}
-    writer = Writer(
-        run.layout, ImageFormat("png", 95), common, sample_attempts=1, in_flight=3, report=lambda *event: None
-    )
+    writer = Writer(run.layout, ImageFormat("png", 95), common, sample_attempts=1, in_flight=3, report=report)
     for shard in shards:
         attempt = Attempt(run.directory, shard, fingerprint="same", device="cpu", log="some.log")
         writer.start(attempt)
         for index in run.layout.shard_range(shard):
             sample = run.layout.sample(index)
-            if index in fails:
+            if attempt.inherits(index):
+                writer.inherit(attempt, sample)
+            elif index in fails:
                 writer.fail(attempt, sample, fails[index])
             else:
                 media = picture(sample.seed, size(sample))

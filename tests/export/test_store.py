@@ -6,44 +6,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs.store import remote
+from jobs.store import address
 from tests.export.runs import finished_run, lines
-from tests.export.s3 import S3
 from tests.export.test_export import WEB, export, files, refusal
 from tests.export.test_kills import export_all
+from tests.s3 import BUCKET, S3
 from tests.support import small_disk
 from tests.warm.forks import start
 
-BUCKET = "bucket"
 OPTIONS = ("split=0.5,0.5", "shard_mb=0.02")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[S3]:
-    found = S3()
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    """A server with an empty bucket, to which this process's environment leads."""
-    client = server.client()
-    client.create_bucket(Bucket=BUCKET)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    server.requests.clear()
-    yield server
-    server.before, server.garble = lambda method, path: None, lambda path, data: data
-    for key in server.objects(BUCKET):
-        client.delete_object(Bucket=BUCKET, Key=key)
-    client.delete_bucket(Bucket=BUCKET)
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +129,7 @@ def test_what_a_store_garbles_is_sent_again(run, s3, tmp_path, monkeypatch) -> N
 @pytest.mark.slow
 def test_large_files_are_sent_in_parts(s3, tmp_path, monkeypatch) -> None:
     """In parts of the least size that S3 takes; the first one is refused once."""
-    monkeypatch.setitem(remote._KINDS["s3"][2], "chunksize", 5 << 20)
+    monkeypatch.setitem(address.KINDS["s3"][3], "chunksize", 5 << 20)
     refused = []
 
     def once(method: str, path: str) -> bool:

@@ -62,10 +62,10 @@ def test_failed_samples_are_made_in_shards_of_their_own(tmp_path: Path) -> None:
     make(first, 4)
     assert keys(first) == ["00000001_0000", "00000006_0000"]
 
-    sample, members = find_sample(open_finished(first.directory.path, {}), "1_0")
+    sample, members = find_sample(open_finished(first.directory, {}), "1_0")
     assert (sample.key, sorted(members)) == ("00000001_0000", ["json", "png", "txt"])
     with pytest.raises(BadInput, match=r"is a pass over failed samples, and 00000000_0000 is none: name the run"):
-        find_sample(open_finished(first.directory.path, {}), "00000000_0000")
+        find_sample(open_finished(first.directory, {}), "00000000_0000")
 
     second = opened(tmp_path, "retry_failed=true")
     assert second.directory.path == run.directory.path / "retry-2"

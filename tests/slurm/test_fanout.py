@@ -1,5 +1,6 @@
 """The whole way on a real Slurm: an array over two nodes, a prompt that fails, a killed task, and the same again."""
 
+import hashlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from jobs.execute.launches import launches_of
 from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
 from tests import warm
+from tests.s3 import BUCKET, S3
 from tests.support import PROJECT, command, generate, tar_hashes, write_prompts
 from tools.slurm import Cluster
 from tools.slurm.processes import matching
@@ -241,3 +243,15 @@ def test_the_cluster_example_runs_as_it_is(slurm_env: Cluster, tmp_path) -> None
     assert made.returncode == 0, made.stdout + made.stderr
     assert "launching 1 tasks for 2 shards" in made.stdout
     assert sorted(tar_hashes(tmp_path / "run")) == ["00000.tar", "00001.tar"]
+
+
+@pytest.mark.timeout(600)
+def test_an_array_of_a_run_in_a_store(slurm_env: Cluster, s3: S3, prompts, reference, tmp_path) -> None:
+    """Its tasks share the directory where it works, and find the store as the command does."""
+    where = (f"prompt_file={prompts}", f"output_base_path=s3://{BUCKET}/runs", f"work_path={tmp_path}/work")
+    result = generate(*FANNED_OUT, *where, *SETTINGS, "total_prompt_num=6", timeout=400)
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert f"s3://{BUCKET}/runs/run: 6 of 6 samples, 2 of 2 shards done" in result.stdout
+    found = {name: hashlib.sha256(data).hexdigest() for name, data in s3.objects(BUCKET, "runs/run/data/").items()}
+    assert found == {name: reference[name] for name in ("00000.tar", "00001.tar")}
+    assert not any((tmp_path / "work").rglob("0*.tar"))

@@ -11,6 +11,7 @@ from typing import Any
 
 PRELOADED = (
     *("tests.execute.warm", "tests.execute.test_kills", "tests.execute.test_calibration", "tests.parallel.ranks"),
+    "tests.execute.test_store",
     *("jobs.export.__main__", "pandas", "pyarrow.parquet", "tests.export.test_kills"),
 )
 _context = multiprocessing.get_context("forkserver")

@@ -8,9 +8,11 @@ from typing import Any
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+BUCKET = "bucket"
 SLOW_DOWN = (
     b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
+DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 
 
 class _Quiet(WSGIRequestHandler):
@@ -24,12 +26,14 @@ class S3:
     Attributes:
         requests: (method, path) of each request but those of the set-up.
         before: asked before each request, with method and path; True: it is refused with ``SlowDown``.
+        forbid: method -> whether the client may not.
         garble: contents sent -> contents stored.
     """
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
         self.before: Callable[[str, str], bool | None] = lambda method, path: None
+        self.forbid: Callable[[str], bool] = lambda method: False
         self.garble: Callable[[str, bytes], bytes] = lambda path, data: data
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
@@ -90,6 +94,8 @@ class S3:
             self.requests.append((method, path))
             length = int(environ.get("CONTENT_LENGTH") or 0)
             data = environ["wsgi.input"].read(length) if length else b""
+            if self.forbid(method):
+                return self._refuse(start_response, "403 Forbidden", b"" if method == "HEAD" else DENIED)
             if self.before(method, path):
                 return self._refuse(start_response, "503 Slow Down", b"" if method == "HEAD" else SLOW_DOWN)
             if len(data) < length:  # the client is gone: S3 keeps nothing of it, and moto what came
