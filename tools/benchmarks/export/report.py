@@ -71,9 +71,9 @@ def _kills(section: dict[str, Any]) -> list[str]:
     ]
     return [
         "## Kills",
-        f"Exports of two runs of {section['samples']:,} samples together, whose keys collide, killed (SIGKILL) after "
-        "random times up to that of a whole export, and begun again by the same command. What is copied to S3 goes to "
-        "moto's server on this machine, and is compared there.",
+        f"Exports of two runs of {section['samples']:,} samples together, whose keys collide (linked: of one of them), "
+        "killed (SIGKILL) after random times up to that of a whole export, and begun again by the same command. What "
+        "is copied to S3 goes to moto's server on this machine, and is compared there.",
         table(("format", "kills", "of a begun export", "same bytes as never killed"), rows),
         _made(section),
     ]
