@@ -24,11 +24,11 @@ from jobs.base.times import ENDS
 from jobs.options.container import Container
 from jobs.options.degrees import Degrees
 from jobs.options.export import ExportOptions, read_export
-from jobs.options.schema import AlgoOptions, ModelOptions, Options
+from jobs.options.schema import WORK_PATH, AlgoOptions, ModelOptions, Options
 from jobs.options.score import ScoreOptions
 from jobs.options.spelling import spelled, words_of
 from jobs.report.status import Status, read_status
-from jobs.store.rundir import RunDir
+from jobs.store.mirror import opened, refuse_stored
 
 __all__ = [
     "AlgoOptions",
@@ -78,8 +78,8 @@ def generate(
         say: is given each line that the command prints, and its progress every ten seconds.
 
     Returns:
-        The run's directory. Every shard that was asked for is done and none of its samples failed, unless the options
-        were to do less: ``dry_run``, ``wait=False``.
+        The run's directory; of a run in a store the one where it works. Every shard that was asked for is done and none
+        of its samples failed, unless the options were to do less: ``dry_run``, ``wait=False``.
 
     Raises:
         BadInput: the options or the prompt file need mending; nothing was written.
@@ -93,16 +93,21 @@ def generate(
     folder = ["--config-dir", os.fspath(config_dir)] if config_dir else []
     chosen = [f"model={model}", f"algo={algo}", *words_of(options)]
     _command("jobs.generate", [*folder, *chosen, *_changed(changes), *_launched(launcher)], say)
-    return Path(options.output_base_path).expanduser() / options.exp_name
+    stored = "://" in options.output_base_path
+    return Path(options.work_path or WORK_PATH if stored else options.output_base_path).expanduser() / options.exp_name
 
 
 def status(run: PathLike) -> Status:
     """Return what is done, running, failed and left of a run, as ``python -m jobs.status`` tells it.
 
+    Args:
+        run: its directory, or its address in a store.
+
     Raises:
         BadInput: there is no run.
     """
-    return read_status(RunDir(Path(run)))
+    with opened(os.fspath(run)) as found:
+        return read_status(found)
 
 
 def score(
@@ -130,6 +135,7 @@ def score(
         BadInput: the options need mending; nothing was written.
         Unfinished: some samples are not scored, those that the run is still to make among them.
     """
+    refuse_stored(os.fspath(run), "score")
     given = {name: value for name, value in vars(options or ScoreOptions()).items() if value is not None}
     words = [os.path.abspath(run), *(f"{name}={value}" for name, value in given.items())]
     _command("jobs.score", [*words, *_changed(changes), *_launched(launcher)], say)
@@ -156,6 +162,8 @@ def export(
     from jobs.export.export import export as make  # imports pyarrow, for which a scheduler need not wait
 
     paths = [runs] if isinstance(runs, (str, os.PathLike)) else runs
+    for path in paths:
+        refuse_stored(os.fspath(path), "export")
     make([Path(path) for path in paths], Path(dest), read_export({**vars(options or ExportOptions())}), say)
     return Path(dest)
 

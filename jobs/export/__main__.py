@@ -11,9 +11,9 @@ from pathlib import Path
 from jobs.base.errors import BadInput, refuse
 from jobs.base.output import print_all
 from jobs.export.export import export
-from jobs.export.source import refuse_stored
 from jobs.options.export import ExportOptions, parse_export
 from jobs.options.words import group_help
+from jobs.store.mirror import refuse_stored
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
         paths, options = parse_export(words)
         if len(paths) < 2:
             raise BadInput("name at least one run and then the destination, like: outputs/demo-shapes my-dataset")
-        for stored in filter(lambda path: "://" in path, paths[:-1]):
-            refuse_stored(stored)
+        for path in paths[:-1]:
+            refuse_stored(path, "jobs.export")
         export([Path(path) for path in paths[:-1]], Path(paths[-1]), options, lambda line: print(line, flush=True))
     except BadInput as error:
         refuse(str(error))

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
 from jobs.base.differences import differences
 from jobs.base.errors import BadInput
 from jobs.export.trouble import reading
+from jobs.store.mirror import refuse_stored
 from jobs.store.passes import is_hopeless
 from jobs.store.rundir import RunDir
 
@@ -101,18 +102,6 @@ def open_runs(paths: Sequence[Path], *, partial: bool) -> list[SourceRun]:
     ]
 
 
-def refuse_stored(url: str) -> NoReturn:
-    """Say what to do with a run that is in a store.
-
-    Raises:
-        BadInput: always.
-    """
-    raise BadInput(
-        f"{url} is in a store, and exports are made of runs on file systems: copy it to a folder with the store's own "
-        "program (aws s3 sync, gcloud storage rsync -r), and name that folder"
-    )
-
-
 def key_prefixes(runs: Sequence[tuple[str, str, str | None]]) -> list[str]:
     """Return what to put before the keys of each of several runs: nothing where no two of them could have a key alike.
 
@@ -133,8 +122,7 @@ def key_prefixes(runs: Sequence[tuple[str, str, str | None]]) -> list[str]:
 
 def _open(path: Path, partial: bool) -> SourceRun:
     directory = RunDir(path)
-    if directory.url:
-        refuse_stored(directory.url)
+    refuse_stored(directory.name, "jobs.export")
     record = directory.read()
     if "retry" in record["identity"]:
         raise BadInput(f"{path} is a pass over failed samples of {path.parent}: name that run, it brings them along")

@@ -15,6 +15,7 @@ from jobs.base.output import print_all
 from jobs.options.score import WHERE, ScoreOptions, parse_score
 from jobs.options.words import group_help
 from jobs.score.command import score
+from jobs.store.mirror import refuse_stored
 
 _LAUNCH = {"-m", "--multirun"}
 
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         paths, options, elsewhere = parse_score([word for word in words if word not in _LAUNCH])
         if len(paths) != 1:
             raise BadInput(f"name one run, like outputs/demo-shapes, not {' and '.join(paths) or 'none'}")
+        refuse_stored(paths[0], "jobs.score")
         return score(Path(paths[0]), options, elsewhere, launch=bool(_LAUNCH & {*words}))
     except BadInput as error:
         refuse(str(error))

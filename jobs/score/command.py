@@ -20,6 +20,7 @@ from jobs.run.resolve import read_options
 from jobs.score.across import DUPLICATES, NearDuplicates
 from jobs.score.scorers import find_scorer
 from jobs.score.scoring import Scoring
+from jobs.store.mirror import refuse_stored
 from jobs.store.publish import clear_leftovers
 from jobs.store.rundir import RunDir
 
@@ -43,6 +44,7 @@ def score(path: Path, options: ScoreOptions, elsewhere: list[str], *, launch: bo
         SystemExit: code 1: not everything could be launched, or the command does not wait.
     """
     run = RunDir(path)
+    refuse_stored(run.name, "jobs.score")
     record = run.read()
     _check_run(run, record)
     where = _where(elsewhere, launch=launch)

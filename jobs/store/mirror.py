@@ -138,6 +138,23 @@ def working_directory(place: str) -> Path:
     return Path(place)
 
 
+def refuse_stored(place: str, command: str) -> None:
+    """See that a run is not in a store.
+
+    Args:
+        place: its directory or address.
+        command: which cannot read it there.
+
+    Raises:
+        BadInput: it is; says what to do.
+    """
+    if "://" in place:
+        raise BadInput(
+            f"{place} is in a store, and {command} reads runs on a file system: copy it to a folder with the store's "
+            "own program (aws s3 sync, gcloud storage rsync -r), and name that folder"
+        )
+
+
 def _shards(sizes: Iterable[str], folder: str, suffix: str) -> set[int]:
     return numbers((name.removeprefix(folder) for name in sizes if name.startswith(folder)), suffix)
 

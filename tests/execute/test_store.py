@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs import api
 from jobs.base.errors import BadInput
 from jobs.report.status import read_status
 from jobs.run.open import create, open_run
@@ -205,6 +206,9 @@ def test_a_run_that_grows_takes_its_samples_from_the_store(s3, tmp_path) -> None
     make(whole)
     assert there(s3) == tar_hashes(tmp_path / "mounted/run")
     assert read_status(stored(tmp_path).directory).samples_done == 9
+    twice = stored(tmp_path, "samples_per_prompt=2")
+    make(twice)
+    assert read_status(twice.directory).samples_done == 18
 
 
 def test_a_pass_over_failed_samples_is_in_the_store_too(s3, tmp_path) -> None:
@@ -352,6 +356,10 @@ def test_commands_that_look_at_a_run_take_its_address_or_say_what_they_take(s3, 
     for run in (address, f"{tmp_path}/work/run"):
         said = say("jobs.export", run, f"{tmp_path}/out")
         assert said.returncode == 2 and "copy it to a folder with the store's own program" in said.stderr
+        assert "jobs.score reads runs on a file system" in say("jobs.score", run).stderr
+    assert api.status(address).done == api.status(tmp_path / "work/run").done == 2
+    with pytest.raises(BadInput, match="export reads runs on a file system"):
+        api.export(address, tmp_path / "out")
 
 
 def test_a_copy_of_the_store_is_a_run_on_a_disk(s3, tmp_path) -> None:
