@@ -11,13 +11,14 @@ from jobs.base.disk import disk_trouble, human_bytes
 from jobs.base.errors import BadInput, first_line, refuse
 from jobs.report.page.build import CLIPS, IMAGES, make_report
 from jobs.report.page.serve import Server
+from jobs.store.mirror import working_directory
 from jobs.store.rundir import RunDir
 
 
 def main() -> None:
     """Make the report, and serve it if asked to. Exit code 2 where it cannot be made, and one sentence says why."""
     parser = argparse.ArgumentParser(prog="python -m jobs.report", description=__doc__)
-    parser.add_argument("run", type=Path, help="a run's directory, such as outputs/demo-shapes")
+    parser.add_argument("run", help="a run's directory, such as outputs/demo-shapes")
     parser.add_argument(
         "--samples", type=int, metavar="N",
         help=f"how many samples it shows at most; without it {IMAGES:,} images, or {CLIPS:,} clips",
@@ -25,8 +26,8 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help="serve it to this machine until Ctrl-C")
     parser.add_argument("--port", type=int, default=0, help="with --serve, the port; without it any that is free")
     arguments = parser.parse_args()
-    run = RunDir(arguments.run)
     try:
+        run = RunDir(working_directory(arguments.run))
         if arguments.samples is not None and arguments.samples < 1:
             raise BadInput(f"--samples must be at least 1, not {arguments.samples}")
         if not 0 <= arguments.port < 65536:
@@ -40,7 +41,7 @@ def main() -> None:
     except BadInput as error:
         refuse(str(error))
     except OSError as error:
-        refuse(f"there is no new report.html: {disk_trouble(error, run.path) or first_line(error)}")
+        refuse(f"there is no new report.html: {disk_trouble(error, Path(arguments.run)) or first_line(error)}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -11,6 +11,7 @@ from jobs.run.run import Run
 from jobs.store.publish import clear_leftovers
 
 AGAIN = "run the same command again to finish what is left"
+_NO_REPORT = "report: python -m jobs.report {} makes it, which reads pictures back from the store"
 IDLE = "nothing came of this command: mend what is told above, then run it again"
 
 
@@ -49,7 +50,7 @@ def _conclude(run: Run, shards: list[int], advice: str) -> bool:
     if asked_left:
         print(f"  {advice}")
     if run.options.report and (shards or not (directory.path / NAME).exists()):
-        print(_report(run, status))
+        print(_report(run, status) if not directory.url else _NO_REPORT.format(directory.path))
     if status.done:
         print(f"dataset: {directory.name_of(directory.data)}/*.tar{_preview(run)}")
     given_up = any(

@@ -55,11 +55,8 @@ def _pull(run: RunDir, remote: Remote, sizes: dict[str, int], before: set[int]) 
     run.make_folders()
     for shard in before - done:
         run.done_record(shard).unlink(missing_ok=True)
-    news = [path for path in map(run.done_record, done) if not _is_here(run, path, sizes)]
-    _copy(run, remote, news)
-    # Of other shards nobody asks for the sidecar.
-    failed = [shard for shard in done if json.loads(run.done_record(shard).read_text())["failed"]]
-    _copy(run, remote, [path for path in map(run.sidecar, failed) if not _is_here(run, path, sizes)])
+    for paths in (map(run.sidecar, done), map(run.done_record, done)):
+        _copy(run, remote, [path for path in paths if run.within(path) in sizes and not _is_here(run, path, sizes)])
     if run.calibration.exists() and run.within(run.calibration) not in sizes:
         run.calibration.unlink(missing_ok=True)
     _copy(run, remote, [run.path / name for name in _RECORDS if name in sizes])
@@ -87,8 +84,7 @@ def is_published(run: RunDir, shard: int) -> bool:
     record = json.loads(data)
     if record["samples"] + len(record["failed"]) < run.shard_samples(shard):
         return False  # the run has more prompts by now
-    if record["failed"]:
-        _copy(run, run.remote, [run.sidecar(shard)])
+    _copy(run, run.remote, [run.sidecar(shard)])
     write_bytes(run.done_record(shard), data)
     return True
 
@@ -134,7 +130,7 @@ def working_directory(place: str) -> Path:
         BadInput: it is an address.
     """
     if "://" in place:
-        raise BadInput(f"{place} is in a store, which has no logs and no queue: name the directory where the run works")
+        raise BadInput(f"{place} is in a store: name the directory where the run works, like outputs/NAME")
     return Path(place)
 
 

@@ -89,6 +89,7 @@ def test_a_command_leaves_in_the_store_what_it_leaves_on_a_disk(s3, tmp_path, re
     assert sent[2:] == [*shards[0], *shards[1]]
     assert {*sent} == {name.removeprefix(KEYS) for name in s3.keys(BUCKET)}  # the check was taken away
     here = tmp_path / "work/run"
+    assert f"python -m jobs.report {here} makes it" in result.stdout
     assert not any(here.rglob("*.tar")) and not list(here.glob("work/0*"))
     s3.requests.clear()
     again = generate(*words, f"work_path={tmp_path}/work")
@@ -348,9 +349,12 @@ def test_commands_that_look_at_a_run_take_its_address_or_say_what_they_take(s3, 
 
     found = say("jobs.status", address)
     assert found.returncode == 1 and f"{address}: 6 of 9 samples, 2 of 3 shards done" in found.stdout
+    assert "report.html" in say("jobs.report", f"{tmp_path}/work/run").stdout
+    page = (tmp_path / "work/run/report.html").read_text()
+    assert '"count":6' in page and '"trouble":{}' in page
     assert f"{address}: 6 of 9" in say("jobs.status", f"{tmp_path}/work/run").stdout
     assert "nothing is not a run" in say("jobs.status", f"{STORE}/nothing").stderr
-    for module in ("jobs.logs", "jobs.cancel"):
+    for module in ("jobs.logs", "jobs.cancel", "jobs.report"):
         said = say(module, address)
         assert said.returncode == 2 and "name the directory where the run works" in said.stderr
     for run in (address, f"{tmp_path}/work/run"):

@@ -121,7 +121,7 @@ def test_scores_are_columns_unless_they_are_of_other_bytes(tmp_path: Path):
     record = json.loads(scoring.directory.done_record(1).read_text())
     scoring.directory.done_record(1).write_text(json.dumps({**record, "tar_sha256": "of before it grew"}))
     measured = {row["key"]: row["sharpness"] for row in rows(run.directory.path, "basic")}
-    entries = read_entries(run.directory, finished_shards(run.directory), 100)
+    entries = read_entries(finished_shards(run.directory), 100)
     assert [one.values.get("sharpness") for one in entries] == [measured[one.key] for one in entries[:5]] + [None] * 5
     assert all(one.values["status"] == "ok" and one.values["reason"] == "" for one in entries)
 
@@ -162,7 +162,7 @@ def test_what_a_later_pass_made_is_shown_in_place_of_the_failure(tmp_path: Path)
     later = retried(run)
     create(later)
     make_shards(later, {8: "black again"}, range(later.layout.num_shards))
-    entries = {one.key: one for one in read_entries(run.directory, finished_shards(run.directory), 100)}
+    entries = {one.key: one for one in read_entries(finished_shards(run.directory), 100)}
     assert len(entries) == 10
     made, lost = (entries[run.layout.sample(index).key] for index in (3, 8))
     assert made.tar == "retry-1/data/00000.tar" and made.thumbnail and made.values["status"] == "ok"

@@ -50,7 +50,7 @@ def make_report(run: RunDir, most: int | None = None, *, status: Status | None =
         most = IMAGES if record["identity"].get("image_format") in IMAGE_FORMATS else CLIPS
         most = most // AT_THE_END if brief else most
     done = finished_shards(run)
-    entries = read_entries(run, done, most)
+    entries = read_entries(done, most)
     told = facts(run, status or read_status(run), read_ledger(run), done, entries, most)
     target = run.path / NAME
     write_parts(target, (part.encode(errors="replace") for part in page(told, entries)))

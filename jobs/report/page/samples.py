@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from jobs.base.errors import first_line
+from jobs.base.errors import BadInput, first_line
 from jobs.options.schema import IMAGE_FORMATS
 from jobs.report.page.choose import Done, shares
 from jobs.report.page.thumbnails import clip_thumbnail, image_thumbnail
-from jobs.store.rundir import RunDir
 from jobs.store.scores import KEYS, ScoreDir, score_dirs, tar_hash
 from jobs.store.sidecar import FAILED
 from jobs.store.tar import BLOCK, parse_header
@@ -52,14 +51,13 @@ class Entry:
     evaluated: tuple[int, ...] = field(default=(), repr=False)
 
 
-def read_entries(run: RunDir, done: list[Done], most: int) -> list[Entry]:
+def read_entries(done: list[Done], most: int) -> list[Entry]:
     """Read at most ``most`` samples that were made, spread over all, and as many that were given up.
 
     A sample that a later pass has made is not given up. What cannot be read is said in its entry and ends nothing.
 
     Args:
-        run: the run.
-        done: its finished shards, later passes behind.
+        done: the run's finished shards, later passes behind.
         most: how many.
     """
     made = shares([one.samples for one in done], most)
@@ -70,7 +68,7 @@ def read_entries(run: RunDir, done: list[Done], most: int) -> list[Entry]:
     def read(place: int) -> list[Entry]:
         shard = done[place]
         scores = _scores(scorers[shard.directory.path], shard) if made[place] else {}
-        return list(_of_shard(run, shard, made[place], lost[place], scores, side))
+        return list(_of_shard(shard, made[place], lost[place], scores, side))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         parts = list(pool.map(read, [place for place in range(len(done)) if made[place] or lost[place]]))
@@ -94,7 +92,7 @@ def _made_later(done: list[Done]) -> set[str]:
 
 
 def _of_shard(
-    run: RunDir, done: Done, made: list[int], lost: list[int], scores: dict[str, dict[str, Any]], side: int
+    done: Done, made: list[int], lost: list[int], scores: dict[str, dict[str, Any]], side: int
 ) -> Iterator[Entry]:
     """Yield the chosen samples of a shard: of those made, and of those given up."""
     rows = _sidecar(done.directory.sidecar(done.shard))
@@ -107,9 +105,10 @@ def _of_shard(
     found: dict[str, _Sample] = {}
     trouble = f"{done.tar} has other samples than its sidecar tells of"
     try:
-        for sample in _tar_samples(run.path / done.tar, {*made}):
-            found[sample.key] = sample
-    except (OSError, tarfile.TarError) as error:
+        with done.directory.open_tar(done.shard) as file:
+            for sample in _tar_samples(file, {*made}):
+                found[sample.key] = sample
+    except (OSError, BadInput, tarfile.TarError) as error:
         trouble = f"{done.tar} cannot be read ({first_line(error)})"
     for place in made:
         if place >= len(good):
@@ -159,7 +158,7 @@ class _Sample:
     info: bytes = b""
 
 
-def _tar_samples(path: Path, places: set[int]) -> Iterator[_Sample]:
+def _tar_samples(file: BinaryIO, places: set[int]) -> Iterator[_Sample]:
     """Yield the samples at these places of a tar; the others' bytes are not read.
 
     Raises:
@@ -167,22 +166,21 @@ def _tar_samples(path: Path, places: set[int]) -> Iterator[_Sample]:
         tarfile.TarError: it is no tar.
     """
     place, last, sample = -1, max(places), None
-    with open(path, "rb") as file:
-        while any(header := _exactly(file, BLOCK)):
-            name, size = parse_header(header)
-            key, _, extension = name.partition(".")
-            if sample is None or key != sample.key:
-                if sample and place in places:
-                    yield sample
-                place, sample = place + 1, _Sample(key)
-            if place > last:
-                return
-            begin = file.tell()
-            if place in places and extension == "json":
-                sample.info = _exactly(file, size)
-            elif place in places and extension != "txt":
-                sample.extension, sample.start, sample.media = extension, begin, _exactly(file, size)
-            file.seek(begin + size + -size % BLOCK)
+    while any(header := _exactly(file, BLOCK)):
+        name, size = parse_header(header)
+        key, _, extension = name.partition(".")
+        if sample is None or key != sample.key:
+            if sample and place in places:
+                yield sample
+            place, sample = place + 1, _Sample(key)
+        if place > last:
+            return
+        begin = file.tell()
+        if place in places and extension == "json":
+            sample.info = _exactly(file, size)
+        elif place in places and extension != "txt":
+            sample.extension, sample.start, sample.media = extension, begin, _exactly(file, size)
+        file.seek(begin + size + -size % BLOCK)
     if sample and place in places:
         yield sample
 

@@ -1,18 +1,18 @@
 """Serves a run's report to this machine, with the stretches of its tars that it asks for."""
 
 import errno
+import os
 import re
 import secrets
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 from jobs.base.errors import BadInput
 from jobs.report.page.build import NAME
 from jobs.store.rundir import RunDir
 
 _HERE = "127.0.0.1"
-_TAR = re.compile(r"(retry-\d+/)?data/\d+\.tar")
+_TAR = re.compile(r"(?:(retry-\d+)/)?data/(\d+)\.tar")
 _STRETCH = re.compile(r"bytes=(\d+)-(\d+)")
 
 
@@ -36,7 +36,7 @@ class Server(ThreadingHTTPServer):
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             raise BadInput(f"port {port} cannot be had ({error.strerror}): choose another with --port") from None
-        self.folder, self.token = run.path, secrets.token_urlsafe(16)
+        self.run, self.token = run, secrets.token_urlsafe(16)
 
     @property
     def address(self) -> str:
@@ -53,24 +53,25 @@ class _Handler(BaseHTTPRequestHandler):
         name = self.path.removeprefix(prefix) if self.path.startswith(prefix) else None
         try:
             if name == "":
-                self._answer(HTTPStatus.OK, (self.server.folder / NAME).read_bytes(), "text/html; charset=utf-8")
-            elif name is not None and _TAR.fullmatch(name):
-                self._stretch(self.server.folder / name)
+                self._answer(HTTPStatus.OK, (self.server.run.path / NAME).read_bytes(), "text/html; charset=utf-8")
+            elif name is not None and (tar := _TAR.fullmatch(name)):
+                run = self.server.run.below(tar[1]) if tar[1] else self.server.run
+                self._stretch(run, int(tar[2]))
             else:
                 self.send_error(HTTPStatus.NOT_FOUND)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # whoever asked has gone on to another sample
-        except OSError:
+        except (OSError, BadInput):
             self.send_error(HTTPStatus.NOT_FOUND)
 
-    def _stretch(self, path: Path) -> None:
+    def _stretch(self, run: RunDir, shard: int) -> None:
         match = _STRETCH.fullmatch(self.headers.get("Range", ""))
         begin, last = (int(one) for one in match.groups()) if match else (0, -1)
-        size = path.stat().st_size
-        if not begin <= last < size:
-            self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-            return
-        with open(path, "rb") as file:
+        with run.open_tar(shard) as file:
+            size = file.seek(0, os.SEEK_END)
+            if not begin <= last < size:
+                self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
+                return
             file.seek(begin)
             data = file.read(last + 1 - begin)
         self._answer(HTTPStatus.PARTIAL_CONTENT, data, "application/octet-stream", f"bytes {begin}-{last}/{size}")
