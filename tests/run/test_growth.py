@@ -230,5 +230,5 @@ def test_prompts_of_mixed_kinds_audits_and_regenerating(tmp_path: Path) -> None:
     assert audited == {key for key, info in infos.items() if info["sample_index"] % 3 == 0}
     found, _ = find_sample(run, "00000001_0002")
     assert infos[found.key]["sample_index"] == found.index == 6
-    again = remake(open_finished(run.directory.path, {}), ["00000001_0000", "00000001_0002"])
+    again = remake(open_finished(run.directory, {}), ["00000001_0000", "00000001_0002"])
     assert [one.said for one in again] == ["00000001_0000: same bytes", "00000001_0002: same bytes"]
