@@ -66,6 +66,8 @@ class RunDir(Place):
         """
         if self.remote is None:
             replace(partial, self.tar(shard))
+        elif self.remote.mark("run.json") is None:  # a folder that is mounted elsewhere, and here a mere path
+            raise BadInput(f"{self.url} has no run.json here: see that it is the same place on every machine")
         else:
             changed = f"{partial} has other bytes than were written: start the same command again"
             self.remote.send(partial, self.within(self.tar(shard)), sha256, changed=changed)

@@ -99,6 +99,12 @@ def test_what_lies_inside_another_mount_is_not_mounted_again(files: Path) -> Non
     assert not any(path.startswith(f"{files}/") for path in mounts(run))
 
 
+def test_a_store_on_a_file_system_is_mounted(files: Path) -> None:
+    own = [word for word in options(files, "container.image=x/y") if not word.startswith("output_base_path=")]
+    run = resolved(*own, f"output_base_path=file://{files}/store", f"work_path={files}/runs")
+    assert {f"{files}/store", f"{files}/runs"} <= set(mounts(run))
+
+
 def test_a_glob_of_prompts_is_mounted_as_its_folder(files: Path) -> None:
     run = resolved(*options(files, "container.image=x/y", f"prompt_file={files}/lists/*.txt"))
     assert f"{files}/lists" in mounts(run)

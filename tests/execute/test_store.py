@@ -388,6 +388,14 @@ def test_a_mounted_file_system_is_a_store_too(tmp_path) -> None:
     assert not any(run.directory.path.rglob("*.tar"))
 
 
+def test_a_file_system_that_is_not_mounted_on_a_machine_is_not_written(tmp_path) -> None:
+    run = stored(tmp_path, store=f"file://{tmp_path}/mounted")
+    shutil.rmtree(tmp_path / "mounted")
+    with pytest.raises(BadInput, match=r"has no run.json here: see that it is the same place on every machine"):
+        make(run, 0)
+    assert not (tmp_path / "mounted").exists() and len(list(run.directory.work.glob("0*.tar"))) == 1
+
+
 def test_a_store_that_is_where_the_run_works_is_refused(tmp_path) -> None:
     """It would remove there what it has just put there."""
     (tmp_path / "link").symlink_to(tmp_path / "work")
@@ -402,7 +410,7 @@ def test_a_bucket_that_goes_away_is_told(s3, tmp_path) -> None:
         client.delete_object(Bucket=BUCKET, Key=key)
     client.delete_bucket(Bucket=BUCKET)
     try:
-        with pytest.raises(BadInput, match=r"run is not there any more .*: make its bucket again"):
+        with pytest.raises(BadInput, match=r"has no run.json here: see that it is the same place"):
             make(run, 0)
     finally:
         client.create_bucket(Bucket=BUCKET)
