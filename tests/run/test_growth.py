@@ -16,6 +16,7 @@ from jobs.report.status import read_status
 from jobs.run.calibration import choose_samples
 from jobs.run.open import check_task, create, open_run
 from jobs.run.run import Run
+from jobs.store.atomic import write_json
 from tests.export.runs import lines, make_shards
 from tests.export.test_export import export, refusal, samples
 from tests.support import config, tar_hashes
@@ -57,6 +58,9 @@ def keys(run: Run) -> list[str]:
 def test_further_repeats_follow_in_shards_of_their_own(tmp_path: Path) -> None:
     few = begin(tmp_path, 5, 1)
     make(few)
+    record = few.directory.read()
+    del record["blocks"]  # which earlier versions did not write
+    write_json(few.directory.path / "run.json", record)
     before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in few.directory.path.glob("[dm]*/*")}
     more = begin(tmp_path, 5, 3)
     assert (more.id, more.unfinished()) == (few.id, [2, 3, 4])
