@@ -1,17 +1,15 @@
 """What a run's own calibration brings: chooses its schedules and measures its forecasts, on samples of the run."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 import spectrum
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.execute.calibration_bench import Bench
+from jobs.execute.calibration_choice import choose, summary, with_schedule
 from jobs.execute.calibration_parts import Parts
 from jobs.model.forecast import Forecast
 from jobs.run.calibration import Chosen
@@ -19,7 +17,6 @@ from jobs.store.atomic import create_bytes
 from jobs.store.rundir import OUT_OF_REACH
 
 COMPARED = 12  # recorded samples that schedules are compared on
-CANDIDATES = 5  # schedules that are compared
 
 
 class Measuring:
@@ -105,7 +102,7 @@ class Measuring:
         rule = spectrum.CalibratedRule(calibration, target=self._forecast.target)
         choice = self._choose(rule, steps, asked)
         if choice:
-            rule = _with_schedule(rule, steps, tuple(choice[0]["evaluated"]))
+            rule = with_schedule(rule, steps, tuple(choice[0]["evaluated"]))
         held = self._chosen[steps].held
         each = self._forecasts(
             rule, steps, held, count, "measured", f"forecast with {asked} of {steps} steps evaluated"
@@ -117,31 +114,25 @@ class Measuring:
             "samples": len(each),
             "choice": choice,
         }
-        return said | {name: _summary([one[name] for one in each]) for name in ("psnr", "ssim")}
+        return said | {name: summary([one[name] for one in each]) for name in ("psnr", "ssim")}
 
     def _choose(self, rule: spectrum.CalibratedRule, steps: int, count: int) -> list[dict[str, Any]]:
         """Compare the schedules that the calibration cannot tell apart on samples that it was made from.
 
         Returns:
-            For each schedule its steps, how many halves of the samples found it, and its PSNR and score in dB, the
-            best first; nothing where there is nothing to go by: in a calibration of another run, or where two
+            As ``choose``; nothing where there is nothing to go by: in a calibration of another run, or where two
             denoisers share the steps.
         """
         if not self._forecast.searched or not any(steps in one.of(rule.target) for one in self._trajectories):
             return []
-        found = spectrum.candidates(rule, self._trajectories, steps, count)
-        choice: list[dict[str, Any]] = [
-            {"evaluated": [*map(int, evaluated)], "halves": halves, "of": sum(found.values())}
-            for evaluated, halves in [*found.items()][:CANDIDATES]
-        ]
-        for number, one in enumerate(choice if len(choice) > 1 else []):
-            tried = _with_schedule(rule, steps, tuple(one["evaluated"]))
-            said = f"forecast with schedule {number + 1} of {len(choice)}, to choose one"
-            samples = self._chosen[steps].recorded[:COMPARED]
+        samples = self._chosen[steps].recorded[:COMPARED]
+
+        def compare(tried: spectrum.CalibratedRule, number: int, every: int) -> list[float]:
+            said = f"forecast with schedule {number + 1} of {every}, to choose one"
             each = self._forecasts(tried, steps, samples, count, f"compared-{number}", said)
-            values = [made["psnr"] for made in each]
-            one |= {"compared": len(each), "psnr": _summary(values), "score": score(values) if values else 0.0}
-        return sorted(choice, key=lambda one: -one.get("score", 0.0))
+            return [made["psnr"] for made in each]
+
+        return choose(rule, self._trajectories, steps, count, compare)
 
     def _forecasts(
         self, rule: spectrum.CalibratedRule, steps: int, samples: list[Sample], count: int | None, kind: str, said: str
@@ -158,27 +149,6 @@ class Measuring:
         return [one for name in makers if (one := json.loads(self._parts.read(name)))]
 
 
-def score(psnr: Sequence[float]) -> float:
-    """Return what schedules are compared by: the mean of the lower half, since a few samples that go elsewhere count.
-
-    Args:
-        psnr: of the same samples for each schedule, dB.
-    """
-    return float(np.mean(sorted(psnr)[: (len(psnr) + 1) // 2]))
-
-
 def part_name(steps: int, sample: Sample) -> str:
     """Name the part of a sample with every step evaluated."""
     return f"{steps}-{sample.index}"
-
-
-def _with_schedule(rule: spectrum.CalibratedRule, steps: int, evaluated: tuple[int, ...]) -> spectrum.CalibratedRule:
-    return replace(rule, calibration=replace(rule.calibration, schedules={steps: {len(evaluated): evaluated}}))
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    """Return mean and worst, and the mean's standard error where there are several."""
-    if not values:
-        return {}
-    error = {"standard_error": float(np.std(values, ddof=1) / len(values) ** 0.5)} if len(values) > 1 else {}
-    return {"mean": float(np.mean(values)), "worst": min(values), **error}

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.execute.calibration_quality import CANDIDATES, COMPARED, score
+from jobs.execute.calibration_choice import CANDIDATES, score
+from jobs.execute.calibration_quality import COMPARED
 from tools.benchmarks.common.table import table
 
 HEADER = ("prompts", "draws", "schedules", "mean", "5 %", "worst")

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 import spectrum
-from jobs.execute.calibration_quality import CANDIDATES, COMPARED
+from jobs.execute.calibration_choice import CANDIDATES
+from jobs.execute.calibration_quality import COMPARED
 from jobs.model.forecast import Automatic
 from jobs.store.atomic import write_bytes, write_json
 from tools.benchmarks.common.command import new_parser, read_results, refuse_unknown
