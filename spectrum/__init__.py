@@ -16,7 +16,8 @@ raised beyond them.
 
 from typing import TYPE_CHECKING, Any
 
-from spectrum.calibration import CalibratedRule, Calibration
+from spectrum.calibrated_rule import CalibratedRule
+from spectrum.calibration import Calibration
 from spectrum.candidates import candidates
 from spectrum.coefficients import ChebyshevRule, ForecastRule, forecast_coefficients
 from spectrum.denoisers import DENOISERS, DenoiserSpec

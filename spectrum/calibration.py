@@ -1,22 +1,16 @@
-"""Coefficients fitted to recorded features (or outputs): least squares from nothing but their inner products.
+"""What was recorded of a model, and the file that holds it.
 
 A calibration holds, for each number of steps n, the Gram matrix G_ij = E <h_i, h_j> of the features of all
-steps, averaged over trajectories in which every step was evaluated (`spectrum.recorder` makes it). For
-evaluated steps e and a forecast step i the coefficients that make E |h_i - sum_k a_k h_k|^2 smallest are
-G_ee^-1 G_ei. But forecasts lead a trajectory away from those that were recorded, by a difference that changes
-slowly from step to step, and coefficients that suit the recorded features alone may do anything to it. So the
-features are taken to be the recorded ones and a straight line in the step as large as they are, in a direction
-nobody knows, and the coefficients are shrunk a little towards a_0, which extrapolates straight lines:
+steps, averaged over trajectories in which every step was evaluated (`spectrum.recorder` makes it), and the same
+of the denoiser's outputs. `spectrum.calibrated_rule` makes coefficients of it.
 
-    a(i) = (S_ee + mu I)^-1 (S_ei + mu a_0(i)),  S_ij = G_ij + 1 + t_i t_j,  t from -1 to 1,  mean_i G_ii = 1
-
-No torch here: a calibration is read, and a plan made from it, on the host.
+No torch here: a calibration is read on the host.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,13 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.checks import positive_number
-from spectrum.coefficients import ChebyshevRule
 from spectrum.errors import SpectrumError
-from spectrum.search import ScheduleSearch
 
 _FORMAT = 2  # files of format 1 give other coefficients
-_LINE = ChebyshevRule(w=0, lam=1, m=0)  # extrapolates from the last two features
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,85 +173,3 @@ def _unfold(triangle: list[float], n: int) -> NDArray[np.float64]:
     gram[np.triu_indices(n)] = triangle
     full: NDArray[np.float64] = gram + np.triu(gram, 1).T
     return full
-
-
-@dataclass(frozen=True)
-class CalibratedRule:
-    """A `ForecastRule` from a calibration.
-
-    Attributes:
-        calibration: What was recorded.
-        shrinkage: mu above, more than 0. Of those measured, 1e-3 is the best for all evaluation counts together.
-        target: What is forecast: "features" or "output". Schedules are those that suit the features in either case,
-            if they were recorded: those that suit the outputs' matrix lead to worse samples.
-
-    Raises:
-        SpectrumError: `shrinkage` is out of range, or nothing was recorded of the target.
-    """
-
-    calibration: Calibration
-    shrinkage: float = 1e-3
-    target: str = "features"
-
-    def __post_init__(self) -> None:
-        positive_number("shrinkage", self.shrinkage)  # features that hardly differ have no one solution
-        if not self.calibration.of(self.target):
-            raise SpectrumError(f"the calibration has nothing of the target {self.target}: record it too")
-
-    def coefficients(self, evaluated_before: Sequence[int], step: int, num_steps: int) -> NDArray[np.float64]:
-        """Return a(step), (K,), for the K steps in `evaluated_before`, ascending below `step`."""
-        a: NDArray[np.float64] = self.coefficients_of_steps(evaluated_before, [step], num_steps)[0]
-        return a
-
-    def coefficients_of_steps(
-        self, evaluated_before: Sequence[int], steps: Sequence[int] | NDArray[np.int_], num_steps: int
-    ) -> NDArray[np.float64]:
-        """Return the same for S steps at once, (S, K)."""
-        before, after = np.asarray(evaluated_before), np.asarray(steps)
-        time = np.linspace(-1, 1, num_steps)
-        expected = (
-            self.calibration.gram(num_steps, self.target)[before] + 1 + np.outer(time[before], time)
-        )  # S_e, (K, n)
-        line = _LINE.coefficients_of_steps(evaluated_before, after, num_steps)
-        penalty = self.shrinkage * np.eye(len(before))
-        a: NDArray[np.float64] = np.linalg.solve(
-            expected[:, before] + penalty, expected[:, after] + self.shrinkage * line.T
-        ).T
-        return a
-
-    def schedule(self, num_steps: int, evaluations: int) -> tuple[int, ...]:
-        """Return the schedule chosen for a number of evaluations, else the best one found: `spectrum.search`.
-
-        Raises:
-            SpectrumError: The calibration has not that number of steps, or they are fewer than the evaluations.
-        """
-        chosen = self.calibration.schedules.get(num_steps, {}).get(evaluations)
-        return chosen or self._search(num_steps).best(evaluations)
-
-    def near(self, num_steps: int, evaluations: int, decibels: float) -> list[tuple[int, ...]]:
-        """Return the best schedule found for each last evaluation whose expected error is near the least.
-
-        Args:
-            num_steps: n.
-            evaluations: Evaluated steps.
-            decibels: How much larger the expected error may be.
-
-        Raises:
-            SpectrumError: As `schedule`.
-        """
-        ends = self._search(num_steps).ends(evaluations)
-        return [steps for cost, steps in ends if cost <= ends[0][0] * 10 ** (decibels / 10)]
-
-    def expected_error(self, num_steps: int, evaluated: Sequence[int]) -> float:
-        """Return what `schedule` makes small, of any schedule: the sum of the expected squared relative errors."""
-        return self._search(num_steps).total(evaluated)
-
-    def describe(self) -> str:
-        """Name the rule, its numbers and the calibration."""
-        of = "" if self.target == "features" else f" of the {self.target}"
-        return f"calibrated {self.calibration.digest} shrinkage={float(self.shrinkage)!r} lines{of}"
-
-    def _search(self, num_steps: int) -> ScheduleSearch:
-        target = "features" if self.calibration.grams else self.target
-        rule, gram = replace(self, target=target), self.calibration.gram(num_steps, target)
-        return ScheduleSearch(gram, lambda evaluated, steps: rule.coefficients_of_steps(evaluated, steps, num_steps))

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from spectrum.calibration import CalibratedRule, Calibration
+from spectrum.calibrated_rule import CalibratedRule
+from spectrum.calibration import Calibration
 
 _SPLITS = 4  # of the trajectories, into two halves each
 _NEAR = 1.0  # dB of expected error

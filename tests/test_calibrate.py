@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jobs.calibrate import main
-from spectrum import CalibratedRule, Calibration
+from jobs.execute.calibration_choice import choose
+from spectrum import CalibratedRule, Calibration, candidates
 from tests.support import write_prompts
 
 
@@ -13,19 +15,46 @@ def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.Ca
     prompts = write_prompts(tmp_path / "prompts.txt", 3)
     out = tmp_path / "calibration.json"
     options = [f"prompt_file={prompts}", "batch_size=2", "device=cpu", "height=32", "width=32"]
-    assert main([*options, "--steps", "9", "7", "--out", str(out)]) == 0
+    assert main([*options, "--steps", "9", "7", "--evaluations", "6", "--out", str(out)]) == 0
     calibration = Calibration.load(out)
     assert {n: gram.shape for n, gram in calibration.grams.items()} == {7: (2, 7, 7), 9: (2, 9, 9)}
     assert {n: gram.shape for n, gram in calibration.output_grams.items()} == {7: (2, 7, 7), 9: (2, 9, 9)}
     assert calibration.source["trajectories"] == {"7": 3, "9": 3}
     assert calibration.source["model"]["name"] == "demo" and calibration.source["prompts"]["count"] == 3
     assert calibration.source["settings"]["guidance_scale"] == 2.0
-    assert len(CalibratedRule(calibration).schedule(9, 4)) == 4
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("7 steps, 6 evaluated: expected squared errors") and lines[-1] == str(out)
-    sure = calibration.source["halves"]["7"]
-    assert 0 <= sure["found"] <= sure["of"] == 6  # three samples have three splits
-    assert lines[0].endswith(f", which {sure['found']} of 6 halves of the samples find")
+    assert [line.partition(":")[0] for line in lines[:-1]] == ["7 steps, 6 evaluated", "9 steps, 6 evaluated"]
+    assert "(of the published window" in lines[0] and "window" not in lines[1] and lines[-1] == str(out)
+    for number, (steps, count) in enumerate([(7, 6), (9, 6)]):
+        best, *others = calibration.source["choice"][str(steps)][str(count)]
+        assert CalibratedRule(calibration).schedule(steps, count) == tuple(best["evaluated"])
+        assert 0 <= best["halves"] <= best["of"] == 6  # three samples have three splits
+        assert f"which {best['halves']} of 6 halves of the samples find" in lines[number]
+        for other in others:
+            assert other["compared"] == 3 and best["score"] >= other["score"]
+    assert any(len(each) > 1 for each in calibration.source["choice"]["9"].values())
+
+
+def test_what_is_chosen_is_what_samples_prefer():
+    """The schedule that expected errors prefer comes second where samples are nearer with another."""
+    grams = np.eye(6) + 0.99 * (np.ones((6, 6)) - np.eye(6))
+    rule = CalibratedRule(Calibration({6: grams[None]}, {}))
+    near = candidates(rule, [rule.calibration] * 2, 6, 3)
+    assert len(near) > 1
+    first = next(iter(near))
+
+    def compare(tried: CalibratedRule, number: int, every: int) -> list[float]:
+        assert number < every
+        return [30.0, 40.0, 90.0] if tried.schedule(6, 3) == first else [35.0, 36.0, 37.0]
+
+    best, *others = choose(rule, [rule.calibration] * 2, 6, 3, compare)
+    assert tuple(best["evaluated"]) != first and best["score"] == 35.5
+    assert tuple(others[-1]["evaluated"]) == first and others[-1]["score"] == 35.0
+    assert others[-1]["psnr"] == {
+        "mean": pytest.approx(160 / 3),
+        "worst": 30.0,
+        "standard_error": pytest.approx(18.5592, abs=1e-3),
+    }
 
 
 @pytest.mark.parametrize(
@@ -34,6 +63,7 @@ def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.Ca
         (["model=none"], "model=none is not known"),
         (["prompt_file=/none.txt"], "/none.txt"),
         (["height=33"], "height=33 does not fit"),
+        (["--steps", "9", "7", "--evaluations", "8"], "--evaluations 8 is not from 1 to 7"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(arguments, message, tmp_path, capsys):
