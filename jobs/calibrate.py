@@ -67,7 +67,8 @@ def calibrate(run: Run, steps: Sequence[int], evaluations: Sequence[int] | None 
         BadInput: the model is not there, or cannot be loaded here, or a sample failed; a number is out of range.
         SpectrumError: the pipeline is of a kind that cannot be calibrated.
     """
-    counts = {n: evaluations or [len(SpectrumConfig().evaluated_steps(n))] for n in steps}
+    default = SpectrumConfig()
+    counts = {n: [len(default.evaluated_steps(n))] if evaluations is None else evaluations for n in steps}
     if wrong := [count for each in counts.values() for count in each if not 1 <= count <= min(steps)]:
         raise BadInput(f"--evaluations {wrong[0]} is not from 1 to {min(steps)}, the least number of steps")
     run.checkpoint.check()

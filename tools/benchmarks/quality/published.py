@@ -10,6 +10,7 @@ import diffusers
 
 import spectrum
 from tools.benchmarks.quality import cases, metrics
+from tools.benchmarks.quality.calibrated import rule_of
 from tools.benchmarks.quality.cases import Case
 from tools.benchmarks.quality.peers import meancache, search
 from tools.benchmarks.quality.peers.catalog import PEERS
@@ -43,13 +44,15 @@ def published_cases(name: str, steps: int, out: Path) -> list[Case]:
 
 
 def _ours(name: str, steps: int, count: int, out: Path, pipe: Any) -> AbstractContextManager[Any]:
-    rule = spectrum.CalibratedRule(recording(name, out), target="output")
+    own = rule_of(name, out)
+    recorded = own.calibration if own.calibration.of("output") else recording(name, out)
+    rule = spectrum.CalibratedRule(recorded, target="output")
     best = partial(rule.schedule, evaluations=count)
     return spectrum.attach(pipe, spectrum.SpectrumConfig(), rule=rule, schedule=best, target="output")
 
 
 def _meancache_on_ours(name: str, steps: int, count: int, out: Path, pipe: Any) -> AbstractContextManager[Any]:
-    evaluated = spectrum.CalibratedRule(recording(name, out)).schedule(steps, count)
+    evaluated = rule_of(name, out).schedule(steps, count)
     return following(pipe, meancache.on(problem(name, steps, out), evaluated, MIXED))
 
 

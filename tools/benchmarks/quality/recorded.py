@@ -30,7 +30,7 @@ def recording(name: str, out: Path) -> spectrum.Calibration:
     if not path.exists():
         prompts = [f"prompt_file={MODELS[name].calibrated_on}", f"total_prompt_num={COUNT}"]
         run = resolve(compose_options([*MODELS[name].options, *prompts, "algo=nocache", "device=cpu"]))
-        write_bytes(path, calibrate(run, cases.EVALUATIONS).to_json().encode())
+        write_bytes(path, calibrate(run, [*cases.EVALUATIONS], []).to_json().encode())
     return spectrum.Calibration.load(path)
 
 
