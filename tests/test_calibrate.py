@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.calibrate import main
+from jobs.calibrate.__main__ import main
 from jobs.execute.calibration_choice import choose
 from spectrum import CalibratedRule, Calibration, candidates
 from tests.support import write_prompts

@@ -24,12 +24,13 @@ ROOMS = (
     "rehearse",
     "export",
     "execute",
+    "calibrate",
     "regenerate",
     "score",
 )
 AT_THE_DOOR = {
     *("__init__.py", "py.typed"),
-    *("api.py", "calibrate.py", "cancel.py", "download.py", "generate.py", "logs.py", "status.py"),
+    *("api.py", "cancel.py", "download.py", "generate.py", "logs.py", "status.py"),
 }
 LONGEST = 300  # lines of a module
 

@@ -11,7 +11,7 @@ import numpy as np
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 import spectrum
-from jobs.calibrate import calibrate
+from jobs.calibrate.recording import calibrate
 from jobs.model.load import load_pipeline
 from jobs.options.compose import compose_options
 from jobs.run.resolve import resolve

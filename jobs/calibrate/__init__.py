@@ -1,0 +1,1 @@
+"""Calibrations in files of their own, for several runs."""
