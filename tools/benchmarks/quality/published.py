@@ -43,16 +43,20 @@ def published_cases(name: str, steps: int, out: Path) -> list[Case]:
     return found
 
 
+def _rule(name: str, steps: int, target: str, out: Path) -> spectrum.CalibratedRule:
+    """Return the rule of the calibration that a model comes with, or of the recording where that does not serve."""
+    own = rule_of(name, out).calibration
+    return spectrum.CalibratedRule(own if steps in own.of(target) else recording(name, out), target=target)
+
+
 def _ours(name: str, steps: int, count: int, out: Path, pipe: Any) -> AbstractContextManager[Any]:
-    own = rule_of(name, out)
-    recorded = own.calibration if own.calibration.of("output") else recording(name, out)
-    rule = spectrum.CalibratedRule(recorded, target="output")
+    rule = _rule(name, steps, "output", out)
     best = partial(rule.schedule, evaluations=count)
     return spectrum.attach(pipe, spectrum.SpectrumConfig(), rule=rule, schedule=best, target="output")
 
 
 def _meancache_on_ours(name: str, steps: int, count: int, out: Path, pipe: Any) -> AbstractContextManager[Any]:
-    evaluated = rule_of(name, out).schedule(steps, count)
+    evaluated = _rule(name, steps, "features", out).schedule(steps, count)
     return following(pipe, meancache.on(problem(name, steps, out), evaluated, MIXED))
 
 
