@@ -35,6 +35,7 @@ class S3:
         self.before: Callable[[str, str], bool | None] = lambda method, path: None
         self.forbid: Callable[[str], bool] = lambda method: False
         self.garble: Callable[[str, bytes], bytes] = lambda path, data: data
+        self._one = threading.Lock()  # moto reads what another request has just replaced; S3 does not
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=_Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
@@ -104,7 +105,8 @@ class S3:
                 data = self.garble(path, data)
             if length:
                 environ |= {"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": str(len(data))}
-        return self._moto(environ, start_response)
+        with self._one:
+            return [b"".join(self._moto(environ, start_response))]
 
     def _refuse(self, start_response: Any, status: str, body: bytes) -> list[bytes]:
         start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
