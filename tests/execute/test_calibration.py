@@ -11,6 +11,7 @@ import pytest
 
 import spectrum
 from jobs.base.errors import BadInput
+from jobs.execute import calibration_choice
 from jobs.execute.halt import Halt
 from jobs.execute.worker import generate_shards
 from jobs.report.status import read_status, render
@@ -137,7 +138,7 @@ def test_schedules_that_a_calibration_cannot_tell_apart_are_compared_on_samples(
     from jobs.execute.calibration import calibrated
 
     late, early = (0, 5, 6, 8), (0, 1, 3, 6)
-    monkeypatch.setattr(spectrum, "candidates", lambda *_: {late: 6, early: 0})
+    monkeypatch.setattr(calibration_choice, "candidates", lambda *_: {late: 6, early: 0})
     heard: list[str] = []
     run = new(tmp_path, prompts, "algo.evaluations=4")
     run = calibrated(run, "cpu", lambda *event: heard.append(event[2]))

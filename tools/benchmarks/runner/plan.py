@@ -119,6 +119,7 @@ def _finding(folder: Path, sizes: PlanSizes) -> dict[str, Any]:
 def half_done(folder: Path, shards: int) -> RunDir:
     """Make a run of ``shards`` shards, every second one with its done record and its (tiny) tar on disk."""
     run = RunDir(folder)
+    run.make_folders()
     run.create({"samples": 100 * shards, "shards": shards, "shard_size": 100, "created": time.time()}, "")
     for shard in range(0, shards, 2):
         finish_shard(run, shard, 100, bytes(10240))

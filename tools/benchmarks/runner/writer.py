@@ -133,6 +133,7 @@ class Dataset:
 
     def _new_run(self, folder: Path) -> RunDir:
         run = RunDir(folder)
+        run.make_folders()
         run.create({"samples": self.layout.num_samples, "shard_size": self.layout.shard_size}, "")
         return run
 
