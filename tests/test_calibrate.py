@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.calibrate.__main__ import main
+from jobs.calibrate.recording import counts_of
 from jobs.execute.calibration_choice import choose
 from spectrum import CalibratedRule, Calibration, candidates
 from tests.support import write_prompts
@@ -33,6 +34,11 @@ def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.Ca
         for other in others:
             assert other["compared"] == 3 and best["score"] >= other["score"]
     assert any(len(each) > 1 for each in calibration.source["choice"]["9"].values())
+
+
+def test_schedules_are_chosen_for_as_many_evaluations_as_the_window_makes():
+    assert counts_of([50, 10, 1], None) == {50: [14], 10: [7], 1: [1]}
+    assert counts_of([50, 10], [3, 10]) == {50: [3, 10], 10: [3, 10]}
 
 
 def test_what_is_chosen_is_what_samples_prefer():

@@ -27,30 +27,42 @@ def calibrate(run: Run, steps: Sequence[int], evaluations: Sequence[int] | None 
         steps: numbers of steps.
         evaluations: numbers of evaluated steps to choose schedules for; None: as many as the published window makes.
 
+    The samples with all steps are kept in memory, as pixels.
+
     Raises:
         BadInput: the model is not there, or cannot be loaded here, or a sample failed; a number is out of range.
         SpectrumError: the pipeline is of a kind that cannot be calibrated.
     """
-    default = SpectrumConfig()
-    counts = {n: [len(default.evaluated_steps(n))] if evaluations is None else evaluations for n in steps}
-    if wrong := [count for each in counts.values() for count in each if not 1 <= count <= min(steps)]:
-        raise BadInput(f"--evaluations {wrong[0]} is not from 1 to {min(steps)}, the least number of steps")
+    counts = counts_of(steps, evaluations)
     run.checkpoint.check()
     pipeline = load_pipeline(run.options.model, None, run.checkpoint, device=worker_devices(run.options)[0][0])
     references: dict[int, list[np.ndarray]] = {}
     with Recorder(pipeline.pipeline, targets=("features", "output")) as recorder:
         for n in steps:
-            references[n] = _media(pipeline, run.layout, n)
+            references[n] = [*_media(pipeline, run.layout, n)]
         calibration: Calibration = recorder.calibration(source_of(run))
         trajectories = recorder.trajectories()
     choices = {
         n: {count: _choose(pipeline, run.layout, calibration, trajectories, n, count, references[n]) for count in each}
         for n, each in counts.items()
-        if n in calibration.grams  # not where two denoisers share the steps
+        if "parts" not in calibration.source  # which two denoisers have that share the steps
     }
     schedules = {n: {count: tuple(one[0]["evaluated"]) for count, one in each.items()} for n, each in choices.items()}
     said = {str(n): {str(count): one for count, one in each.items()} for n, each in choices.items()}
     return replace(calibration, source={**calibration.source, "choice": said}, schedules=schedules)
+
+
+def counts_of(steps: Sequence[int], evaluations: Sequence[int] | None) -> dict[int, Sequence[int]]:
+    """Return, for each number of steps, the numbers of evaluated ones that schedules are chosen for.
+
+    Raises:
+        BadInput: one is more than there are steps.
+    """
+    if evaluations is None:
+        return {n: [len(SpectrumConfig().evaluated_steps(n))] for n in steps}
+    if wrong := [count for count in evaluations if not 1 <= count <= min(steps)]:
+        raise BadInput(f"--evaluations {wrong[0]} is not from 1 to {min(steps)}, the least number of steps")
+    return dict.fromkeys(steps, evaluations)
 
 
 def _choose(
@@ -66,25 +78,23 @@ def _choose(
         print(f"{steps} steps, {count} evaluated: schedule {number + 1} of {every}", file=sys.stderr)
         with attach(pipeline.pipeline, rule=tried, schedule=lambda n: tried.schedule(n, count)):
             made = _media(pipeline, layout, steps)
-        return [psnr(one, whole) for one, whole in zip(made, references, strict=True)]
+            return [psnr(one, whole) for one, whole in zip(made, references, strict=True)]
 
     return choose(CalibratedRule(calibration), trajectories, steps, count, compare)
 
 
-def _media(pipeline: BatchPipeline, layout: Layout, count: int) -> list[np.ndarray]:
-    """Make all samples at that number of steps.
+def _media(pipeline: BatchPipeline, layout: Layout, count: int) -> Iterator[np.ndarray]:
+    """Make all samples at that number of steps, and yield each: uint8.
 
     Raises:
         BadInput: one of them failed.
     """
-    made: list[np.ndarray] = []
     for batch in _batches(layout, count):
-        for one in pipeline(batch):
+        for sample, one in zip(batch, pipeline(batch), strict=True):
             if isinstance(one, Failure):
-                raise BadInput(f"sample {len(made)} of the calibration failed: {one.reason}")
-            made.append(one.media)
-        print(f"{count} steps: sample {len(made)} of {layout.num_samples}", file=sys.stderr)
-    return made
+                raise BadInput(f"sample {sample.index} of the calibration failed: {one.reason}")
+            yield one.media
+        print(f"{count} steps: sample {batch[-1].index + 1} of {layout.num_samples}", file=sys.stderr)
 
 
 def _batches(layout: Layout, count: int) -> Iterator[list[Sample]]:

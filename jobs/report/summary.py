@@ -12,7 +12,16 @@ from jobs.store.publish import clear_leftovers
 
 AGAIN = "run the same command again to finish what is left"
 _NO_REPORT = "report: python -m jobs.report {} makes it, which reads pictures back from the store"
+_TOLD = 20  # problems
 IDLE = "nothing came of this command: mend what is told above, then run it again"
+
+
+def tell(problems: list[str]) -> None:
+    """Print what went wrong on the way."""
+    for problem in problems[:_TOLD]:
+        print(f"problem: {problem}")
+    if len(problems) > _TOLD:
+        print(f"problem: and {len(problems) - _TOLD} more")
 
 
 def conclude(runs: list[tuple[Run, list[int]]], problems: list[str], forward: bool = True) -> int:
@@ -27,10 +36,7 @@ def conclude(runs: list[tuple[Run, list[int]]], problems: list[str], forward: bo
         0 when all those shards are done and none of their samples failed, else 1.
     """
     whole = True
-    for problem in problems[:20]:
-        print(f"problem: {problem}")
-    if len(problems) > 20:
-        print(f"problem: and {len(problems) - 20} more")
+    tell(problems)
     for run, shards in runs:
         try:
             whole &= _conclude(run, shards, AGAIN if forward else IDLE)

@@ -15,6 +15,7 @@ from jobs.options.compose import compose_options
 from jobs.options.schema import Options
 from jobs.options.score import ScoreOptions
 from jobs.report.status import read_status, render
+from jobs.report.summary import AGAIN, tell
 from jobs.run.devices import check_cpu, worker_devices
 from jobs.run.resolve import read_options
 from jobs.score.across import DUPLICATES, NearDuplicates
@@ -23,8 +24,6 @@ from jobs.score.scoring import Scoring
 from jobs.store.mirror import refuse_stored
 from jobs.store.publish import clear_leftovers
 from jobs.store.rundir import RunDir
-
-_AGAIN = "run the same command again to finish what is left"
 
 
 def score(path: Path, options: ScoreOptions, elsewhere: list[str], *, launch: bool) -> int:
@@ -134,10 +133,7 @@ def _conclude(scorings: list[tuple[Scoring, list[int]]], problems: list[str]) ->
         problems: to be told; the answer follows from the files.
     """
     whole = True
-    for problem in problems[:20]:
-        print(f"problem: {problem}")
-    if len(problems) > 20:
-        print(f"problem: and {len(problems) - 20} more")
+    tell(problems)
     for one, asked in scorings:
         try:
             clear_leftovers(one.directory)
@@ -148,7 +144,7 @@ def _conclude(scorings: list[tuple[Scoring, list[int]]], problems: list[str]) ->
         left = one.unfinished()
         print(render(str(one.directory.path), status))
         if left:
-            print(f"  {_AGAIN}")
+            print(f"  {AGAIN}")
         whole &= not left and not any(one.directory.given_up(shard) for shard in {*asked} - {*left})
     sys.stdout.flush()
     return whole

@@ -3,8 +3,6 @@
 import hashlib
 import io
 import json
-import time
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,7 +11,7 @@ import pyarrow.parquet as pq
 from jobs.score.reading import Picture
 from jobs.store.atomic import write_bytes, write_json
 from jobs.store.attempt import Attempt, strikes_of
-from jobs.store.publish import DONE, INCOMPLETE, clear_work
+from jobs.store.publish import DONE, INCOMPLETE, clear_work, done_record
 from jobs.store.scores import tar_hash
 from jobs.store.sidecar import FAILED, OK
 
@@ -48,21 +46,9 @@ def publish(
     reasons = {row["failed"]: row["error"] for row in [*attempt.earlier_failures, *attempt.failures]}
     rows = _read_back(attempt)
     data = table_bytes([_row(one, rows.get(one.index), reasons.get(one.index, "")) for one in pictures])
-    record = {
-        "shard": shard,
-        "samples": len(made),
-        "failed": missing,
-        "reasons": Counter(reasons[index] for index in missing),
-        "flagged": 0,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "tar_sha256": tar_sha256,
-        "seconds": sum(row["seconds"] for row in attempt.rows),
-        "attempt": attempt.name,
-        "host": attempt.origin["host"],
-        "version": attempt.origin["version"],
-        "fingerprint": attempt.fingerprint,
-        "finished": time.time(),
-    }
+    given_up = {index: reasons[index] for index in missing}
+    record = done_record(attempt, len(made), given_up, hashlib.sha256(data).hexdigest())
+    record["tar_sha256"] = tar_sha256
     with directory.publish_lock(shard):
         if tar_hash(scoring.of, shard) != tar_sha256:
             attempt.end("failed", "the run has more prompts by now")

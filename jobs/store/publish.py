@@ -68,17 +68,21 @@ def _joined(attempt: Attempt, made: list[int]) -> Attempt:
     return whole
 
 
-def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: str) -> str:
-    run, shard = attempt.run, attempt.shard
-    rows = _rows(attempt, given_up)
-    record = {
-        "shard": shard,
-        "samples": len(attempt.rows),
-        "failed": list(given_up),
-        "reasons": Counter(rows[index]["reason"] for index in given_up),
-        "flagged": sum(row["status"] == FLAGGED for row in rows.values()),
-        "audits": [row["audit"] for row in rows.values() if row.get("audit")],
-        "bytes": attempt.partial.stat().st_size,
+def done_record(attempt: Attempt, samples: int, given_up: dict[int, str], sha256: str) -> dict[str, Any]:
+    """Return what every done record says.
+
+    Args:
+        attempt: that made the shard.
+        samples: how many it has.
+        given_up: sample -> why it has it not.
+        sha256: of what was made.
+    """
+    return {
+        "shard": attempt.shard,
+        "samples": samples,
+        "failed": [*given_up],
+        "reasons": Counter(given_up.values()),
+        "flagged": 0,
         "sha256": sha256,
         "seconds": sum(row["seconds"] for row in attempt.rows),
         "attempt": attempt.name,
@@ -86,6 +90,17 @@ def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: 
         "version": attempt.origin["version"],
         "fingerprint": attempt.fingerprint,
         "finished": time.time(),
+    }
+
+
+def _publish(attempt: Attempt, layout: Layout, given_up: Sequence[int], sha256: str) -> str:
+    run, shard = attempt.run, attempt.shard
+    rows = _rows(attempt, given_up)
+    record = {
+        **done_record(attempt, len(attempt.rows), {index: rows[index]["reason"] for index in given_up}, sha256),
+        "flagged": sum(row["status"] == FLAGGED for row in rows.values()),
+        "audits": [row["audit"] for row in rows.values() if row.get("audit")],
+        "bytes": attempt.partial.stat().st_size,
         "attempts": _spent(attempt),
     }
     sidecar = sidecar_bytes(layout, rows)

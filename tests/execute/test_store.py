@@ -29,7 +29,7 @@ STORE = f"s3://{BUCKET}/runs"
 KEYS = "runs/run/"
 
 
-def stored(folder: Path, *more: str, name: str = "work", store: str = STORE, prompts: int = 9) -> Run:
+def stored(folder: Path, *more: str, name: str = "here", store: str = STORE, prompts: int = 9) -> Run:
     """A run in the store that works in ``folder/NAME``, with nothing made yet; three samples a shard."""
     options = (f"output_base_path={store}", f"work_path={folder / name}", "exp_name=run")
     file = write_prompts(folder / "prompts.txt", prompts)
@@ -79,20 +79,20 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.slow
 def test_a_command_leaves_in_the_store_what_it_leaves_on_a_disk(s3, tmp_path, reference) -> None:
     words = (f"prompt_file={write_prompts(tmp_path / 'p.txt', 6)}", f"output_base_path={STORE}", "exp_name=run", *SMALL)
-    result = generate(*words, f"work_path={tmp_path}/work")
+    result = generate(*words, f"work_path={tmp_path}/here")
     assert result.returncode == 0, result.stderr
-    assert f"dataset: {STORE}/run/data/*.tar, first samples: {tmp_path}/work/run/preview.png" in result.stdout
+    assert f"dataset: {STORE}/run/data/*.tar, first samples: {tmp_path}/here/run/preview.png" in result.stdout
     assert there(s3) == reference
     sent = [name.removeprefix(KEYS) for name in s3.puts if not name.endswith(".write-check")]
     assert sent[:2] == ["config.yaml", "run.json"]
     shards = [[f"data/{n:05d}.tar", f"meta/{n:05d}.parquet", f"done/{n:05d}.json"] for n in range(2)]
     assert sent[2:] == [*shards[0], *shards[1]]
     assert {*sent} == {name.removeprefix(KEYS) for name in s3.keys(BUCKET)}  # the check was taken away
-    here = tmp_path / "work/run"
+    here = tmp_path / "here/run"
     assert f"python -m jobs.report {here} makes it" in result.stdout
     assert not any(here.rglob("*.tar")) and not list(here.glob("work/0*"))
     s3.requests.clear()
-    again = generate(*words, f"work_path={tmp_path}/work")
+    again = generate(*words, f"work_path={tmp_path}/here")
     assert again.returncode == 0 and not [name for name in s3.puts if not name.endswith(".write-check")]
     made = warm.run([sys.executable, "-m", "jobs.regenerate", f"{STORE}/run", "00000004_0000", "--device", "cpu"])
     assert (made.returncode, made.stdout) == (0, "00000004_0000: same bytes\n"), made.stderr
@@ -168,19 +168,19 @@ def test_what_another_machine_publishes_meanwhile_is_not_made_again(s3, tmp_path
 
 def test_another_run_is_refused_wherever_its_work_lies(s3, tmp_path) -> None:
     make(stored(tmp_path), 0)
-    for name in ("work", "other"):
+    for name in ("here", "other"):
         with pytest.raises(BadInput, match=f"{STORE}/run holds another run: seed was 0, is 7: set these back"):
             stored(tmp_path, "seed=7", name=name)
-    with pytest.raises(BadInput, match=r"work/run works for .*, not for s3://bucket/elsewhere/run: choose another"):
+    with pytest.raises(BadInput, match=r"here/run works for .*, not for s3://bucket/elsewhere/run: choose another"):
         stored(tmp_path, store=f"s3://{BUCKET}/elsewhere")
-    said = warm.run(command(f"output_base_path={tmp_path}/work", "exp_name=run"))
-    assert said.returncode == 2 and f"add output_base_path={STORE} and work_path={tmp_path}/work" in said.stderr
+    said = warm.run(command(f"output_base_path={tmp_path}/here", "exp_name=run"))
+    assert said.returncode == 2 and f"add output_base_path={STORE} and work_path={tmp_path}/here" in said.stderr
 
 
 def test_a_directory_of_a_run_on_the_disk_is_not_taken(s3, tmp_path) -> None:
     file = write_prompts(tmp_path / "prompts.txt", 9)
-    create(open_run(config(f"output_base_path={tmp_path}/work", "exp_name=run", f"prompt_file={file}", *SMALL)))
-    assert "work/run holds a run of its own, not for" in refused(tmp_path)
+    create(open_run(config(f"output_base_path={tmp_path}/here", "exp_name=run", f"prompt_file={file}", *SMALL)))
+    assert "here/run holds a run of its own, not for" in refused(tmp_path)
     assert not s3.keys(BUCKET)
 
 
@@ -192,13 +192,13 @@ def test_what_is_lost_in_the_store_is_told(s3, tmp_path) -> None:
     run = stored(tmp_path)
     assert run.unfinished() == [1]
     s3.client().delete_object(Bucket=BUCKET, Key=f"{KEYS}run.json")
-    assert f"{STORE}/run has no run.json any more, and {tmp_path}/work/run worked for it" in refused(tmp_path)
+    assert f"{STORE}/run has no run.json any more, and {tmp_path}/here/run worked for it" in refused(tmp_path)
 
 
 def test_a_run_that_grows_takes_its_samples_from_the_store(s3, tmp_path) -> None:
     """Also on another machine; the last shard has two samples at first."""
     make(stored(tmp_path, "total_prompt_num=5"))
-    for name, count in (("work", 7), ("other", 9)):
+    for name, count in (("here", 7), ("other", 9)):
         run = stored(tmp_path, f"total_prompt_num={count}", name=name)
         assert len(run.unfinished()) == 2 - (count == 9)
         make(run)
@@ -302,7 +302,7 @@ def test_a_bucket_that_may_not_be_written_is_told_at_once(s3, tmp_path, monkeypa
     s3.forbid = lambda method: method == "PUT"
     said = refused(tmp_path, "dry_run=true")
     assert f"{STORE}/run could not be written (PermissionError: " in said
-    assert not s3.keys(BUCKET) and not (tmp_path / "work").exists()
+    assert not s3.keys(BUCKET) and not (tmp_path / "here").exists()
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_bucket_that_may_not_be_written_is_told_at_once(s3, tmp_path, monkeypa
 )
 def test_addresses_that_cannot_be_are_refused(s3, tmp_path, store, said) -> None:
     assert said in refused(tmp_path, "dry_run=true", store=store)
-    assert not (tmp_path / "work").exists()
+    assert not (tmp_path / "here").exists()
 
 
 def test_credentials_and_libraries_that_are_missing_are_told(s3, tmp_path, monkeypatch) -> None:
@@ -334,9 +334,9 @@ def test_a_place_to_work_is_for_runs_in_a_store(tmp_path) -> None:
 
 def test_a_dry_run_leaves_nothing_here_or_there(s3, tmp_path) -> None:
     file = write_prompts(tmp_path / "prompts.txt", 3)
-    options = (f"output_base_path={STORE}", f"work_path={tmp_path}/work", f"prompt_file={file}")
+    options = (f"output_base_path={STORE}", f"work_path={tmp_path}/here", f"prompt_file={file}")
     open_run(config(*options, *SMALL, "dry_run=true"))
-    assert not s3.keys(BUCKET) and not (tmp_path / "work").exists()
+    assert not s3.keys(BUCKET) and not (tmp_path / "here").exists()
 
 
 @pytest.mark.slow
@@ -349,19 +349,19 @@ def test_commands_that_look_at_a_run_take_its_address_or_say_what_they_take(s3, 
 
     found = say("jobs.status", address)
     assert found.returncode == 1 and f"{address}: 6 of 9 samples, 2 of 3 shards done" in found.stdout
-    assert "report.html" in say("jobs.report", f"{tmp_path}/work/run").stdout
-    page = (tmp_path / "work/run/report.html").read_text()
+    assert "report.html" in say("jobs.report", f"{tmp_path}/here/run").stdout
+    page = (tmp_path / "here/run/report.html").read_text()
     assert '"count":6' in page and '"trouble":{}' in page
-    assert f"{address}: 6 of 9" in say("jobs.status", f"{tmp_path}/work/run").stdout
+    assert f"{address}: 6 of 9" in say("jobs.status", f"{tmp_path}/here/run").stdout
     assert "nothing is not a run" in say("jobs.status", f"{STORE}/nothing").stderr
     for module in ("jobs.logs", "jobs.cancel", "jobs.report"):
         said = say(module, address)
         assert said.returncode == 2 and "name the directory where the run works" in said.stderr
-    for run in (address, f"{tmp_path}/work/run"):
+    for run in (address, f"{tmp_path}/here/run"):
         said = say("jobs.export", run, f"{tmp_path}/out")
         assert said.returncode == 2 and "copy it to a folder with the store's own program" in said.stderr
         assert "jobs.score reads runs on a file system" in say("jobs.score", run).stderr
-    assert api.status(address).done == api.status(tmp_path / "work/run").done == 2
+    assert api.status(address).done == api.status(tmp_path / "here/run").done == 2
     with pytest.raises(BadInput, match="export reads runs on a file system"):
         api.export(address, tmp_path / "out")
 
@@ -372,7 +372,7 @@ def test_a_copy_of_the_store_is_a_run_on_a_disk(s3, tmp_path) -> None:
         path = tmp_path / "copy/run" / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    shutil.rmtree(tmp_path / "work")
+    shutil.rmtree(tmp_path / "here")
     file = tmp_path / "prompts.txt"
     run = open_run(config(f"output_base_path={tmp_path}/copy", "exp_name=run", f"prompt_file={file}", *SMALL))
     create(run)
@@ -398,8 +398,8 @@ def test_a_file_system_that_is_not_mounted_on_a_machine_is_not_written(tmp_path)
 
 def test_a_store_that_is_where_the_run_works_is_refused(tmp_path) -> None:
     """It would remove there what it has just put there."""
-    (tmp_path / "link").symlink_to(tmp_path / "work")
-    for folder in ("work", "link", "work/run"):
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    for folder in ("here", "link", "here/run"):
         assert "choose another work_path" in refused(tmp_path, store=f"file://{tmp_path}/{folder}")
 
 

@@ -13,6 +13,7 @@ from jobs.report.page.samples import Entry
 from jobs.report.status import Status
 from jobs.store.journal import journals
 from jobs.store.rundir import RunDir
+from jobs.store.sidecar import FAILED
 
 _STRETCHES, _MANY = 60, 20  # of the time axis; fewer where hardly any samples were made
 _FAILURES, _NODES, _SCHEDULES, _WORST = 200, 50, 3, 10  # that are listed
@@ -72,7 +73,7 @@ def facts(
     """
     record = run.read()
     identity = record["identity"]
-    given_up = sum(one.values["status"] == "failed" for one in entries)
+    given_up = sum(one.values["status"] == FAILED for one in entries)
     return {
         "name": record["name"],
         "version": record["version"],

@@ -12,6 +12,18 @@ BUCKET = "exports"
 _PATIENCE = 60.0  # seconds until it answers
 
 
+def environment(port: int) -> dict[str, str]:
+    """Return the variables that lead clients to a server on this machine, and to nothing of its user's."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
 class S3:
     """A server with an empty bucket, as long as the block lasts."""
 
@@ -40,14 +52,7 @@ class S3:
     @property
     def environment(self) -> dict[str, str]:
         """What leads clients here."""
-        return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._port}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
+        return environment(self._port)
 
     def files(self, folder: str) -> dict[str, bytes]:
         """Return path -> contents of every object below a folder of the bucket."""
