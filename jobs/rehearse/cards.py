@@ -44,6 +44,7 @@ class Memory:
     Attributes:
         weights: of all networks.
         history: kept to forecast from.
+        main: the same where it is kept in main memory, and not among the others.
         denoising: history and the denoiser's activations.
         decoding: the autoencoder's.
         encoding: the text encoders'.
@@ -51,6 +52,7 @@ class Memory:
 
     weights: int
     history: int
+    main: int
     denoising: int
     decoding: int
     encoding: int
@@ -67,13 +69,14 @@ def memory_of(run: Run, rehearsal: Rehearsal, samples: int) -> Memory:
     denoised = share / run.options.parallel.size
     # Each rank has outputs whole, and of features its own part.
     kept = share if run.options.algo.target == "output" else denoised
-    on_card = run.options.algo.history_device is None
-    history = int(kept * rehearsal.row * steps_of(run).rows) if on_card else 0
+    history, main = int(kept * rehearsal.row * steps_of(run).rows), 0
+    if run.options.algo.history_device:
+        history, main = 0, history
     peaks = [rehearsal.evaluated.peak, *([rehearsal.forecast.peak] if rehearsal.forecast else [])]
     decoding = rehearsal.decode.peak * (1 if run.options.model.vae_tiling else share)  # which decodes one by one
     weights = sum(part.bytes for part in rehearsal.parts)
     encoding = int(share * rehearsal.encode.peak)
-    return Memory(weights, history, history + int(denoised * max(peaks)), int(decoding), encoding)
+    return Memory(weights, history, main, history + int(denoised * max(peaks)), int(decoding), encoding)
 
 
 def offload_on(run: Run, rehearsal: Rehearsal, card: Card) -> str | None:

@@ -49,7 +49,8 @@ def describe(run: Run, rehearsal: Rehearsal, *, utilisation: float = UTILISATION
     lines += [
         f"  memory{ranks}: weights {human_bytes(memory.weights)}, denoising {human_bytes(memory.denoising)} "
         f"({human_bytes(memory.history)} of it history), decoding {human_bytes(memory.decoding)}; "
-        f"at most {human_bytes(memory.peak)} with everything on the card",
+        f"at most {human_bytes(memory.peak)} with everything on the card"
+        + (f"; in main memory {human_bytes(memory.main)} of history" if memory.main else ""),
         f"  evaluated step: {_work(rehearsal.evaluated)}; {steps.evaluated} of them",
     ]
     if rehearsal.forecast:

@@ -63,6 +63,14 @@ def test_memory_grows_with_the_batch_and_not_with_the_weights(run: Run):
     assert largest_batch(run, MADE_UP, CARD) == 2
 
 
+def test_a_history_in_main_memory_is_not_on_the_card(run: Run):
+    algo = replace(run.options.algo, history_device="cpu")
+    there = memory_of(replace(run, options=replace(run.options, algo=algo)), MADE_UP, 2)
+    here = memory_of(run, MADE_UP, 2)
+    assert (there.history, there.main) == (here.main, here.history) == (0, 10 * GB)
+    assert there.denoising == here.denoising - 10 * GB
+
+
 def test_tiles_are_decoded_one_sample_at_a_time(run: Run):
     options = replace(run.options, model=replace(run.options.model, vae_tiling=True))
     assert memory_of(replace(run, options=options), MADE_UP, 4).decoding == 40 * GB
