@@ -11,6 +11,7 @@ from jobs.dataset.layout import Sample
 from jobs.dataset.record import as_text
 from jobs.media.flat import is_flat
 from jobs.model.forecast import Forecast, as_used
+from jobs.model.pixels import gives_tensors, to_pixels
 from jobs.model.tokens import Seen, TokenCounter
 from jobs.options.schema import ModelOptions
 from spectrum.denoisers import BESIDE
@@ -92,7 +93,7 @@ class BatchPipeline:
         if self.group and self.group.rank:
             return []
         told = self._how(batch, asked)
-        return [self._judge(*one) for one in zip(output, told, flags, strict=True)]
+        return [self._judge(*one) for one in zip(*to_pixels(output), told, flags, strict=True)]
 
     @contextmanager
     def all_steps(self) -> Iterator[None]:
@@ -107,13 +108,12 @@ class BatchPipeline:
         finally:
             self.spectrum = self.attach()
 
-    def _judge(self, output: np.ndarray, how: dict[str, Any], flag: bool | None) -> Made | Failure:
+    def _judge(self, media: np.ndarray, finite: bool, how: dict[str, Any], flag: bool | None) -> Made | Failure:
         flagged = bool(flag)
         if flagged and not self.keep_flagged:
             return Failure(FLAGGED, final=True)
-        if not np.isfinite(output).all():
+        if not finite:
             return Failure(NOT_FINITE)
-        media = (output * 255).round().astype(np.uint8)
         if not flagged and is_flat(media):  # checkers paint over what they flag
             return Failure(FLAT)
         return Made(media, {**how, "flagged": flagged})
@@ -151,16 +151,18 @@ class BatchPipeline:
             asked["num_frames"] = options.num_frames
         return {**asked, "output_type": "np", **self.model.call}
 
-    def _call_pipeline(self, batch: list[Sample], asked: dict[str, Any]) -> tuple[np.ndarray, list[bool | None]]:
-        """Return images or clips, float (batch, [frames,] height, width, 3) from 0 to 1, and which were flagged."""
+    def _call_pipeline(self, batch: list[Sample], asked: dict[str, Any]) -> tuple[Any, list[bool | None]]:
+        """Return images or clips as ``to_pixels`` takes them, and which were flagged."""
         import torch
 
+        if asked["output_type"] == "np" and gives_tensors(self.pipeline):  # the same values, where they are
+            asked = {**asked, "output_type": "pt"}
         result = self.pipeline(
             prompt=[sample.prompt for sample in batch],
             generator=[torch.Generator("cpu").manual_seed(sample.seed) for sample in batch],
             **asked,
         )
-        output: np.ndarray = result.images if self.model.fps is None else result.frames
+        output = result.images if self.model.fps is None else result.frames
         # Pipelines without a checker lack the field, and one whose checker was taken out has None there.
         return output, getattr(result, "nsfw_content_detected", None) or [False] * len(batch)
 
