@@ -68,7 +68,7 @@ class History:
         pieces = self._rows[row]
         if self._locked:
             # Without waiting: only later work on the device's stream reads it.
-            for piece, part in zip(pieces, feature.reshape(-1).split([*map(len, pieces)]), strict=True):
+            for piece, part in zip(pieces, torch.split(feature.reshape(-1), [*map(len, pieces)]), strict=True):
                 piece.copy_(part, non_blocking=True)
         else:
             pieces[0].view(self._shape).copy_(feature)
@@ -119,7 +119,7 @@ class History:
         scratch = torch.empty(min(chunk, forecast.numel()), dtype=accumulate, device=forecast.device)
 
         terms = [(pieces, a) for pieces, a in zip(self._rows, coefficients, strict=False) if a]
-        parts = forecast.view(-1).split([*map(len, self._rows[0])])
+        parts = torch.split(forecast.view(-1), [*map(len, self._rows[0])])
         for number, start in ((n, at) for n, part in enumerate(parts) for at in range(0, len(part), chunk)):
             out = parts[number][start : start + chunk]
             total = out if out.dtype == accumulate else scratch[: out.numel()]

@@ -1,9 +1,9 @@
 """Splits the decoding of latents over the ranks: each decodes some of the tiles, rank 0 puts them together.
 
 An autoencoder that decodes in tiles calls its decoder for one tile after the other. Every rank goes through these
-calls, makes its own and answers the others with zeros; rank 0 collects the results and goes through the calls once
-more to blend what the decoder really said. So the blending is diffusers' own, and the picture has the same bits as one
-decoded by one rank. Without tiling there is one tile, which is rank 0's.
+calls, makes its own and answers the others with zeros; each result is on its way to rank 0 while the next is made. Then
+rank 0 goes through the calls once more to blend what the decoder really said. So the blending is diffusers' own, and
+the picture has the same bits as one decoded by one rank. Without tiling there is one tile, which is rank 0's.
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from diffusers.models.autoencoders.vae import DecoderOutput
+
+from jobs.parallel.group import Torn
 
 
 class SplitDecoder:
@@ -26,18 +28,24 @@ class SplitDecoder:
         self._vae, self._rank, self._size = vae, rank, size
         self._decode, self._decoder = vae._decode, vae.decoder.forward
         self._results: list[torch.Tensor] = []
-        self._owners: list[int] = []
+        self._on_their_way: list[Any] = []
         self._tiles = 0
         vae._decode = self._split
 
     def _split(self, latents: torch.Tensor, return_dict: bool = True) -> Any:
-        """What ``_decode`` gives on rank 0; on the others a picture of one pixel, which nobody looks at."""
+        """What ``_decode`` gives on rank 0; on the others a picture of one pixel, which nobody looks at.
+
+        Raises:
+            Torn: an error while tiles are on their way, of which some will never come.
+        """
         decoder = self._vae.decoder
-        self._results, self._owners, self._tiles = [], [], 0
+        self._results, self._on_their_way, self._tiles = [], [], 0
         decoder.forward = self._decode_mine
         try:
             picture = self._decode(latents, return_dict)
-            self._collect()
+            for one in self._on_their_way:
+                one.wait()
+            self._on_their_way = []
             if self._rank:
                 pixel = latents.new_zeros(len(latents), self._vae.config.out_channels, *(1 for _ in latents.shape[2:]))
                 return DecoderOutput(sample=pixel) if return_dict else (pixel,)
@@ -45,6 +53,10 @@ class SplitDecoder:
                 decoder.forward = self._repeat
                 picture = self._decode(latents, return_dict)
             return picture
+        except Exception as error:
+            if self._on_their_way:
+                raise Torn(f"{type(error).__name__} while tiles are exchanged: {error}") from error
+            raise
         finally:
             self._results = []
             del decoder.forward
@@ -54,12 +66,19 @@ class SplitDecoder:
             self._tiles += 1
         owner = (self._tiles - 1) % self._size
         if owner == self._rank:
-            result: torch.Tensor = self._decoder(latents, *args, **kwargs)
+            result: torch.Tensor = self._decoder(latents, *args, **kwargs).contiguous()
         else:
             result = latents.new_zeros(self._shape(latents, kwargs))
-        self._owners.append(owner)
+        answer = result.clone()  # blending writes into it, and rank 0 receives into the other
+        tag = len(self._results)
         self._results.append(result)
-        return result.clone()  # blending writes into it
+        # On a GPU both wait for what this rank has computed so far, of which each has made as many tiles: so what rank
+        # 0 begins to receive is about to be sent, and keeps none of its multiprocessors waiting.
+        if self._rank == owner != 0:
+            self._on_their_way.append(dist.isend(result, 0, tag=tag))
+        elif self._rank == 0 != owner:
+            self._on_their_way.append(dist.irecv(result, owner, tag=tag))
+        return answer
 
     def _shape(self, latents: torch.Tensor, kwargs: dict[str, Any]) -> tuple[int, ...]:
         """Of what the decoder makes of these latents."""
@@ -76,16 +95,6 @@ class SplitDecoder:
             made = (frames[0] - 1) * vae.temporal_compression_ratio + 1
             scale = vae.spatial_compression_ratio
         return batch, channels, made, height * scale, width * scale
-
-    def _collect(self) -> None:
-        """Bring the others' tiles to rank 0."""
-        for number, owner in enumerate(self._owners):
-            if owner == 0:
-                continue
-            if self._rank == owner:
-                dist.send(self._results[number].contiguous(), 0)
-            elif self._rank == 0:
-                dist.recv(self._results[number], owner)
 
     def _repeat(self, latents: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return self._results.pop(0)

@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 LEFT_BEHIND = 75  # exit code of a process that leaves because of another one
 
 
+class Torn(Exception):
+    """An error that left an exchange between ranks half made: what comes next would be taken for the rest of it."""
+
+
 class Group:
     """One rank's end of a group, used as a context: leaving it in order waits for the others.
 
@@ -128,6 +132,8 @@ class Group:
         """
         try:
             yield
+        except Torn as error:
+            self._fail(error)
         except Exception as error:
             self._met(error)
             raise

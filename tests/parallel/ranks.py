@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from diffusers import (
     AutoencoderKLHunyuanVideo,
@@ -22,8 +23,10 @@ from diffusers import (
 )
 
 from jobs.options.degrees import Degrees
+from jobs.parallel import decode
 from jobs.parallel.decode import SplitDecoder
 from jobs.parallel.denoiser import make_mesh, share_denoiser
+from jobs.parallel.group import Torn
 from jobs.parallel.guidance import Branches
 from spectrum import SpectrumConfig, attach
 
@@ -314,21 +317,49 @@ def decoded(name: str, rank: int, world: int, tiled: bool) -> dict[str, Any]:
     for each in (alone, shared):
         each.use_tiling = tiled
     expected = alone.decode(latents).sample
-    calls: list[tuple[int, ...]] = []
-    forward = shared.decoder.forward
-
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        calls.append(tuple(args[0].shape))
-        return forward(*args, **kwargs)
-
-    shared.decoder.forward = counted
+    events: list[str] = []
+    shared.decoder.forward = noted(shared.decoder.forward, events, "call")
     SplitDecoder(shared, rank, world)
-    made = [shared.decode(latents).sample for _ in range(2)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("isend", "irecv"):
+            patch.setattr(decode.dist, name, noted(getattr(torch.distributed, name), events, name))
+        made = [shared.decode(latents).sample for _ in range(2)]
     return {
         "shape": list(made[0].shape),
         "same": [bool(torch.equal(one, expected)) for one in made],
-        "calls": len(calls),
+        "events": events[: len(events) // 2],
     }
+
+
+def noted(call: Callable[..., Any], events: list[str], name: str) -> Callable[..., Any]:
+    """The same function, which adds its name to what happened."""
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        events.append(name)
+        return call(*args, **kwargs)
+
+    return noting
+
+
+def failing_after(calls: int, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, which fails from a number of calls on."""
+    left = iter(range(calls))
+    return lambda *args: call(*args) if next(left, None) is not None else 1 / 0
+
+
+@torch.no_grad()
+def torn(rank: int, world: int) -> dict[str, str]:
+    """What becomes of an error of all ranks in their first tile, and in their second."""
+    latents, became = torch.randn(1, 4, 3, 4, 5), {}
+    for good in (0, 1):
+        shared = vae("hunyuan")
+        shared.decoder.forward = failing_after(good, shared.decoder.forward)
+        SplitDecoder(shared, rank, world)
+        try:
+            shared.decode(latents)
+        except (ZeroDivisionError, Torn) as error:
+            became[str(good)] = f"{type(error).__name__}: {error}"
+    return became
 
 
 MODES = ("plain", "spectrum-first", "spectrum-last")
@@ -359,5 +390,6 @@ def rank_main(rank: int, world: int, port: int, out: str) -> None:
         f"{name} {'tiles' if tiled else 'whole'}": decoded(name, rank, world, tiled)
         for name, tiled in product(("wan", "hunyuan"), (True, False))
     }
+    results["torn"] = torn(rank, world)
     torch.distributed.destroy_process_group()
     Path(out, f"{rank}.json").write_text(json.dumps(results))

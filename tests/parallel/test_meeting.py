@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jobs.base.errors import BadInput
+from jobs.parallel.group import Group, Torn
 from jobs.parallel.introduce import misfit
 from jobs.parallel.ranks import Member, Network
 from jobs.parallel.sealed import Sealed
@@ -77,6 +78,21 @@ def test_the_interface_is_that_of_the_tensors_too(monkeypatch) -> None:
 def test_ports_that_are_none_are_refused(ports: str) -> None:
     with pytest.raises(BadInput, match="rank_ports"):
         Network.read(None, ports)
+
+
+def test_a_torn_exchange_ends_the_group_without_asking_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may have met the same error: if it passed, the next exchange would be taken for the rest of this one."""
+    ended: list[str] = []
+
+    def end(cause: str) -> None:
+        ended.append(cause)
+        raise SystemExit
+
+    group = Group(Member(1, 2, 1), device="cpu", digest="", on_loss=ended.append)
+    monkeypatch.setattr(group, "end", end)
+    with pytest.raises(SystemExit), group.together():
+        raise Torn("a tile is missing")
+    assert ended == ["rank 1: Torn: a tile is missing"]
 
 
 @pytest.mark.parametrize(
