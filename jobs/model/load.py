@@ -8,6 +8,7 @@ from typing import Any
 from jobs.base.errors import BadInput
 from jobs.base.node import one_at_a_time
 from jobs.model.checkpoint import Checkpoint
+from jobs.model.embeddings import Embeddings
 from jobs.model.forecast import Forecast
 from jobs.model.kernels import compile_denoiser, set_attention
 from jobs.model.loras import attach_loras
@@ -69,7 +70,10 @@ def load_pipeline(
     attach = partial(_attach, pipeline, forecast) if forecast else None
     attached = attach() if attach else None
     counter = TokenCounter.read(model, checkpoint.folder) if checkpoint.folder else None
-    return BatchPipeline(pipeline, model, forecast, attached, counter, keep_flagged, group, branches, attach)
+    embeddings = Embeddings.of(pipeline)
+    return BatchPipeline(
+        pipeline, model, forecast, attached, counter, keep_flagged, group, branches, attach, embeddings
+    )
 
 
 def set_up(pipeline: Any, model: ModelOptions) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jobs.dataset.layout import Sample
 from jobs.dataset.record import as_text
 from jobs.media.flat import is_flat
+from jobs.model.embeddings import Embeddings
 from jobs.model.forecast import Forecast, as_used
 from jobs.model.pixels import gives_tensors, to_pixels
 from jobs.model.tokens import Seen, TokenCounter
@@ -65,6 +66,7 @@ class BatchPipeline:
         keep_flagged: whether samples that a safety checker flags are kept.
         group: the ``jobs.parallel.group.Group`` whose ranks make each batch together, or None.
         branches: ``jobs.parallel.guidance.Branches``, where ranks share the branches of guidance.
+        embeddings: what the text encoders made so far; None where they are asked each time.
     """
 
     pipeline: Any
@@ -76,6 +78,7 @@ class BatchPipeline:
     group: Any = None
     branches: Any = None
     attach: Callable[[], Any] | None = None
+    embeddings: Embeddings | None = None
 
     def __call__(self, batch: list[Sample]) -> list[Made | Failure]:
         """Make one batch: samples that share size, steps and guidance. In a group, all ranks call it alike.

@@ -129,6 +129,20 @@ def test_a_batch_is_its_samples_whatever_their_company(model: tuple[str, Path], 
         assert np.abs(one.astype(int) - other.astype(int)).max() <= 2
 
 
+def test_texts_are_encoded_once_to_the_same_bytes(model: tuple[str, Path], tmp_path: Path):
+    run = begin(model, tmp_path, "samples_per_prompt=4", "total_prompt_num=1")
+    first, second = run.layout.batches(0)  # of the same texts
+    pipeline = load(run)
+    assert pipeline.embeddings
+    counts = []
+    for batch in (first, second):
+        made = pictures(pipeline, batch)
+        counts.append(pipeline.embeddings.encoded)
+    assert counts[0] == counts[1] > 0
+    del pipeline.pipeline.encode_prompt  # the plain pipeline's own comes back
+    assert np.array_equal(pictures(pipeline, second), made) and pipeline.embeddings.encoded == counts[0]
+
+
 def test_without_negative_prompts_sdxl_is_guided_as_by_default(tmp_path: Path):
     """Its pipeline has something of its own for "no negative prompt", which is not the empty text."""
     weights = tmp_path / "sdxl"
