@@ -53,9 +53,11 @@ def load_pipeline(
     quieten()
     if device.startswith("cuda"):
         torch.cuda.set_device(device)  # what libraries allocate for "cuda" shall not land on the first GPU
+    # Of ranks only the first encodes prompts; but a LoRA looks for the text encoders that it may be for.
+    encodes = not (group and group.rank) or bool(checkpoint.loras)
     # Of processes that start together on one machine, the first reads the weights into the cache for the others.
     with one_at_a_time(f"load-{checkpoint.revision}") if _is_large(checkpoint) else nullcontext():
-        pipeline = _from_pretrained(model, checkpoint)
+        pipeline = _from_pretrained(model, checkpoint, encodes)
         if model.offload == "none":
             pipeline.to(device)  # here, so that the weights are in main memory once
     set_up(pipeline, model)
@@ -113,16 +115,20 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")  # of pipelines' calls of its own
 
 
-def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint) -> Any:
+def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint, encodes: bool) -> Any:
     import diffusers
     import torch
+
+    from jobs.parallel.text import text_encoders
 
     dtype = getattr(torch, model.dtype)
     dtypes = {"default": dtype, "vae": getattr(torch, model.vae_dtype)} if model.vae_dtype else dtype
     more: dict[str, Any] = {"variant": checkpoint.variant} if checkpoint.variant else {}
-    if model.quantization and checkpoint.folder:
-        index = read_json(checkpoint.folder / "model_index.json")
+    index = read_json(checkpoint.folder / "model_index.json") if checkpoint.folder else {}
+    if model.quantization:
         more["quantization_config"] = quantization_config(model.quantization, index, dtype)
+    if not encodes:
+        more.update(dict.fromkeys(text_encoders(index)))
     try:
         return diffusers.DiffusionPipeline.from_pretrained(
             checkpoint.folder, dtype=dtypes, local_files_only=True, **more
@@ -137,7 +143,9 @@ def _share(pipeline: Any, degrees: Degrees, group: Any) -> Any:
     from jobs.parallel.decode import SplitDecoder
     from jobs.parallel.denoiser import make_mesh, share_denoiser
     from jobs.parallel.guidance import Branches
+    from jobs.parallel.text import SharedText
 
+    SharedText(pipeline, group.rank, group.device)
     mesh = make_mesh(degrees, group.device)
     denoisers = _denoisers(pipeline)
     if degrees.sequence > 1:

@@ -64,7 +64,7 @@ class Memory:
 
 
 def memory_of(run: Run, rehearsal: Rehearsal, samples: int) -> Memory:
-    """Return what a batch of so many samples fills; of ranks that share it, on each."""
+    """Return what a batch of so many samples fills; of ranks that share it, on rank 0, which has the text encoders."""
     share = samples / rehearsal.batch
     denoised = share / run.options.parallel.size
     # Each rank has outputs whole, and of features its own part.

@@ -45,7 +45,8 @@ def describe(run: Run, rehearsal: Rehearsal, *, utilisation: float = UTILISATION
     lines = [f"{options.model.name} at {size}, a batch of {rehearsal.batch}, counted at real size without weights:"]
     for part in sorted(rehearsal.parts, key=lambda part: -part.bytes):
         lines.append(f"  {part.name:16} {part.parameters / 1e9:7.3f} B parameters {human_bytes(part.bytes):>10}")
-    ranks = f" on each of {options.parallel.size} ranks" if options.parallel.size > 1 else ""
+    shared = options.parallel.size > 1
+    ranks = f" on rank 0 of {options.parallel.size}, which alone has text encoders" if shared else ""
     lines += [
         f"  memory{ranks}: weights {human_bytes(memory.weights)}, denoising {human_bytes(memory.denoising)} "
         f"({human_bytes(memory.history)} of it history), decoding {human_bytes(memory.decoding)}; "

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from torch import distributed
 
 from jobs.base.errors import BadInput
 from jobs.model.checkpoint import find_checkpoint
 from jobs.model.load import load_pipeline
 from jobs.model.provenance import provenance
+from jobs.options.degrees import Degrees
 from jobs.run.run import Run
 from tests.support import PROJECT, resolved, write_prompts
 from tests.tiny_pipelines import WIDTH, save
@@ -79,6 +82,22 @@ def test_a_lora_changes_pictures_by_its_scale(flux: Path, style: Path) -> None:
     pipeline = load_pipeline(runs[1].options.model, None, runs[1].checkpoint, device="cpu").pipeline
     (said,) = json.loads(provenance(runs[1].options.model, runs[1].checkpoint, pipeline)["loras"])
     assert said["file"] == style.name and said["scale"] == 1 and len(said["sha256"]) == 64
+
+
+def test_only_rank_0_has_text_encoders(flux: Path, style: Path) -> None:
+    """Not even to begin with, but for LoRAs, which may be for them."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        for rank, lora in ((0, ""), (1, ""), (1, str(style))):
+            run = begin(flux, *([f"model.loras=[{{path: {lora}}}]"] if lora else []))
+            group = SimpleNamespace(rank=rank, size=1, device="cpu")
+            loaded = load_pipeline(
+                run.options.model, None, run.checkpoint, device="cpu", degrees=Degrees(), group=group
+            ).pipeline
+            assert loaded.transformer and loaded.tokenizer and loaded.tokenizer_2
+            assert (loaded.text_encoder is None) == (loaded.text_encoder_2 is None) == (rank == 1)
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_a_fused_lora_leaves_no_layer_behind(flux: Path, style: Path) -> None:

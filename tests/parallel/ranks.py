@@ -28,7 +28,9 @@ from jobs.parallel.decode import SplitDecoder
 from jobs.parallel.denoiser import make_mesh, share_denoiser
 from jobs.parallel.group import Torn
 from jobs.parallel.guidance import Branches
+from jobs.parallel.text import SharedText
 from spectrum import SpectrumConfig, attach
+from tests.tiny_pipelines import PIPELINES
 
 STEPS, EVALUATED = 9, (0, 1, 2, 4, 6)
 CONFIG = SpectrumConfig(warmup_steps=3)
@@ -281,6 +283,35 @@ def interrupted(pipe: Any, arguments: dict[str, Any], batch: int) -> None:
         pipe.transformer._call_impl = call
 
 
+@torch.no_grad()
+def encoded(name: str, rank: int) -> dict[str, Any]:
+    """What a rank has of prompts that rank 0 encodes, beside what this process's own encoders make of them."""
+    torch.manual_seed(0)
+    pipe = PIPELINES[name]()
+    parts = [part for part in pipe.components if part.startswith("text_encoder")]
+    for part in parts:
+        getattr(pipe, part).eval()
+    prompts, more = ["a cat", "a dog that runs, né"], {"do_classifier_free_guidance": True} if name == "wan14b" else {}
+    expected = pipe.encode_prompt(prompts, **more)
+    SharedText(pipe, rank, "cpu")
+    with Collectives() as seen:
+        made = pipe.encode_prompt(prompts, **more)
+    failed = ""
+    try:
+        pipe.encode_prompt([7])
+    except (RuntimeError, TypeError, ValueError) as error:
+        failed = f"{type(error).__name__}: {error}"
+    return {
+        "same": [
+            one.dtype == other.dtype and torch.equal(one, other) for one, other in zip(made, expected, strict=True)
+        ],
+        "collectives": seen.count,
+        "encoders": [part for part in parts if getattr(pipe, part) is not None],
+        "failed": failed,
+        "again": torch.equal(pipe.encode_prompt(prompts, **more)[0], expected[0]),
+    }
+
+
 def vae(name: str) -> Any:
     """A tiny autoencoder that decodes in tiles of 16 pixels (and of 4 frames) with a stride of 8."""
     torch.manual_seed(0)
@@ -390,6 +421,7 @@ def rank_main(rank: int, world: int, port: int, out: str) -> None:
         f"{name} {'tiles' if tiled else 'whole'}": decoded(name, rank, world, tiled)
         for name, tiled in product(("wan", "hunyuan"), (True, False))
     }
+    results["encoded"] = {name: encoded(name, rank) for name in ("flux", "hunyuan", "wan14b")}
     results["torn"] = torn(rank, world)
     torch.distributed.destroy_process_group()
     Path(out, f"{rank}.json").write_text(json.dumps(results))

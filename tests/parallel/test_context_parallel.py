@@ -98,6 +98,19 @@ def test_a_forecast_of_the_output_says_nothing(ranks: list[dict], name: str):
         assert result["history"] == branches * batch * len(EVALUATED) * positions[name] * float32
 
 
+@pytest.mark.parametrize("name", ["flux", "hunyuan", "wan14b"])
+def test_rank_0_encodes_prompts_for_all(ranks: list[dict], name: str):
+    results = [rank["encoded"][name] for rank in ranks]
+    tensors = {"flux": 3, "hunyuan": 3, "wan14b": 2}[name]
+    for result in results:
+        assert result["same"] == [True] * tensors and result["again"]
+        assert result["collectives"] == 1 + tensors, "what follows, and each tensor"
+    assert results[0]["encoders"] and not any(result["encoders"] for result in results[1:])
+    assert {result["failed"] for result in results[1:]} == {
+        f"RuntimeError: rank 0 could not encode the prompts: {results[0]['failed']}"
+    }
+
+
 @pytest.mark.parametrize("name", ["wan", "hunyuan"])
 @pytest.mark.parametrize("way", ["tiles", "whole"])
 def test_a_split_decoder_gives_the_same_bits(ranks: list[dict], name: str, way: str):
