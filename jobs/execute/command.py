@@ -13,6 +13,7 @@ from jobs.base.times import SPEAKS
 from jobs.execute.container import check_container
 from jobs.execute.halt import Halt
 from jobs.execute.inprocess import Ranked
+from jobs.execute.local import prepare_workers
 from jobs.execute.logs import start_logging, task_log
 from jobs.execute.pool import run_pool
 from jobs.execute.resources import check_leaving
@@ -60,6 +61,8 @@ def _run(cfg: DictConfig) -> NoReturn:
     if shards:
         devices = [] if member else worker_devices(run.options)
         run.checkpoint.check()  # last of the checks: mending it takes longest
+        if devices:
+            prepare_workers(devices)  # beside counting the tokens of prompts, which takes a second
         warn(run)
         create(run)
         shards = _others_last(run, shards)

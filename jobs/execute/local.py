@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,17 @@ def start_worker(run: AnyWork, devices: list[str], stem: str, log_path: str, end
             each.start()
     theirs.close()
     return Worker(process, ours, devices, log_path, list(zip(followers, logs[1:], strict=True)), meeting)
+
+
+def prepare_workers(devices: list[list[str]]) -> None:
+    """Begin to import what workers need, beside what a command has still to do before it starts them.
+
+    Args:
+        devices: of each worker, one a rank.
+    """
+    if _context([each for worker in devices for each in worker]).get_start_method() == "forkserver":
+        with _blocked_signals():
+            forkserver.ensure_running()
 
 
 @contextlib.contextmanager

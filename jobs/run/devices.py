@@ -1,9 +1,13 @@
 """Which torch devices this machine's workers, or a task's ranks, compute on."""
 
 import os
+from pathlib import Path
 
 from jobs.base.errors import BadInput
 from jobs.options.schema import Options
+
+# What the drivers of GPUs make: NVIDIA's, also on boards of its own and below Windows, and AMD's.
+_DRIVERS = ("nvidia*", "nvhost*", "dxg", "kfd")
 
 
 def worker_devices(options: Options) -> list[list[str]]:
@@ -65,9 +69,7 @@ def rank_device(options: Options, number: int) -> str:
 def _visible_gpus(options: Options) -> int:
     if options.device == "cpu":
         return 0
-    import torch
-
-    gpus = torch.cuda.device_count()
+    gpus = _count_gpus()
     if options.device == "cuda" and not gpus:
         raise BadInput("device=cuda, but no GPU is visible here: use device=cpu, or run on a machine with a GPU")
     if options.device == "auto" and options.model.gpus and not gpus:
@@ -75,6 +77,15 @@ def _visible_gpus(options: Options) -> int:
             f"model {options.model.name} needs a GPU and none is visible here: use device=cpu to run on the CPU anyway"
         )
     return gpus
+
+
+def _count_gpus(drivers: Path = Path("/dev")) -> int:
+    """Return the number of GPUs that torch sees: without a driver none, and importing torch takes seconds."""
+    if not any(any(drivers.glob(name)) for name in _DRIVERS):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def check_cpu(options: Options) -> None:
