@@ -89,8 +89,10 @@ def _make(
     for reason, count in rows.left_out.items():
         say(f"left out {count}, {reason}")
     view = View(work, runs, rows, form)
-    records = _write_pieces(work, view, form)
-    stats = _table(work, view, Stats(rows.count_prompts(), scores.types, rows.left_out))
+    with ThreadPoolExecutor(1) as beside:  # files wait for the disk much of their time
+        table = beside.submit(_table, work, view, Stats(rows.count_prompts(), scores.types, rows.left_out))
+        records = _write_pieces(work, view, form)
+        stats = table.result()
     write_surroundings(work, view, runs, options, described, records, stats)
     work.finish()
     say(f"{work.dest}: {stats.samples} samples, {stats.given_up} given up")

@@ -96,33 +96,36 @@ class _Hashed:
 
     def __init__(self, file: FileIO, digest: "hashlib._Hash"):
         self._file, self._digest = file, digest
-        self._buffer = memoryview(bytearray(CHUNK))
-        self._at = self._end = 0
+        self._chunk, self._at = b"", 0
 
     def take(self, count: int) -> bytes:
         """Return the next bytes; fewer at the end of the file."""
-        parts = []
-        while count and (part := self._next(count)):
-            parts.append(bytes(part))
-            count -= len(part)
-        return b"".join(parts)
+        end = self._at + count
+        taken = self._chunk[self._at : end]
+        self._at = end
+        while (left := count - len(taken)) and self._more():
+            taken += self._chunk[:left]
+            self._at = left
+        return taken
 
     def skip(self, count: int) -> None:
         """Go on behind the next bytes."""
-        while count and (part := self._next(count)):
-            count -= len(part)
+        self._at += count
+        while (left := self._at - len(self._chunk)) > 0 and self._more():
+            self._at = left
 
     def rest(self) -> None:
         """Hash what is left."""
-        while self._next(CHUNK):
+        while self._more():
             pass
 
-    def _next(self, most: int) -> memoryview:
-        if self._at == self._end:
-            self._at, self._end = 0, self._file.readinto(self._buffer)
-            self._digest.update(self._buffer[: self._end])
-        start, self._at = self._at, min(self._at + most, self._end)
-        return self._buffer[start : self._at]
+    def _more(self) -> bool:
+        """Go on to the next chunk, if there is one."""
+        chunk = self._file.read(CHUNK)
+        if chunk:
+            self._digest.update(chunk)
+            self._chunk = chunk
+        return bool(chunk)
 
 
 def _members(file: _Hashed) -> Iterator[Member]:
