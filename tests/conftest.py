@@ -32,7 +32,7 @@ warm.begin()
 SERIAL = {
     "slurm": "slurm",
     "session": "slurm",
-    "parallel": "processes",
+    "parallel": "ranks",
     "test_kills.py": "processes",
     "test_score_commands.py": "processes",
     "test_store.py": "processes",

@@ -60,9 +60,9 @@ check_types() {
 
 bash tools/setup.sh dev
 export PATH="$PWD/.venv/bin:$PATH"
-# Three processes, also on two cores: two of them have the tests that start processes themselves, one after another
+# Four processes, also on two cores: three of them have the tests that start processes themselves, one after another
 # (tests/conftest.py), and wait much of their time.
-pytest=(python -m pytest -n 3 --dist loadfile --no-loadscope-reorder)
+pytest=(python -m pytest -n 4 --dist loadfile --no-loadscope-reorder)
 prepare_readers
 
 if [ "${1:-}" = --fast ]; then

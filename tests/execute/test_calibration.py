@@ -22,6 +22,7 @@ from tests.warm.forks import start
 
 PROMPTS = 3  # recorded; one more is held back
 SETTINGS = ("num_inference_steps=9", "height=32", "width=32", "shard_size=3", "batch_size=2", "algo.calibration=auto")
+FEW = "num_inference_steps=6"  # where several calibrations are needed
 
 
 @pytest.fixture(autouse=True)
@@ -158,30 +159,30 @@ def test_the_fewest_evaluations_of_a_quality_are_found(tmp_path: Path, prompts: 
     from jobs.execute.calibration import calibrated
 
     reached = {}
-    for count in range(1, 9):
-        run = calibrated(new(tmp_path / str(count), prompts, f"algo.evaluations={count}"), "cpu", lambda *_: None)
+    for count in range(1, 6):
+        run = calibrated(new(tmp_path / str(count), prompts, FEW, f"algo.evaluations={count}"), "cpu", lambda *_: None)
         assert run.forecast
-        reached[count] = run.forecast.measured(9)["psnr"]["mean"]
-    wanted = reached[5]
-    run = calibrated(new(tmp_path / "q", prompts, f"algo.quality={wanted}"), "cpu", lambda *_: None)
+        reached[count] = run.forecast.measured(6)["psnr"]["mean"]
+    wanted = reached[4]
+    run = calibrated(new(tmp_path / "q", prompts, FEW, f"algo.quality={wanted}"), "cpu", lambda *_: None)
     assert run.forecast
     fewest = min(count for count, psnr in reached.items() if psnr >= wanted)
-    assert len(run.forecast.plan(9).evaluated) == fewest
+    assert len(run.forecast.plan(6).evaluated) == fewest
     assert run.identity["algo"]["quality"] == wanted
 
     far, said = tmp_path / "far", []
-    run = new(far, prompts, "algo.quality=90")
-    for command in (lambda: calibrated(run, "cpu", lambda *_: None), lambda: new(far, prompts, "algo.quality=90")):
+    run = new(far, prompts, FEW, "algo.quality=90")
+    for command in (lambda: calibrated(run, "cpu", lambda *_: None), lambda: new(far, prompts, FEW, "algo.quality=90")):
         with pytest.raises(BadInput) as caught:
             command()
         said.append(str(caught.value))
     assert said == 2 * [  # the second command knows it before it starts a worker
-        f"algo.quality=90 is out of reach: with 8 of 9 steps evaluated the run's samples have {reached[8]:.1f} dB: "
+        f"algo.quality=90 is out of reach: with 5 of 6 steps evaluated the run's samples have {reached[5]:.1f} dB: "
         "ask for less, or use algo=nocache"
     ]
     assert not run.directory.calibration.exists()
-    less = calibrated(new(far, prompts, f"algo.quality={wanted}"), "cpu", lambda *_: None)
-    assert less.forecast and len(less.forecast.plan(9).evaluated) == fewest
+    less = calibrated(new(far, prompts, FEW, f"algo.quality={wanted}"), "cpu", lambda *_: None)
+    assert less.forecast and len(less.forecast.plan(6).evaluated) == fewest
 
 
 def test_two_denoisers_are_calibrated_each_for_its_part(tmp_path: Path):
