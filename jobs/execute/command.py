@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from jobs.base.errors import BadInput, refuse
 from jobs.base.times import SPEAKS
 from jobs.execute.container import check_container
+from jobs.execute.filling import fill
 from jobs.execute.halt import Halt
 from jobs.execute.inprocess import Ranked
 from jobs.execute.local import prepare_workers
@@ -42,7 +43,7 @@ def run_command(cfg: DictConfig) -> None:
 
 def _run(cfg: DictConfig) -> NoReturn:
     _refuse_idle_launcher()
-    run = open_run(cfg)
+    run = open_run(cfg, fill)
     check_container([run], {}, set())
     check_leaving({}, [run])
     member = launched_member(run.options.parallel, run.directory.work)

@@ -128,6 +128,12 @@ def of_partition(partition: str | None) -> list[str]:
     return [f"--partition={partition}"] if partition else []
 
 
+def gpu_types(partition: str | None) -> list[str]:
+    """Return what Slurm calls the GPUs of the nodes of a partition, or of all: "" where it has no name for them."""
+    listing = ask("sinfo", "--noheader", "--format=%G", *of_partition(partition)) or ""
+    return sorted({*re.findall(r"\bgpu:(?:([^\s:,(]+):)?\d", listing)})
+
+
 def node_gpus(partition: str | None) -> int | None:
     """Return the GPUs of the node that has most, in the partition or in all; None where none are listed."""
     listing = ask("sinfo", "--noheader", "--format=%G", *of_partition(partition)) or ""

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from jobs.base.errors import BadInput
 from jobs.execute.choose import make_launcher
 from jobs.execute.container import check_container
 from jobs.execute.fanout import work_through
+from jobs.execute.filling import fill
 from jobs.execute.launch import Launcher
 from jobs.execute.resources import check_leaving, check_resources
 from jobs.options.texts import quoted, unquoted
@@ -43,7 +45,7 @@ def fan_out(context: HydraContext, config: DictConfig, arguments: list[str]) -> 
     """
     launcher = make_launcher(config)
     launcher.require()
-    runs = [open_run(cfg) for cfg in _combinations(context, config, arguments)]
+    runs = [open_run(cfg, partial(fill, launcher=launcher)) for cfg in _combinations(context, config, arguments)]
     check_resources(launcher, runs)
     check_container(runs, launcher.settings, launcher.given)
     check_leaving(launcher.settings, runs)

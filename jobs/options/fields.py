@@ -25,6 +25,7 @@ class Limits:
         most: largest number allowed.
         choices: the only texts allowed.
         blank: whether a text may be empty.
+        words: texts that stand for a number which the program finds.
         optional: whether null stands for a choice made elsewhere.
     """
 
@@ -33,6 +34,7 @@ class Limits:
     most: float | None = None
     choices: tuple[str, ...] = ()
     blank: bool = False
+    words: tuple[str, ...] = ()
     optional: bool = False
 
     def convert(self, value: Any) -> Any:
@@ -41,8 +43,8 @@ class Limits:
         Raises:
             ValueError: it is not of that kind, or out of range.
         """
-        if value is None and self.optional:
-            return None
+        if (value is None and self.optional) or (isinstance(value, str) and value in self.words):
+            return value
         if self.kind is bool:
             return _require(value, isinstance(value, bool))
         if self.kind in (int, float):
@@ -75,7 +77,7 @@ class Limits:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.kind is int:
-            return "a whole number" + self._range()
+            return " or ".join(["a whole number" + self._range(), *self.words])
         if self.kind is float:
             return "a number" + self._range()
         return {bool: "true or false", dict: "a mapping like {name: value}"}.get(self.kind, "text")
@@ -96,6 +98,7 @@ def option(
     most: float | None = None,
     choices: tuple[str, ...] = (),
     blank: bool = False,
+    words: tuple[str, ...] = (),
     short: bool = False,
     shared_by_batch: bool = True,
     fallback: Any = MISSING,
@@ -112,6 +115,7 @@ def option(
         most: largest number allowed.
         choices: the only texts allowed.
         blank: whether a text may be empty.
+        words: of a number, texts that leave it to the program to find one; it is typed as that number.
         short: whether it belongs into the README's short table.
         shared_by_batch: of a per-sample option, whether the samples of one pipeline call must share its value.
         fallback: of a per-sample option, its value where prompt, command line and model leave it open; MISSING: none
@@ -119,7 +123,7 @@ def option(
     """
     metadata = {
         "help": help,
-        "limits": {"least": least, "most": most, "choices": choices, "blank": blank},
+        "limits": {"least": least, "most": most, "choices": choices, "blank": blank, "words": words},
         "short": short,
         "shared_by_batch": shared_by_batch,
         "fallback": fallback,

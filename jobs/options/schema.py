@@ -12,11 +12,12 @@ from omegaconf import MISSING
 
 from jobs.options.container import Container
 from jobs.options.degrees import Degrees
-from jobs.options.fields import choice_of, option
+from jobs.options.fields import choice_of, limits_of, option
 
 DTYPES = ("float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpg", "webp")
 WORK_PATH = "outputs"
+AUTO = "auto"  # what batch_size may be besides a number
 LARGEST_SEED = 2**32 - 1  # what PyTorch's CPU generator starts from, and JSON tools keep
 
 
@@ -188,7 +189,10 @@ class Options(SampleOptions):
         None, "what every key begins with: letters, digits, hyphens, underscores; for merging runs"
     )
     shard_size: int = option(16, "samples in a tar", least=1, short=True)
-    batch_size: int = option(None, "samples in one pipeline call", least=1, short=True)
+    batch_size: int = option(
+        None, "samples in one pipeline call; auto: as many as fit onto the GPU, found when the run begins",
+        least=1, words=(AUTO,), short=True,
+    )  # fmt: skip
     image_format: str = option("png", "file format of images", choices=IMAGE_FORMATS)
     image_quality: int = option(95, "quality of jpg and webp", least=1, most=100)
     video_crf: int = option(18, "constant rate factor of H.264 (mp4); lower is better and larger", least=0, most=51)
@@ -214,6 +218,10 @@ class Options(SampleOptions):
         None, "network interface over which ranks on several nodes meet, like ib0; null: the host names'"
     )
     rank_ports: str | None = option(None, "ports on which they may meet, first and last, like 29500-29599; null: any")
+    card: str | None = option(
+        None, "GPU that batch_size=auto is to fit, like H100, A100-80GB, or its memory alone, like 24GB; null: this "
+        "machine's, or what the launcher asks for"
+    )  # fmt: skip
     device: str = option("auto", "where to compute", choices=("auto", "cuda", "cpu"))
     cpu_threads: int = option(1, "threads of one worker on a CPU; another number changes last bits", least=1)
     shards: Any = option(None, "work only on these shards, like [0-3,7]")
@@ -259,8 +267,9 @@ def config_schema(group: type) -> type:
         if is_dataclass(kind):
             kind = config_schema(kind)  # type: ignore[arg-type]
             made.append((one.name, kind, field(default_factory=kind)))
-        elif one.default is None and kind in (Any, dict[str, Any] | None):
-            made.append((one.name, Any, field(default=None)))  # a typed mapping would refuse keys that it does not have
+        elif one.default is None and (kind in (Any, dict[str, Any] | None) or limits_of(group, one.name).words):
+            # A typed mapping would refuse keys that it does not have, and a typed number words.
+            made.append((one.name, Any, field(default=None)))
         elif one.default is None:
             made.append((one.name, kind | None, field(default=None)))
         else:

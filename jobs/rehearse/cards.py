@@ -1,6 +1,8 @@
 """What a rehearsal means on cards by name: whether it fits, how, how long it takes at best, and what a run costs."""
 
+import re
 from dataclasses import dataclass
+from math import nan
 
 from jobs.base.times import GENERATES
 from jobs.rehearse.rehearsal import DECODE, DENOISE, ENCODE, Rehearsal
@@ -8,17 +10,18 @@ from jobs.report.dryrun import steps_of
 from jobs.run.run import Run
 
 UTILISATION = 0.4  # share of a card's arithmetic that large matrix products reach in practice: assumed
+LARGEST = 256  # samples that a batch may have
 RESERVE = 0.08  # of a card's memory, for the driver, the allocator's gaps and kernels' workspaces: assumed
 
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU by its data sheet: memory in GiB, dense bfloat16 in TFLOP/s, bandwidth in TB/s."""
+    """A GPU by its data sheet: memory in GiB, dense bfloat16 in TFLOP/s, bandwidth in TB/s; nan: not known."""
 
     name: str
     memory: float
-    tflops: float
-    bandwidth: float
+    tflops: float = nan
+    bandwidth: float = nan
 
     @property
     def usable(self) -> int:
@@ -35,6 +38,21 @@ CARDS = (
     Card("H200 141 GB", 140.4, 989, 4.8),
     Card("B200 180 GB", 179.0, 2250, 8.0),
 )
+
+
+def card_named(text: str) -> Card | None:
+    """Return the card that a text means, such as ``gpu:a100-80gb:4`` or ``24GB``; None where it means none.
+
+    Where there are several of a name, such as A100, and nothing says which, it is the one with least memory.
+    """
+    if alone := re.fullmatch(r"(\d+(?:\.\d+)?) ?gb", text.strip(), re.IGNORECASE):
+        return Card(f"GPU of {alone[1]} GB", float(alone[1]))
+    found, numbers = list[Card](), re.split(r"\D+", text)
+    for card in CARDS:
+        *words, memory, _ = card.name.split()
+        if re.search(rf"(?<![a-z0-9]){r'[ _-]*'.join(words)}(?![0-9])", text, re.IGNORECASE):
+            found.insert(0 if memory in numbers else len(found), card)
+    return found[0] if found else None
 
 
 @dataclass(frozen=True)
@@ -79,9 +97,9 @@ def memory_of(run: Run, rehearsal: Rehearsal, samples: int) -> Memory:
     return Memory(weights, history, main, history + int(denoised * max(peaks)), int(decoding), encoding)
 
 
-def offload_on(run: Run, rehearsal: Rehearsal, card: Card) -> str | None:
-    """Return the fastest ``model.offload`` with which one sample fits on a card; None where none does."""
-    memory = memory_of(run, rehearsal, 1)
+def needs(run: Run, rehearsal: Rehearsal, samples: int) -> dict[str, int]:
+    """Return the bytes that a batch of so many samples needs on the card with each ``model.offload``, fastest first."""
+    memory = memory_of(run, rehearsal, samples)
     at_once = {ENCODE: memory.encoding, DENOISE: memory.denoising, DECODE: memory.decoding}
 
     def weights(stage: str) -> list[int]:
@@ -89,14 +107,18 @@ def offload_on(run: Run, rehearsal: Rehearsal, card: Card) -> str | None:
 
     one_by_one = max(max(weights(stage), default=0) + work for stage, work in at_once.items())
     leaf_by_leaf = sum(weights(DECODE)) + max(at_once.values())
-    needs = {"none": memory.peak, "model": one_by_one, "group": leaf_by_leaf, "sequential": max(at_once.values())}
-    return next((offload for offload, need in needs.items() if need <= card.usable), None)
+    return {"none": memory.peak, "model": one_by_one, "group": leaf_by_leaf, "sequential": max(at_once.values())}
 
 
-def largest_batch(run: Run, rehearsal: Rehearsal, card: Card) -> int:
-    """Return the samples of a batch that fit beside all weights; 0 where one does not."""
+def offload_on(run: Run, rehearsal: Rehearsal, card: Card) -> str | None:
+    """Return the fastest ``model.offload`` with which one sample fits on a card; None where none does."""
+    return next((offload for offload, need in needs(run, rehearsal, 1).items() if need <= card.usable), None)
+
+
+def largest_batch(run: Run, rehearsal: Rehearsal, card: Card, offload: str = "none") -> int:
+    """Return the samples of a batch that fit on a card, with all weights there or offloaded; 0 where one does not."""
     samples = 0
-    while samples < 256 and memory_of(run, rehearsal, samples + 1).peak <= card.usable:
+    while samples < LARGEST and needs(run, rehearsal, samples + 1)[offload] <= card.usable:
         samples += 1
     return samples
 

@@ -61,8 +61,12 @@ class Rehearsal:
     decode: Work
 
 
-def rehearse(run: Run) -> Rehearsal:
-    """Make the run's first batch without weights.
+def rehearse(run: Run, sample: Sample | None = None) -> Rehearsal:
+    """Make a batch without weights.
+
+    Args:
+        run: its model and options.
+        sample: the batch's only one; None: the run's first batch.
 
     Raises:
         BadInput: the model's sizes are not known here, or its code cannot be followed without contents.
@@ -76,7 +80,7 @@ def rehearse(run: Run) -> Rehearsal:
     quieten()
     pipeline = build(index, options.model)
     set_up(pipeline, options.model)
-    batch = [_with_few_steps(one) for one in run.layout.batches(0)[0]]
+    batch = [_with_few_steps(one) for one in ([sample] if sample else run.layout.batches(0)[0])]
     stage = _Stage(pipeline, options.model.quantization or {})
     attached = None
     try:

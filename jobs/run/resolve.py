@@ -1,6 +1,7 @@
 """From a composed config to a ``Run``. Everything that can be refused without loading a model is refused here."""
 
 import re
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,30 +25,37 @@ from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
 from jobs.options.fields import check_group
 from jobs.options.places import find_shipped
-from jobs.options.schema import WORK_PATH, AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
+from jobs.options.schema import AUTO, WORK_PATH, AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
 from jobs.parallel.limits import Size, check_divides, check_shareable
 from jobs.parallel.ranks import network_of
 from jobs.run.calibration import settle
 from jobs.run.checks import check_frames, check_model, check_size, check_table
-from jobs.run.growth import raised
+from jobs.run.growth import is_untouched, raised
 from jobs.run.identity import identity_of, run_id
 from jobs.run.run import Run
 from jobs.store.address import check_address
 from jobs.store.mirror import pull
 from jobs.store.rundir import RunDir
 
+ChooseBatch = Callable[[Run, str | None], int]  # of a run with batches of one, and the option ``card``
 
-def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
+
+def resolve(cfg: DictConfig, *, pin: bool = False, choose_batch: ChooseBatch | None = None) -> Run:
     """Check a composed config and work out all that follows from it; nothing is written.
 
     Args:
         cfg: the composed config.
-        pin: whether to go on with what the run in this directory began with: commit and name.
+        pin: whether to go on with what the run in this directory began with: commit, name and ``batch_size=auto``.
+        choose_batch: says what ``batch_size=auto`` is of a run that begins.
 
     Raises:
         BadInput: anything a user can mend, in one sentence.
     """
     options = read_options(cfg)
+    if cfg.batch_size == AUTO:
+        return _with_own_batch(cfg, options, pin, choose_batch)
+    if options.card is not None:
+        raise BadInput(f"card={options.card} says what batch_size=auto is to fit: add batch_size=auto, or leave it out")
     directory = _directory(options)
     if pin:
         pull(directory)
@@ -81,6 +89,27 @@ def resolve(cfg: DictConfig, *, pin: bool = False) -> Run:
     name = record.get("name") or str(options.exp_name)
     own_id = run_id(name, identity, table.texts[0])
     return Run(options, checkpoint, forecast, layout, media, directory, name, own_id, identity, _yaml(cfg))
+
+
+def _with_own_batch(cfg: DictConfig, options: Options, pin: bool, choose_batch: ChooseBatch | None) -> Run:
+    """Resolve a run of ``batch_size=auto``, whose number is found once: it decides bytes."""
+
+    def given(batch_size: int) -> Run:
+        number = cfg.copy()
+        number.batch_size, number.card = batch_size, None
+        return resolve(number, pin=pin)
+
+    directory = _directory(options)
+    if pin:
+        pull(directory)
+        if directory.exists():
+            begun = directory.read()["identity"]
+            run = given(begun["batch_size"])
+            if run.identity == begun or not is_untouched(directory):
+                return run
+    if choose_batch is None:
+        raise BadInput("batch_size=auto is found where a run begins, by jobs.generate: give a number here")
+    return given(choose_batch(given(1), options.card))
 
 
 def read_options(cfg: DictConfig) -> Options:

@@ -21,6 +21,12 @@ def test_the_gpus_of_the_largest_node(monkeypatch: pytest.MonkeyPatch, listing: 
     assert queue.node_gpus(None) == gpus
 
 
+def test_the_names_of_gpus(monkeypatch: pytest.MonkeyPatch):
+    listing = "gpu:2\n(null)\ngpu:a100:8(S:0-1)\ngpu:a100:4,gpu:h200_141gb:2,shard:64\n"
+    monkeypatch.setattr(queue, "ask", lambda *command: listing)
+    assert queue.gpu_types(None) == ["", "a100", "h200_141gb"]
+
+
 def test_a_hidden_partition_is_asked_for_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
     for module in (queue, limits):

@@ -203,7 +203,18 @@ CASES = [
     whole("repeats-0", "samples_per_prompt=0", "from 1 to 9999"),
     whole("repeats-many", "samples_per_prompt=10000", "from 1 to 9999"),
     whole("shard-size-0", "shard_size=0", "of at least 1"),
-    whole("batch-size-minus", "batch_size=-1", "of at least 1"),
+    whole("batch-size-minus", "batch_size=-1", "of at least 1 or auto"),
+    Case("batch-size-text", "batch_size=most", "batch_size must be a whole number of at least 1 or auto, not 'most'"),
+    Case(
+        "auto-on-a-cpu", "batch_size=auto device=cpu", "batch_size=auto fits a batch to a GPU, and this run *card=H100*"
+    ),
+    Case(
+        "auto-of-what", "batch_size=auto card=V100", "card=V100 is not known: it must be one of *, or a memory such *"
+    ),
+    Case("auto-too-small", "batch_size=auto card=0.01GB", "batch_size=auto: not one sample of 64x64 fits on GPU of *"),
+    Case(
+        "card-alone", "card=H100", "card=H100 says what batch_size=auto is to fit: add batch_size=auto, or leave it *"
+    ),
     whole("ngpu-0", "ngpu=0", "of at least 1"),
     whole("ulysses-0", "parallel.ulysses=0", "of at least 1"),
     whole("cfg-3", "parallel.cfg=3", "from 1 to 2"),

@@ -1,0 +1,76 @@
+"""``batch_size=auto``: which GPU the batches of a run are to fit, when it begins."""
+
+import sys
+from typing import Any
+
+from jobs.base.errors import BadInput
+from jobs.execute import queue
+from jobs.execute.launch import Launcher
+from jobs.options.schema import Options
+from jobs.run.run import Run
+
+
+def fill(run: Run, asked: str | None, launcher: Launcher | None = None) -> int:
+    """Return the batch size of a run that begins, and say why on standard error.
+
+    Args:
+        run: with batches of one.
+        asked: the option ``card``.
+        launcher: of the tasks that make it; None: this command makes it.
+
+    Raises:
+        BadInput: it is not known what a batch is to fit, or not one sample fits.
+    """
+    from jobs.rehearse.fit import fitting_batch  # imports torch and diffusers, for which no other command waits
+
+    number, why = fitting_batch(run, _card(run.options, asked, launcher))
+    print(f"note: {run.directory.name}: batch_size=auto is {number}: {why}", file=sys.stderr)
+    return number
+
+
+def _card(options: Options, asked: str | None, launcher: Launcher | None) -> Any:
+    from jobs.rehearse.cards import CARDS, card_named
+
+    if asked is not None:
+        card = card_named(asked)
+        if card is None:
+            raise BadInput(
+                f"card={asked} is not known: it must be one of {', '.join(card.name for card in CARDS)}, or a memory "
+                "such as 24GB"
+            )
+        return card
+    if launcher is None or launcher.on_this_machine:
+        card, why = _card_here(options), "this run computes on the CPU"
+    elif options.device == "cpu" or (options.device == "auto" and not options.model.gpus):
+        card, why = None, "the tasks of this run compute on CPUs"
+    else:
+        card, why = _card_of(launcher.settings), "neither hydra.launcher.gres nor the partition names one that is known"
+    if card is None:
+        raise BadInput(
+            f"batch_size=auto fits a batch to a GPU, and {why}: give batch_size a number, or name the GPU, like "
+            "card=H100 or card=24GB"
+        )
+    return card
+
+
+def _card_here(options: Options) -> Any:
+    import torch
+
+    from jobs.rehearse.cards import Card
+
+    if options.device == "cpu" or not torch.cuda.is_available():
+        return None
+    used = [torch.cuda.get_device_properties(number) for number in range(min(options.ngpu, torch.cuda.device_count()))]
+    least = min(used, key=lambda one: one.total_memory)
+    return Card(least.name, least.total_memory / 2**30)
+
+
+def _card_of(settings: dict[str, Any]) -> Any:
+    """Return the GPU that the launcher asks for by name; else the one with least memory that the partition has."""
+    from jobs.rehearse.cards import card_named
+
+    if named := card_named(f"{settings.get('gres')} {settings.get('constraint')}"):
+        return named
+    kinds = queue.gpu_types(settings["partition"])
+    cards = [card for kind in kinds if (card := card_named(kind))]
+    return min(cards, key=lambda card: card.memory) if cards and len(cards) == len(kinds) else None
