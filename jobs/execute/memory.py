@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from jobs.dataset.layout import Sample
+from jobs.execute.overlap import Overlap
 from jobs.model.load import set_tiling
 from jobs.model.pipeline import BatchPipeline, Failure, Made
 
@@ -24,16 +25,19 @@ class Sparing:
     """Calls a pipeline, and with ``oom=adapt`` in smaller and smaller ways once its device has had too little memory.
 
     What was found stays so as long as the process: first fewer samples a call, by halves; then decoding in tiles; then
-    text encoders that are in main memory while they are not needed. Each may change last bits of samples.
+    text encoders that are in main memory while they are not needed. Each may change last bits of samples. Before all
+    that, and with ``oom=fail`` too, calls overlap no more, which changes none.
 
     Args:
         pipeline: makes a batch a call.
         oom: ``FAIL`` or ``ADAPT``.
         device: torch device that computes.
+        overlap: what calls it; None where calls do not overlap.
     """
 
-    def __init__(self, pipeline: BatchPipeline, oom: str, device: str):
+    def __init__(self, pipeline: BatchPipeline, oom: str, device: str, overlap: Overlap | None = None):
         self._pipeline, self._adapts, self._device = pipeline, oom == ADAPT, device
+        self._overlap = overlap or Overlap(pipeline)
         self._most: int | None = None  # samples a call; None: as many as there are
         self._further = self._ways() if self._adapts else iter(())
         self._taken: list[str] = []
@@ -48,10 +52,12 @@ class Sparing:
         while len(made) < len(batch):
             part = batch[len(made) :][: self._most]
             results = self._call(part)
-            if results is None:
-                self._step_down(part)  # and on with the rest: what was made is kept
-            else:
+            if results is not None:
                 made += [self._marked(result) for result in results]
+            elif self._overlap.end():
+                log.warning("from now on each batch is decoded before the next one begins")
+            else:
+                self._step_down(part)  # and on with the rest: what was made is kept
         return made
 
     def all_steps(self) -> AbstractContextManager[None]:
@@ -63,7 +69,7 @@ class Sparing:
         import torch
 
         try:
-            return self._pipeline(part)
+            return self._overlap(part)
         except torch.OutOfMemoryError as error:
             log.warning("too little memory for %d samples from %s: %s", len(part), part[0].key, error)
         if torch.accelerator.is_available():

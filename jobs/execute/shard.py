@@ -1,46 +1,19 @@
 """The loop that makes a shard: batch by batch what nobody has made yet, and all of it to the writer in order."""
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.dataset.layout import Sample
 from jobs.execute.audit import Audit
 from jobs.execute.batch import Results, Suspicion, generate_batch, reason_of
 from jobs.execute.halt import Halt
+from jobs.execute.overlap import Overlap
+from jobs.execute.pace import Pace
+from jobs.execute.turns import Turns
 from jobs.model.pipeline import Failure, Made
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from jobs.store.writer import Writer
-
-
-@dataclass
-class Pace:
-    """How long batches take, by what sets them apart."""
-
-    _seconds: dict[Any, float] = field(default_factory=dict)
-    _samples: list[float] = field(default_factory=list)
-
-    def expected(self, batch: list[Sample], audited: bool = False) -> float:
-        """Return about how many seconds a batch takes: as the last one like it, else as the slowest; 0 at first."""
-        slowest = max(self._seconds.values(), default=0.0)
-        return self._seconds.get((len(batch), batch[0].batch_settings, audited), slowest)
-
-    def note(self, batch: list[Sample], seconds: float, audited: bool = False) -> None:
-        """Remember what a batch took, its audit and all."""
-        self._seconds[len(batch), batch[0].batch_settings, audited] = seconds
-        self._samples.append(seconds / len(batch))
-
-    @property
-    def begun(self) -> bool:
-        """Whether this process has made a batch."""
-        return bool(self._samples)
-
-    @property
-    def sample(self) -> float | None:
-        """Seconds of a sample on the average, without the first batch's; None of a few."""
-        later = self._samples[1:]
-        return sum(later) / len(later) if len(later) >= 3 else None
 
 
 def make_shard(
@@ -51,6 +24,7 @@ def make_shard(
     halt: Halt | None = None,
     pace: Pace | None = None,
     audit: Audit | None = None,
+    overlap: Overlap | None = None,
 ) -> None:
     """Make the samples of a shard that nobody has made yet, and hand all to the writer in order.
 
@@ -62,29 +36,31 @@ def make_shard(
         halt: is asked before each batch.
         pace: of this process's batches.
         audit: of this process's samples.
+        overlap: what ``pipeline`` calls; None where each batch is to end before the next one begins.
     """
     halt, pace, audit = halt or Halt(), pace or Pace(), audit or Audit(run, pipeline)
     options = run.options
     others = _unsuspected(run, attempt) if attempt.deaths else None
-    suspicion = Suspicion(attempt.deaths, options.sample_attempts, attempt.trying, pace.begun, others)
+    turns = Turns(run, attempt, halt, pace, audit, overlap)
+    suspicion = Suspicion(attempt.deaths, options.sample_attempts, turns.trying, pace.begun, others)
     writer.start(attempt)
     began = time.perf_counter()
     try:
-        for batch in run.layout.batches(attempt.shard):
-            inherited = {sample.index for sample in batch if attempt.inherits(sample.index)}
-            tried = {sample.index for sample in batch if attempt.strikes[sample.index] >= options.sample_attempts}
+        for batch in turns.batches:
+            inherited = turns.inherited(batch)
             results: Results = {}
             audits: dict[int, dict[str, Any]] = {}
             seconds = 0.0
-            if any(sample.index not in inherited | tried for sample in batch):
+            if turns.is_wanted(batch):
                 if attempt.run.is_done(attempt.shard):
                     break  # another attempt was faster; finish() finds its done record
                 audited = audit.is_due(batch)
-                if why := halt.before(pace.expected(batch, audited)):
+                if not turns.has_begun(batch) and (why := halt.before(pace.expected(batch, audited))):
                     writer.leave(attempt, why)
                     return
                 start = time.perf_counter()
                 results = generate_batch(pipeline, batch, suspicion)
+                turns.came_back()
                 seconds = (time.perf_counter() - start) / len(batch)
                 audits = audit.of(batch, results)
                 taken = time.perf_counter() - start
@@ -104,6 +80,8 @@ def make_shard(
     except BaseException as error:
         writer.abort(attempt, reason_of(error))
         raise
+    finally:
+        turns.end()
     attempt.trying([])
     writer.finish(attempt)
 

@@ -19,7 +19,9 @@ from jobs.execute.begun import mark_begun
 from jobs.execute.calibration import calibrated
 from jobs.execute.halt import Halt
 from jobs.execute.memory import Sparing
-from jobs.execute.shard import Pace, make_shard
+from jobs.execute.overlap import Overlap
+from jobs.execute.pace import Pace
+from jobs.execute.shard import make_shard
 from jobs.model.environment import environment, versions
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline
@@ -77,7 +79,8 @@ def generate_shards(
         return 0.0
     with _group(run, member, device, lost) as group:
         loaded = load(run, device, group)
-        pipeline = Sparing(loaded, run.options.oom, device)
+        overlap = Overlap(loaded)
+        pipeline = Sparing(loaded, run.options.oom, device, overlap)
         mark_begun()
         # Imports count as loading: so does whatever a GPU waits for before its first batch.
         loading = time.time() - psutil.Process().create_time() - calibrating
@@ -117,8 +120,9 @@ def generate_shards(
                     first = {}
                     # The writer may still be at the one before.
                     current[:] = [*(one for one in current if one.open), attempt]
-                    make_shard(pipeline, run, attempt, writer, halt, pace, audit)
+                    make_shard(pipeline, run, attempt, writer, halt, pace, audit, overlap)
         finally:
+            overlap.close()
             writer.close()
         if pace.sample:
             timings.keep(run, name, sample=pace.sample, load=loading)

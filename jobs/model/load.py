@@ -10,6 +10,7 @@ from jobs.base.node import one_at_a_time
 from jobs.model.checkpoint import Checkpoint
 from jobs.model.embeddings import Embeddings
 from jobs.model.forecast import Forecast
+from jobs.model.handover import Handover, decodes_apart
 from jobs.model.kernels import compile_denoiser, set_attention
 from jobs.model.loras import attach_loras
 from jobs.model.pipeline import BatchPipeline
@@ -73,8 +74,9 @@ def load_pipeline(
     attached = attach() if attach else None
     counter = TokenCounter.read(model, checkpoint.folder) if checkpoint.folder else None
     embeddings = Embeddings.of(pipeline)
+    handover = Handover(pipeline) if not group and decodes_apart(pipeline, model) else None
     return BatchPipeline(
-        pipeline, model, forecast, attached, counter, keep_flagged, group, branches, attach, embeddings
+        *(pipeline, model, forecast, attached, counter, keep_flagged, group, branches, attach, embeddings, handover)
     )
 
 

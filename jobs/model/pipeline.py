@@ -12,6 +12,7 @@ from jobs.dataset.record import as_text
 from jobs.media.flat import is_flat
 from jobs.model.embeddings import Embeddings
 from jobs.model.forecast import Forecast, as_used
+from jobs.model.handover import Handover
 from jobs.model.pixels import gives_tensors, to_pixels
 from jobs.model.tokens import Seen, TokenCounter
 from jobs.options.schema import ModelOptions
@@ -67,6 +68,7 @@ class BatchPipeline:
         group: the ``jobs.parallel.group.Group`` whose ranks make each batch together, or None.
         branches: ``jobs.parallel.guidance.Branches``, where ranks share the branches of guidance.
         embeddings: what the text encoders made so far; None where they are asked each time.
+        handover: tells when a call has denoised; None where the next call may not begin before it is over.
     """
 
     pipeline: Any
@@ -79,9 +81,15 @@ class BatchPipeline:
     branches: Any = None
     attach: Callable[[], Any] | None = None
     embeddings: Embeddings | None = None
+    handover: Handover | None = None
 
-    def __call__(self, batch: list[Sample]) -> list[Made | Failure]:
+    def __call__(self, batch: list[Sample], denoised: Callable[[], None] | None = None) -> list[Made | Failure]:
         """Make one batch: samples that share size, steps and guidance. In a group, all ranks call it alike.
+
+        Args:
+            batch: the samples.
+            denoised: called when the batch has denoised, if there is a ``handover``: from its return on, another thread
+                may make the next batch.
 
         Returns:
             One a sample. Rank 0 of a group gets them, the others an empty list.
@@ -91,12 +99,31 @@ class BatchPipeline:
         if self.branches:
             self.branches.restart()
         asked = self._arguments(batch)
-        with self.group.together() if self.group else nullcontext():
-            output, flags = self._call_pipeline(batch, asked)
-        if self.group and self.group.rank:
-            return []
-        told = self._how(batch, asked)
-        return [self._judge(*one) for one in zip(*to_pixels(output), told, flags, strict=True)]
+        steps: dict[str, Any] = {}
+
+        def at_decoding() -> None:
+            steps.update(self._steps(batch))  # while the forecaster's last trajectory is this batch's
+            if denoised:
+                denoised()
+
+        heard = self.handover.listening(at_decoding, apart=denoised is not None) if self.handover else nullcontext()
+        with heard:
+            with self.group.together() if self.group else nullcontext():
+                output, flags = self._call_pipeline(batch, asked)
+            if self.group and self.group.rank:
+                return []
+            media, finite = to_pixels(output)
+        told = self._how(batch, asked, steps or self._steps(batch))
+        return [self._judge(*one) for one in zip(media, finite, told, flags, strict=True)]
+
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        """Have the call under way in another thread leave out its further steps; what it makes has no meaning then."""
+        self.pipeline._interrupt = True  # what pipelines of diffusers look at before each step
+        try:
+            yield
+        finally:
+            self.pipeline._interrupt = False
 
     @contextmanager
     def all_steps(self) -> Iterator[None]:
@@ -121,16 +148,19 @@ class BatchPipeline:
             return Failure(FLAT)
         return Made(media, {**how, "flagged": flagged})
 
-    def _how(self, batch: list[Sample], asked: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return what the json of each sample says of how it was made."""
+    def _steps(self, batch: list[Sample]) -> dict[str, Any]:
+        """Return what the json of each sample says of the steps that were just taken."""
         steps = batch[0].options.num_inference_steps  # shared by the batch
         plans = self.spectrum.plans_by_denoiser if self.spectrum else {}
         in_turn = [plan for name, plan in plans.items() if name != BESIDE]
-        shared = {
+        return {
             "evaluated_steps": self.spectrum.statistics.evaluated_steps if self.spectrum else steps,
             "algo": as_used(self.forecast, in_turn, steps),
-            "batch": len(batch),
         }
+
+    def _how(self, batch: list[Sample], asked: dict[str, Any], steps: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what the json of each sample says of how it was made."""
+        shared = {**steps, "batch": len(batch)}
         negative = asked.get("negative_prompt")
         calls = [{**asked, "negative_prompt": one} for one in negative] if negative else [asked] * len(batch)
         seen = self.counter.seen([sample.prompt for sample in batch]) if self.counter else [{} for _ in batch]

@@ -17,8 +17,8 @@ from jobs.execute.audit import Audit
 from jobs.execute.batch import Suspicion, generate_batch
 from jobs.execute.halt import Halt
 from jobs.execute.inprocess import Ranked
+from jobs.execute.pace import Pace
 from jobs.execute.pool import Pool
-from jobs.execute.shard import Pace
 from jobs.execute.shard import make_shard as make
 from jobs.media.image import ImageFormat
 from jobs.model.pipeline import Failure, Made

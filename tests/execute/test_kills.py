@@ -10,8 +10,10 @@ import pytest
 
 from jobs.run.run import Run
 from jobs.store import atomic
+from jobs.store.journal import journals
 from jobs.store.publish import clear_leftovers
 from tests import warm
+from tests.decoding import Held
 from tests.support import SMALL, command, new_run, tar_hashes, write_prompts
 from tests.warm.forks import start
 
@@ -119,6 +121,25 @@ def test_a_kill_at_every_step_of_publishing_ends_in_the_same_bytes(prompts, refe
         assert tar_hashes(run.directory.path)["00000.tar"] == reference["00000.tar"]
         assert not list(run.directory.work.glob("0*"))
     assert died >= 10
+
+
+def work_until_two_overlap(run: Run) -> None:
+    """Die while one batch is decoded and the next one denoises."""
+    from tests.execute.warm import PIPELINE
+
+    with Held(PIPELINE, last=1, when_held=lambda number: os.kill(os.getpid(), signal.SIGKILL)):
+        work_all(run)
+
+
+def test_a_kill_while_batches_overlap_names_both_and_ends_in_the_same_bytes(prompts, reference, tmp_path) -> None:
+    run = new_run(tmp_path, f"prompt_file={prompts}", *SMALL)
+    process = start(work_until_two_overlap, run)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (journal,) = journals(run.directory)
+    assert journal.trying == [0, 1, 2]
+    finish(run)
+    assert tar_hashes(run.directory.path) == reference
 
 
 def test_two_attempts_at_once_end_in_the_same_bytes(prompts, reference, tmp_path) -> None:

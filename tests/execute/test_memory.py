@@ -47,11 +47,11 @@ def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[Fits], list[int]]:
     def say(fits: Fits) -> list[int]:
         tried: list[int] = []
 
-        def call(self: BatchPipeline, batch: list[Any]) -> Any:
+        def call(self: BatchPipeline, batch: list[Any], *more: Any) -> Any:
             tried.append(len(batch))
             if not fits(self.pipeline, batch):
                 raise torch.OutOfMemoryError("no memory left")
-            return original(self, batch)
+            return original(self, batch, *more)
 
         monkeypatch.setattr(BatchPipeline, "__call__", call)
         return tried
@@ -134,7 +134,8 @@ def test_what_does_not_fit_among_what_does_fails_and_the_rest_is_made(
     tried = full(lambda pipeline, batch: batch[0].index != 4)
     run = new(tmp_path)
     generate_shards(run, [0], device="cpu", log_path="", report=lambda *_: None)
-    assert tried == [4, 4]  # nothing is made of a batch only to be thrown away
+    # Nothing is made of a batch only to be thrown away; the second was begun beside the first, and then tried alone.
+    assert tried == [4, 4, 4]
     assert not run.directory.done_shards()
     full(lambda pipeline, batch: True)
     _, rows = make(run)

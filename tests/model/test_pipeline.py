@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import io
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from PIL import Image
 
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
+from jobs.execute.overlap import Overlap
 from jobs.execute.worker import generate_shards
 from jobs.media.video import read_clip
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline, Made
 from jobs.report.dryrun import describe, history_bytes
 from jobs.run.run import Run
+from tests.decoding import Held
 from tests.support import new_run, tar_hashes
 from tests.tiny_pipelines import PIPELINES, WIDTH, save
 
@@ -141,6 +144,44 @@ def test_texts_are_encoded_once_to_the_same_bytes(model: tuple[str, Path], tmp_p
     assert counts[0] == counts[1] > 0
     del pipeline.pipeline.encode_prompt  # the plain pipeline's own comes back
     assert np.array_equal(pictures(pipeline, second), made) and pipeline.embeddings.encoded == counts[0]
+
+
+def test_overlapping_batches_are_those_of_the_plain_pipeline(
+    model: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = begin(model, tmp_path)
+    pipeline = load(run)
+    first, last = run.layout.batches(0)
+    # Of fewer steps, so that what is said of the first batch's is not what is known when it comes back.
+    shorter = dataclasses.replace(last[0].options, num_inference_steps=7)
+    last = [dataclasses.replace(one, options=shorter) for one in last]
+    for steps in (nullcontext, pipeline.all_steps):
+        overlap = Overlap(pipeline)
+        overlap.following = lambda batch: last if batch is first else []
+        with steps():
+            with Held(pipeline, last=1) as held:
+                overlapping = overlap(first), overlap(last)
+            overlap.close()
+            assert held.overlapped()
+            alone = pipeline(first), pipeline(last)
+            with monkeypatch.context() as plainly:
+                plainly.delattr(pipeline.pipeline, "encode_prompt")
+                plainly.delattr(pipeline.pipeline.vae, "decode")
+                plain = plain_pixels(pipeline, first), plain_pixels(pipeline, last)
+        for made, one, pixels in zip(overlapping, alone, plain, strict=True):
+            assert [two.how for two in made] == [two.how for two in one]
+            assert np.array_equal([two.media for two in made], pixels)
+
+
+def plain_pixels(pipeline: BatchPipeline, batch: list[Sample]) -> np.ndarray:
+    """What a call of diffusers makes of a batch, converted as numpy does."""
+    result = pipeline.pipeline(
+        prompt=[sample.prompt for sample in batch],
+        generator=[torch.Generator().manual_seed(sample.seed) for sample in batch],
+        **pipeline._arguments(batch),
+    )
+    output = result.images if pipeline.model.fps is None else result.frames
+    return (output * 255).round().astype(np.uint8)
 
 
 def test_without_negative_prompts_sdxl_is_guided_as_by_default(tmp_path: Path):

@@ -1,0 +1,156 @@
+"""Lets the next batch begin to denoise while one is decoded.
+
+Each batch is a whole pipeline call in one of two threads, which take turns. Two never denoise at once, nor do two
+decode, so that the state that a pipeline keeps on itself is one call's at a time.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from threading import Event
+from typing import Any
+
+from jobs.dataset.layout import Sample
+from jobs.model.pipeline import BatchPipeline, Failure, Made
+
+
+class Overlap:
+    """Calls a pipeline, and begins the call that is to follow before this one comes back.
+
+    Args:
+        pipeline: makes a batch a call; one without a ``handover`` is called as ever.
+
+    Attributes:
+        following: asked as soon as a batch, its argument, has denoised: returns the batch to begin then, or nothing.
+        lag: seconds from there until the last call came back.
+    """
+
+    def __init__(self, pipeline: BatchPipeline):
+        self._pipeline = pipeline
+        self._on = getattr(pipeline, "handover", None) is not None
+        self._threads: ThreadPoolExecutor | None = None
+        self._ahead: _Call | None = None
+        self._had_company = False
+        self.following: Callable[[list[Sample]], list[Sample]] | None = None
+        self.lag = 0.0
+
+    def __call__(self, batch: list[Sample]) -> list[Made | Failure]:
+        """Make a batch, which may have been begun already."""
+        call = self._take(batch)
+        if call is None:
+            self._had_company = False
+            if not self._on or self.following is None:
+                return self._pipeline(batch)
+            call = self._begin(batch, None)
+        call.denoised.wait()
+        free = self._on and not (call.failed or self._ahead)
+        if free and self.following and (following := self.following(batch)):
+            self._ahead = self._begin(following, call)
+        self._had_company = call.followed is not None or self._ahead is not None
+        try:
+            return call.result.result()
+        finally:
+            self.lag = time.perf_counter() - call.denoised_at
+
+    @property
+    def ahead(self) -> list[Sample]:
+        """The batch that was begun and that nobody asked for yet."""
+        return self._ahead.batch if self._ahead else []
+
+    def end(self) -> bool:
+        """Overlap no more; return whether the last call had to share the device with another one.
+
+        What was begun goes on first, and is kept if it comes out well.
+        """
+        shared, self._on = self._on and self._had_company, False
+        if self._ahead and self._ahead.settled().exception():
+            self._ahead = None
+        return shared
+
+    def drop(self) -> None:
+        """Let go of a call that was begun and that nobody will ask for."""
+        if self._ahead:
+            with self._pipeline.interrupted():
+                self._ahead.settled()
+            self._ahead = None
+        self.following = None
+
+    def close(self) -> None:
+        """End the threads."""
+        self.drop()
+        if self._threads:
+            self._threads.shutdown()
+
+    def _take(self, batch: list[Sample]) -> "_Call | None":
+        """Return the call that makes this batch, if it was begun; else only wait until the pipeline is free."""
+        call = self._ahead
+        if call and call.batch == batch:
+            self._ahead = None
+            return call
+        if call:
+            call.settled()
+        return None
+
+    def _begin(self, batch: list[Sample], followed: "_Call | None") -> "_Call":
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(2, "generate", *_like_this_thread())
+        call = _Call(batch, followed)
+        call.result = self._threads.submit(call.make, self._pipeline)
+        return call
+
+
+class _Call:
+    """One pipeline call in a thread.
+
+    Attributes:
+        batch: the samples.
+        followed: the call that was not over when this one began.
+        denoised: set when the next one may begin.
+        denoised_at: when that was.
+        failed: whether it ended before.
+        result: what comes of it.
+    """
+
+    result: "Future[list[Made | Failure]]"
+
+    def __init__(self, batch: list[Sample], followed: "_Call | None"):
+        self.batch, self.denoised, self.failed = batch, Event(), False
+        self.followed = followed.result if followed else None
+        self.denoised_at = time.perf_counter()
+
+    def make(self, pipeline: BatchPipeline) -> list[Made | Failure]:
+        """Make the batch, in a thread of its own."""
+        try:
+            return pipeline(self.batch, self._at_decoding)
+        except BaseException:
+            self.failed = True
+            raise
+        finally:
+            self.denoised.set()  # whoever waits for a call that does not decode waits for its end
+
+    def settled(self) -> "Future[list[Made | Failure]]":
+        """Return the result when it is there."""
+        wait([self.result])
+        return self.result
+
+    def _at_decoding(self) -> None:
+        if self.followed:
+            wait([self.followed])
+        self.denoised_at = time.perf_counter()
+        self.denoised.set()
+
+
+def _like_this_thread() -> tuple[Callable[..., None], tuple[Any, ...]]:
+    """Return what makes a new thread compute as this one does: on as many cores, and on the same GPU."""
+    import torch
+
+    cuda: Any = torch.cuda  # not all of it is typed
+    cores = torch.get_num_threads()
+    gpu = cuda.current_device() if cuda.is_initialized() else None
+
+    def set_up() -> None:
+        torch.set_num_threads(cores)
+        if gpu is not None:
+            cuda.set_device(gpu)
+
+    return set_up, ()

@@ -1,0 +1,35 @@
+"""How long this process's batches take."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.dataset.layout import Sample
+
+
+@dataclass
+class Pace:
+    """How long batches take, by what sets them apart."""
+
+    _seconds: dict[Any, float] = field(default_factory=dict)
+    _samples: list[float] = field(default_factory=list)
+
+    def expected(self, batch: list[Sample], audited: bool = False) -> float:
+        """Return about how many seconds a batch takes: as the last one like it, else as the slowest; 0 at first."""
+        slowest = max(self._seconds.values(), default=0.0)
+        return self._seconds.get((len(batch), batch[0].batch_settings, audited), slowest)
+
+    def note(self, batch: list[Sample], seconds: float, audited: bool = False) -> None:
+        """Remember what a batch took, its audit and all."""
+        self._seconds[len(batch), batch[0].batch_settings, audited] = seconds
+        self._samples.append(seconds / len(batch))
+
+    @property
+    def begun(self) -> bool:
+        """Whether this process has made a batch."""
+        return bool(self._samples)
+
+    @property
+    def sample(self) -> float | None:
+        """Seconds of a sample on the average, without the first batch's; None of a few."""
+        later = self._samples[1:]
+        return sum(later) / len(later) if len(later) >= 3 else None

@@ -1,0 +1,251 @@
+"""Batches that overlap, with stand-ins for the model: order, failures, what is written down, where nothing overlaps."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+
+from jobs.dataset.layout import Sample
+from jobs.execute.audit import Audit
+from jobs.execute.halt import Halt
+from jobs.execute.memory import Sparing
+from jobs.execute.overlap import Overlap
+from jobs.execute.shard import make_shard
+from jobs.media.image import ImageFormat
+from jobs.model.handover import decodes_apart
+from jobs.model.pipeline import Failure, Made
+from jobs.options.schema import ModelOptions
+from jobs.run.run import Run
+from jobs.store.attempt import Attempt
+from jobs.store.journal import DIED, journals, write_end
+from jobs.store.writer import Writer
+from tests.decoding import PATIENCE
+from tests.support import new_run, picture, tar_hashes, write_prompts
+from tests.tiny_pipelines import flux, sdxl
+
+Fails = Callable[[str, list[int]], Exception | None]
+
+
+class StandIn:
+    """Takes the place of a ``BatchPipeline``.
+
+    Args:
+        fails: what ``fails(stage, indices)`` returns is raised in that stage, "denoise" or "decode".
+        held: batches that are not decoded before another one denoises.
+    """
+
+    handover = object()
+
+    def __init__(self, fails: Fails = lambda stage, indices: None, held: Sequence[list[int]] = ()):
+        self.fails, self.held, self.overlap = fails, held, Overlap(self)  # type: ignore[arg-type]
+        self.events: list[tuple[str, list[int]]] = []
+        self.interruptions = 0
+        self._changed = threading.Condition()
+
+    def __call__(self, batch: list[Sample], denoised: Callable[[], None] = lambda: None) -> list[Made | Failure]:
+        indices = [sample.index for sample in batch]
+        self._enter("denoise", indices)
+        denoised()
+        if indices in self.held and self.events.count(("denoise", indices)) == 1:
+            with self._changed:
+                assert self._changed.wait_for(lambda: self._has_company(indices), PATIENCE), "nothing else was begun"
+        self._enter("decode", indices)
+        return [Made(picture(sample.index * 10 + len(batch)), {"flagged": False}) for sample in batch]
+
+    @contextmanager
+    def interrupted(self) -> Iterator[None]:
+        self.interruptions += 1
+        yield
+
+    def _enter(self, stage: str, indices: list[int]) -> None:
+        with self._changed:
+            self.events.append((stage, indices))
+            self._changed.notify_all()
+        if error := self.fails(stage, indices):
+            raise error
+
+    def _has_company(self, indices: list[int]) -> bool:
+        later = self.events[self.events.index(("denoise", indices)) + 1 :]
+        return any(stage == "denoise" for stage, _ in later)
+
+
+def new(folder: Path, *overrides: str) -> Run:
+    folder.mkdir(exist_ok=True)
+    prompts = write_prompts(folder / "prompts.txt", 6)
+    return new_run(folder, f"prompt_file={prompts}", "batch_size=2", "shard_size=6", *overrides)
+
+
+def make(
+    run: Run, generator: StandIn, *, overlaps: bool = True, halt: Halt | None = None, audit: Any = None
+) -> Attempt:
+    attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
+    writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None)
+    overlap = generator.overlap if overlaps else None
+    pipeline = Sparing(generator, "fail", "cpu", overlap)  # type: ignore[arg-type]
+    try:
+        make_shard(pipeline, run, attempt, writer, halt, None, audit, overlap)
+    finally:
+        generator.overlap.close()
+        writer.close()
+    return attempt
+
+
+def denoised(generator: StandIn) -> list[list[int]]:
+    return [indices for stage, indices in generator.events if stage == "denoise"]
+
+
+def order(generator: StandIn, *events: tuple[str, list[int]]) -> bool:
+    places = [generator.events.index(event) for event in events]
+    return places == sorted(places)
+
+
+@pytest.fixture
+def unharmed(tmp_path: Path) -> dict[str, str]:
+    run = new(tmp_path / "unharmed")
+    make(run, StandIn(), overlaps=False)
+    return tar_hashes(run.directory.path)
+
+
+def test_the_next_batch_denoises_while_one_is_decoded_and_all_come_in_order(tmp_path: Path, unharmed: Any) -> None:
+    run, generator = new(tmp_path / "run"), StandIn(held=([0, 1], [2, 3]))
+    make(run, generator)
+    assert denoised(generator) == [[0, 1], [2, 3], [4, 5]]
+    assert order(generator, ("denoise", [2, 3]), ("decode", [0, 1]), ("denoise", [4, 5]), ("decode", [2, 3]))
+    assert tar_hashes(run.directory.path) == unharmed
+
+
+@pytest.mark.parametrize("stage", ["denoise", "decode"])
+@pytest.mark.parametrize("bad", [0, 2, 4])
+def test_a_failure_in_one_of_two_batches_is_that_ones_alone(tmp_path: Path, stage: str, bad: int) -> None:
+    def fails(at: str, indices: list[int]) -> Exception | None:
+        return ValueError("no") if at == stage and bad in indices else None
+
+    hashes = []
+    for overlaps in (True, False):
+        run = new(tmp_path / str(overlaps))
+        company = overlaps and stage == "decode" and bad < 4
+        generator = StandIn(fails, held=[[bad, bad + 1]] if company else ())
+        attempt = make(run, generator, overlaps=overlaps)
+        assert [row["failed"] for row in attempt.failures] == [bad]
+        alone = [[bad], [bad + 1]]
+        assert sorted(denoised(generator)) == sorted([[0, 1], [2, 3], [4, 5], *alone])
+        make(run, StandIn(fails), overlaps=overlaps)  # gives it up
+        hashes.append(tar_hashes(run.directory.path))
+    assert hashes[0] == hashes[1] and len(hashes[0]) == 1
+
+
+@pytest.mark.parametrize("stage", ["denoise", "decode"])
+def test_too_little_memory_for_two_batches_ends_the_overlap_and_leaves_no_trace(
+    tmp_path: Path, unharmed: Any, stage: str
+) -> None:
+    tried = []
+
+    def fails(at: str, indices: list[int]) -> Exception | None:
+        tried.append((at, indices))
+        full = at == stage and indices == ([2, 3] if at == "denoise" else [0, 1]) and tried.count((at, indices)) == 1
+        return torch.OutOfMemoryError("no memory left") if full else None
+
+    run, generator = new(tmp_path / "run"), StandIn(fails, held=[[0, 1]])
+    make(run, generator)
+    assert tar_hashes(run.directory.path) == unharmed
+    again = [2, 3] if stage == "denoise" else [0, 1]
+    assert sorted(denoised(generator)) == sorted([[0, 1], [2, 3], [4, 5], again])
+    assert order(generator, ("decode", [2, 3]), ("denoise", [4, 5])), "the last batch overlapped"
+
+
+def test_a_shard_that_a_process_died_at_is_made_batch_by_batch(tmp_path: Path, unharmed: Any) -> None:
+    run = new(tmp_path / "run")
+    dead = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
+    dead.trying([0, 1, 2, 3], True)
+    write_end(run.directory, [0], os.getpid(), DIED, "was killed by SIGSEGV", crashed=True)
+    generator = StandIn()
+    attempt = make(run, generator)
+    assert [death.trying for death in attempt.deaths] == [(0, 1, 2, 3)]
+    assert generator.events == [(stage, batch) for batch in ([0, 1], [2, 3], [4, 5]) for stage in ("denoise", "decode")]
+    assert tar_hashes(run.directory.path) == unharmed
+
+
+def test_an_interruption_leaves_nothing_under_way(tmp_path: Path) -> None:
+    def interrupts(stage: str, indices: list[int]) -> None:
+        if (stage, indices) == ("decode", [0, 1]):
+            raise KeyboardInterrupt
+
+    generator = StandIn(interrupts, held=[[0, 1]])
+    with pytest.raises(KeyboardInterrupt):
+        make(new(tmp_path / "run"), generator)
+    assert generator.interruptions == 1 and generator.overlap.ahead == []
+    assert generator.events[-1] == ("decode", [2, 3]), "what was begun has ended"
+
+
+def test_the_journal_says_at_each_moment_what_is_being_made(tmp_path: Path) -> None:
+    run = new(tmp_path / "run")
+    told: list[tuple[str, list[int], list[int]]] = []
+
+    def note(stage: str, indices: list[int]) -> None:
+        told.append((stage, indices, next(journals(run.directory, 0)).trying))
+
+    make(run, StandIn(note, held=([0, 1], [2, 3])))
+    for stage, indices, trying in told:
+        assert set(indices) <= set(trying), (stage, indices, trying)
+    assert ("decode", [0, 1], [0, 1, 2, 3]) in told and ("decode", [2, 3], [2, 3, 4, 5]) in told
+
+
+def test_an_audited_batch_has_the_pipeline_to_itself(tmp_path: Path) -> None:
+    run, generator = new(tmp_path / "run"), StandIn()
+
+    class Auditing(Audit):
+        def is_due(self, batch: list[Sample]) -> bool:
+            return batch[0].index == 2
+
+        def of(self, batch: list[Sample], results: Any) -> dict[int, dict[str, Any]]:
+            if self.is_due(batch):
+                assert generator.overlap.ahead == [] and denoised(generator)[-1] == [2, 3]
+            return {}
+
+    make(run, generator, audit=Auditing(run, generator))
+    assert denoised(generator) == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_nothing_is_begun_that_there_is_no_time_for(tmp_path: Path) -> None:
+    run, generator = new(tmp_path / "run"), StandIn()
+
+    class Ending(Halt):
+        def before(self, seconds: float) -> str:
+            if ("denoise", [0, 1]) in generator.events:
+                self.ask("its time is over")
+            return self.why
+
+    make(run, generator, halt=Ending())
+    assert denoised(generator) == [[0, 1]]
+    (journal,) = journals(run.directory, 0)
+    assert [row["sample"] for row in journal.samples] == [0, 1] and journal.ended["error"] == "its time is over"  # type: ignore[index]
+
+
+def test_with_a_time_limit_the_first_batch_shows_first_how_long_it_takes(tmp_path: Path) -> None:
+    generator = StandIn(held=[[2, 3]])
+    make(new(tmp_path / "run"), generator, halt=Halt(end=time.time() + 3600))
+    assert order(generator, ("decode", [0, 1]), ("denoise", [2, 3]), ("denoise", [4, 5]), ("decode", [2, 3]))
+
+
+def test_what_cannot_be_taken_apart_is_called_plainly() -> None:
+    def apart(pipeline: Any, **options: Any) -> bool:
+        return decodes_apart(pipeline, ModelOptions(name="m", path="p", **options))
+
+    image = flux()
+    assert apart(image)
+    assert not apart(image, offload="model") and not apart(image, compile="max-autotune")
+    widened = sdxl()
+    assert apart(widened)
+    widened.vae.to(torch.float16)
+    assert not apart(widened)
+    image.vae = None
+    assert not apart(image)
+    # It decodes each chunk before the next one denoises.
+    assert not apart(object.__new__(diffusers.HunyuanVideoFramepackPipeline))
