@@ -30,6 +30,7 @@ Report = Callable[..., None]
 
 # Threads that encode: a 1024 x 1024 PNG takes a core 0.4 s, so that two of them hold up a fast GPU.
 ENCODERS = max(2, min(8, len(os.sched_getaffinity(0))))
+GIVES_WAY = 5  # niceness of these threads above that of the process: the one that launches kernels comes first
 BACKLOG = 2  # complete shards that may wait for a store, or be on their way to it: more would fill the disk
 
 
@@ -60,7 +61,7 @@ class Writer:
         self._layout, self._format, self._common = layout, media_format, common
         self._sample_attempts, self._report = sample_attempts, report
         self._queue: queue.Queue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.Queue(in_flight)
-        self._pool = ThreadPoolExecutor(encoders, thread_name_prefix="encode")
+        self._pool = ThreadPoolExecutor(encoders, "encode", os.nice, (GIVES_WAY,))  # of a thread, on Linux
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="send")
         self._backlog = threading.Semaphore(BACKLOG)
         self._error: BaseException | None = None

@@ -1,5 +1,6 @@
 """The writer works beside the generator, holds it back only at the bound, and does not swallow errors."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from jobs.media.image import ImageFormat
 from jobs.store.attempt import Attempt
 from jobs.store.journal import Journal
-from jobs.store.writer import Writer
+from jobs.store.writer import GIVES_WAY, Writer
 from tests.support import HOW, new_run, picture, write_prompts
 
 
@@ -97,3 +98,22 @@ def test_an_encoder_that_fails_is_not_a_missing_sample(parts) -> None:
         writer.finish(attempt)
         writer.close()
     assert not run.directory.is_done(0)
+
+
+def test_encoders_give_way_to_the_thread_that_generates(parts) -> None:
+    run, attempt = parts
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    seen: list[int] = []
+
+    class Telling(ImageFormat):
+        def encode(self, image, parameters=""):
+            seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+            return super().encode(image, parameters)
+
+    writer = make_writer(run, Telling("png", 95))
+    writer.start(attempt)
+    add(writer, run, attempt, 0)
+    writer.finish(attempt)
+    writer.close()
+    assert seen == [min(19, own + GIVES_WAY)]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
