@@ -18,7 +18,7 @@ from jobs.store.atomic import write_bytes, write_json
 from tools.benchmarks.common.command import new_parser, read_results, refuse_unknown
 from tools.benchmarks.common.machine import describe
 from tools.benchmarks.common.timing import watched
-from tools.benchmarks.export.kills import KillSizes
+from tools.benchmarks.export.kills import LINKED, TO_S3, KillSizes
 from tools.benchmarks.export.kills import measure as measure_kills
 from tools.benchmarks.export.report import COMMAND, render
 from tools.benchmarks.export.speed import SpeedSizes
@@ -27,7 +27,7 @@ from tools.benchmarks.export.speed import measure as measure_speed
 # name -> (measurement, its sizes, sizes of --quick)
 SECTIONS: dict[str, tuple[Callable[[Path, Any], dict[str, Any]], Any, Any]] = {
     "speed": (measure_speed, SpeedSizes(), SpeedSizes(20, 2, (500,), 1)),
-    "kills": (measure_kills, KillSizes(), KillSizes(3, 6, 2, 500)),
+    "kills": (measure_kills, KillSizes(), KillSizes(2, 6, 2, 500, (LINKED, TO_S3))),
 }
 
 

@@ -15,17 +15,6 @@ from typing import Any
 from tools.benchmarks.export.runs import make_run
 from tools.benchmarks.export.s3 import BUCKET, S3
 
-
-@dataclass(frozen=True)
-class KillSizes:
-    """How much is exported, and how many commands are killed."""
-
-    kills: int = 60
-    samples: int = 600
-    shards: int = 30
-    picture_bytes: int = 20_000
-
-
 TO_S3 = "webdataset, copied to S3"
 LINKED = "webdataset, linked"
 # Format and options; of two runs whose keys collide, so that every tar is written anew, but of one where it is linked.
@@ -38,6 +27,17 @@ FORMS = {
 }
 
 
+@dataclass(frozen=True)
+class KillSizes:
+    """How much is exported, in which forms, and how many commands are killed."""
+
+    kills: int = 60
+    samples: int = 600
+    shards: int = 30
+    picture_bytes: int = 20_000
+    forms: tuple[str, ...] = tuple(FORMS)
+
+
 def measure(folder: Path, sizes: KillSizes) -> dict[str, Any]:
     """Kill exports of each form until there were enough kills, as many of each."""
     runs = [
@@ -45,7 +45,8 @@ def measure(folder: Path, sizes: KillSizes) -> dict[str, Any]:
     ]
     dice = random.Random(0)
     with S3() as server:
-        rows = [_kill(folder, runs, name, -(-sizes.kills // len(FORMS)), dice, server) for name in FORMS]
+        most = -(-sizes.kills // len(sizes.forms))
+        rows = [_kill(folder, runs, name, most, dice, server) for name in sizes.forms]
     return {"samples": 2 * sizes.samples, "forms": rows}
 
 
