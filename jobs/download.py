@@ -1,31 +1,56 @@
 """Fetch what a model needs from the hub: ``python -m jobs.download model=flux``. Again = go on.
 
-Takes the same ``model=...``, ``model.path=...``, ``model.revision=...`` and ``model.variant=...`` as jobs.generate.
+Takes the same ``model=...`` and ``model.NAME=...`` as jobs.generate.
 Everything goes into the hub's cache (HF_HOME), from which jobs.generate loads without asking the network.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from jobs.base.errors import BadInput, refuse
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
+from jobs.model.parts import read_parts
 from jobs.options.compose import compose_options
+from jobs.options.schema import ModelOptions
 from jobs.run.resolve import read_options
 
 UNREACHABLE = "the hub cannot be reached for {}: run this where there is a network, with the same HF_HOME"
 
 
-def download(path: str, revision: str | None, variant: str | None = None) -> Checkpoint:
+def download(model: ModelOptions) -> Checkpoint:
     """Fetch a pipeline that is not on the disk yet; of one that is, only what has changed.
 
     Args:
-        path: hub id of a diffusers pipeline; a local directory is only checked.
-        revision: branch, tag or commit; None: the default branch.
-        variant: of the weights, such as "fp16"; None: the plain ones.
+        model: the model's options; what is a local file or directory is only checked.
 
     Raises:
         BadInput: the hub refuses, or cannot be reached.
     """
-    from huggingface_hub import hf_hub_download
+    for part in read_parts(model):
+        if not (part.place and "@" not in part.pin):
+            path, _, revision = part.asked.partition("@")
+            with _explained(path, revision or None):
+                _fetch_part(part.name, path, revision or None)
+    checkpoint = _find(model)
+    if not checkpoint.local:
+        with _explained(model.path, model.revision):
+            _fetch_parts(model, [part.name for part in checkpoint.parts])
+        checkpoint = _find(model)
+    checkpoint.check()
+    return checkpoint
+
+
+def _find(model: ModelOptions) -> Checkpoint:
+    return replace(find_checkpoint(model.path, model.revision, model.variant), parts=read_parts(model))
+
+
+@contextmanager
+def _explained(path: str, revision: str | None) -> Iterator[None]:
+    """Turn what goes wrong while a repository is fetched into a sentence."""
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -35,15 +60,9 @@ def download(path: str, revision: str | None, variant: str | None = None) -> Che
         RevisionNotFoundError,
     )
 
-    checkpoint = find_checkpoint(path, revision, variant)
-    if checkpoint.local:
-        checkpoint.check()
-        return checkpoint
     page = f"https://huggingface.co/{path}"
     try:
-        hf_hub_download(path, "model_index.json", revision=revision)
-        commit = find_checkpoint(path, revision).revision
-        _fetch_parts(path, commit, variant)
+        yield
     except GatedRepoError:
         raise BadInput(
             f"{path} has a licence to accept: do so at {page}, then log in with 'hf auth login' or set HF_TOKEN"
@@ -69,18 +88,47 @@ def download(path: str, revision: str | None, variant: str | None = None) -> Che
         raise BadInput(
             f"{path} could not be stored ({error.strerror}): mend that and run the same command again, which continues"
         ) from None
-    checkpoint = find_checkpoint(path, revision, variant)
-    checkpoint.check()
-    return checkpoint
 
 
-def _fetch_parts(path: str, commit: str | None, variant: str | None) -> None:
-    """All parts, each in the one file format that is loaded."""
+def _fetch_parts(model: ModelOptions, elsewhere: list[str]) -> None:
+    """All parts of a pipeline, each in the one format that is loaded; of those from elsewhere the configuration."""
     from diffusers import DiffusionPipeline
     from diffusers.utils import logging
+    from huggingface_hub import hf_hub_download
 
     logging.set_verbosity_error()
-    DiffusionPipeline.download(path, revision=commit, variant=variant)
+    hf_hub_download(model.path, "model_index.json", revision=model.revision)
+    commit = find_checkpoint(model.path, model.revision).revision
+    pipeline = _without(elsewhere) if elsewhere else DiffusionPipeline
+    pipeline.download(model.path, revision=commit, variant=model.variant, **dict.fromkeys(elsewhere))
+    for name in elsewhere:
+        hf_hub_download(model.path, f"{name}/config.json", revision=commit)
+
+
+def _without(parts: list[str]) -> Any:
+    """Return diffusers' pipeline, which leaves out parts that it is given, but not those that a class may go without.
+
+    It goes by the class's name and module, too.
+    """
+    from diffusers import DiffusionPipeline
+
+    def keys(cls: Any, obj: Any) -> tuple[set[str], set[str]]:
+        expected, optional = DiffusionPipeline._get_signature_keys(obj)
+        return {*expected, *parts}, optional
+
+    own = {"_get_signature_keys": classmethod(keys), "__module__": DiffusionPipeline.__module__}
+    return type(DiffusionPipeline.__name__, (DiffusionPipeline,), own)
+
+
+def _fetch_part(name: str, path: str, revision: str | None) -> None:
+    """A part that lies in a repository of its own, or in a folder of a pipeline's."""
+    from huggingface_hub import snapshot_download
+
+    files = ("config.json", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model-*-of-*.safetensors",
+             "diffusion_pytorch_model.safetensors.index.json")  # fmt: skip
+    folder = snapshot_download(path, revision=revision, allow_patterns=["config.json", f"{name}/config.json"])
+    own = "" if (Path(folder) / "config.json").is_file() else f"{name}/"
+    snapshot_download(path, revision=revision, allow_patterns=[own + file for file in files])
 
 
 def _first_line(error: Exception) -> str:
@@ -94,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
         refuse("say which model: python -m jobs.download model=flux")
     try:
         model = read_options(compose_options(arguments)).model
-        checkpoint = download(model.path, model.revision, model.variant)
+        checkpoint = download(model)
     except BadInput as error:
         refuse(str(error))
     print(f"{checkpoint.path} is complete: revision {checkpoint.revision} in {checkpoint.folder}")

@@ -104,6 +104,19 @@ def check_a_download_and_its_runs(hub: FakeHub, download: Run, tmp_path: Path) -
 
 
 @pytest.mark.slow
+def test_parts_from_elsewhere_come_alone(hub: FakeHub, download: Run, tmp_path: Path, folder: Path):
+    done = download(f"model.transformer={folder}/transformer")
+    assert done.returncode == 0, done.stderr
+    fetched = {file.name for file in (snapshot(tmp_path, hub) / "transformer").iterdir()}
+    assert fetched == {"config.json"}, "its weights are not loaded"
+    hub.folder, hub.commit = folder / "vae", "d" * 40
+    done = download(f"model.path={folder}", "model.vae=lab/tiny@main")
+    assert done.returncode == 0, done.stderr
+    names = {file.name for file in snapshot(tmp_path, hub).iterdir()}
+    assert names == {"config.json", "diffusion_pytorch_model.safetensors"}
+
+
+@pytest.mark.slow
 def test_a_dropped_line_is_picked_up_where_it_broke(hub: FakeHub, download: Run, tmp_path: Path, folder: Path):
     hub.folder = tmp_path / "large"
     shutil.copytree(folder, hub.folder)

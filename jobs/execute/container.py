@@ -113,6 +113,7 @@ def _read(run: Run) -> list[Path]:
     else:
         needed.append(_without_wildcards(Path(options.prompt_file).expanduser()))
     needed += [lora.path for lora in run.checkpoint.loras]
+    needed += [_hub_cache() if "@" in part.pin else part.place for part in run.checkpoint.parts if part.place]
     if run.forecast and run.forecast.calibration:
         needed.append(Path(run.forecast.calibration.path).expanduser())
     return needed

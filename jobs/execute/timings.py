@@ -93,7 +93,7 @@ def _key(run: Run) -> str:
     """Name everything on which the time of a sample depends, beside the GPU."""
     options = run.options
     steps = run.forecast.plan(options.num_inference_steps).digest() if run.forecast and not run.forecast.pending else ""
-    what = [run.checkpoint.revision, run.checkpoint.path, vars(run.layout.defaults), options.batch_size, steps]
+    what = [run.checkpoint.pin, run.checkpoint.path, vars(run.layout.defaults), options.batch_size, steps]
     model = options.model
     how = [model.dtype, model.offload, model.compile, options.parallel.shared, options.audit_every]
     return hashlib.sha256(json.dumps([what, how], sort_keys=True, default=str).encode()).hexdigest()[:16]

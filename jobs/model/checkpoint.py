@@ -1,21 +1,22 @@
 """Where a model's checkpoint is, whether all of it is there, and what pins it."""
 
-import hashlib
 import json
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
+from jobs.model.files import digest_of
+from jobs.model.hub_cache import COMMIT, HUB_ID, cached_snapshot
 from jobs.model.loras import Lora
+from jobs.model.parts import Part
 
 EMBEDDED = "embedded:"
-HASHED_WHOLE = 64 << 20  # bytes of weights up to which a local model is identified by its contents
 WEIGHT_FILES = ("model", "pytorch_model", "diffusion_pytorch_model")  # as loaded where no variant is asked for
 NO_PATH = "model.path {} is neither a directory nor a hub id: a hub id looks like black-forest-labs/FLUX.1-dev"
-COMMIT = re.compile(r"[0-9a-f]{40}")
 _VARIANT = re.compile(r"^(?:model|pytorch_model|diffusion_pytorch_model)(?:\.([a-z]\w*))(?:-\d+-of-\d+)?\.\w+$")
 
 
@@ -32,6 +33,7 @@ class Checkpoint:
         asked: the revision as the user gave it.
         variant: which of several files of the same weights is loaded, such as "fp16"; None: the plain ones.
         loras: that are loaded with it.
+        parts: that are loaded from elsewhere in place of its own.
     """
 
     path: str
@@ -41,13 +43,22 @@ class Checkpoint:
     asked: str | None = None
     variant: str | None = None
     loras: tuple[Lora, ...] = ()
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def pin(self) -> str | None:
+        """What decides the weights: the revision, and of each part from elsewhere what pins that."""
+        if not self.parts:
+            return self.revision
+        return " ".join([str(self.revision), *(f"{part.name}={part.pin}" for part in self.parts)])
 
     @property
     def download_command(self) -> str:
         """The command that fetches just this from the hub."""
         pinned = f" model.revision={self.revision or self.asked}" if self.revision or self.asked else ""
         variant = f" model.variant={self.variant}" if self.variant else ""
-        return f"python -m jobs.download model.path={self.path}{pinned}{variant}"
+        parts = "".join(f" {part.option}" for part in self.parts)
+        return f"python -m jobs.download model.path={self.path}{pinned}{variant}{parts}"
 
     def check(self) -> None:
         """Make sure that everything is on the disk.
@@ -57,10 +68,13 @@ class Checkpoint:
         """
         if self.folder is None:
             raise BadInput(f"model.path {self.path} is not downloaded: run {self.download_command} first")
-        missing = missing_part(self.folder, self.variant)
+        for part in self.parts:
+            part.check(self.download_command)
+        elsewhere = [part.name for part in self.parts]
+        missing = missing_part(self.folder, self.variant, elsewhere)
         if missing:
             others = [one for one in (None, *sorted(variants_in(self.folder))) if one != self.variant]
-            whole = [one or "null" for one in others if missing_part(self.folder, one) is None]
+            whole = [one or "null" for one in others if missing_part(self.folder, one, elsewhere) is None]
             mend = "give a whole pipeline's directory" if self.local else f"run {self.download_command} again"
             if whole:
                 mend += f", or use model.variant={' or '.join(whole)}, which is there"
@@ -85,7 +99,7 @@ def find_checkpoint(path: str, revision: str | None, variant: str | None = None)
                 f"model.revision={revision} is for hub ids, and model.path {path} is a directory: leave it out"
             )
         return Checkpoint(path, _digest(folder), folder, local=True, variant=variant)
-    folder = _cached_snapshot(path, revision)
+    folder = cached_snapshot(path, revision, holds=("model_index.json",), otherwise=NO_PATH.format(path))
     commit = folder.name if folder else revision if revision and COMMIT.fullmatch(revision) else None
     return Checkpoint(path, commit, folder, False, revision, variant)
 
@@ -103,7 +117,7 @@ def _local_folder(path: str) -> Path | None:
     if not folder.is_dir():
         if path.startswith((".", "/", "~")):
             raise BadInput(f"model.path {path} is not a directory: give a diffusers pipeline's directory or a hub id")
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+        if not HUB_ID.fullmatch(path):
             raise BadInput(NO_PATH.format(path))
         return None
     if not (folder / "model_index.json").is_file():
@@ -111,29 +125,14 @@ def _local_folder(path: str) -> Path | None:
     return folder
 
 
-def _cached_snapshot(path: str, revision: str | None) -> Path | None:
-    """Return the folder of what was downloaded of a revision; None where its model_index.json never was."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        # One file is enough to find the folder; the parts that are loaded are fewer than the repository has files.
-        found = snapshot_download(path, revision=revision, local_files_only=True, allow_patterns=["model_index.json"])
-    except LocalEntryNotFoundError:
-        return None
-    except HFValidationError:
-        raise BadInput(NO_PATH.format(path)) from None
-    folder = Path(found)
-    return folder if (folder / "model_index.json").is_file() else None
-
-
-def missing_part(folder: Path, variant: str | None = None) -> str | None:
+def missing_part(folder: Path, variant: str | None = None, elsewhere: Collection[str] = ()) -> str | None:
     """Name a file or part that a pipeline's directory should hold and does not; None when it is whole.
 
     Args:
         folder: the pipeline's directory.
         variant: whose weights are loaded. As in diffusers, a part that has none of the variant gives its plain ones,
             but some part must have it.
+        elsewhere: parts that come from elsewhere; of these only the configuration is needed.
     """
     try:
         index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
@@ -143,6 +142,10 @@ def missing_part(folder: Path, variant: str | None = None) -> str | None:
     for name in parts:
         if not (folder / name).is_dir():
             return f"the folder {name}"
+        if name in elsewhere:
+            if not (folder / name / "config.json").is_file():
+                return f"{name}/config.json"
+            continue
         missing = _missing_weights(folder / name, variant)
         if missing and variant:
             missing = _missing_weights(folder / name, None) and missing
@@ -177,7 +180,7 @@ def _missing_weights(part: Path, variant: str | None) -> str | None:
 
 
 def _digest(folder: Path) -> str:
-    """Return 16 hexadecimal digits over a pipeline's files: names, sizes and contents (of large ones, pieces)."""
+    """Return 16 hexadecimal digits over a pipeline's files."""
     try:
         parts = json.loads((folder / "model_index.json").read_text())
     except ValueError:
@@ -187,20 +190,4 @@ def _digest(folder: Path) -> str:
         # Not rglob: it leaves out folders that are links.
         walk = os.walk(folder / part, followlinks=True)
         files += sorted(Path(place) / name for place, _, names in walk for name in names)
-    whole = sum(file.stat().st_size for file in files) <= HASHED_WHOLE
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
-        if whole or file.suffix == ".json":
-            digest.update(file.read_bytes())
-        else:
-            _hash_pieces(file, digest)
-    return digest.hexdigest()[:16]
-
-
-def _hash_pieces(file: Path, digest: Any, pieces: int = 256, size: int = 1 << 14) -> None:
-    """Of a large weight file take pieces spread evenly: training changes nearly all weights of what it trains."""
-    with open(file, "rb") as stream:
-        for piece in range(pieces):
-            stream.seek(piece * max(file.stat().st_size - size, 0) // (pieces - 1))
-            digest.update(stream.read(size))
+    return digest_of({str(file.relative_to(folder)): file for file in files})

@@ -13,6 +13,7 @@ from jobs.model.forecast import Forecast
 from jobs.model.handover import Handover, decodes_apart
 from jobs.model.kernels import compile_denoiser, set_attention
 from jobs.model.loras import attach_loras
+from jobs.model.parts import load_part
 from jobs.model.pipeline import BatchPipeline
 from jobs.model.preflight import read_json
 from jobs.model.quantization import quantization_config
@@ -57,7 +58,7 @@ def load_pipeline(
     # Of ranks only the first encodes prompts; but a LoRA looks for the text encoders that it may be for.
     encodes = not (group and group.rank) or bool(checkpoint.loras)
     # Of processes that start together on one machine, the first reads the weights into the cache for the others.
-    with one_at_a_time(f"load-{checkpoint.revision}") if _is_large(checkpoint) else nullcontext():
+    with one_at_a_time(f"load-{str(checkpoint.pin).replace('/', '-')}") if _is_large(checkpoint) else nullcontext():
         pipeline = _from_pretrained(model, checkpoint, encodes)
         if model.offload == "none":
             pipeline.to(device)  # here, so that the weights are in main memory once
@@ -132,6 +133,9 @@ def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint, encodes: bool)
     if not encodes:
         more.update(dict.fromkeys(text_encoders(index)))
     try:
+        for part in checkpoint.parts:
+            own = dtypes["vae"] if part.name == "vae" and isinstance(dtypes, dict) else dtype
+            more[part.name] = load_part(part, index, checkpoint.folder, own)
         return diffusers.DiffusionPipeline.from_pretrained(
             checkpoint.folder, dtype=dtypes, local_files_only=True, **more
         )

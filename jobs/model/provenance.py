@@ -20,7 +20,7 @@ def provenance(model: ModelOptions, checkpoint: Checkpoint, pipeline: Any) -> di
     return {
         "model": model.name,
         "checkpoint": checkpoint.path if not checkpoint.local or checkpoint.path.startswith(EMBEDDED) else "",
-        "revision": checkpoint.revision,
+        "revision": checkpoint.pin,
         "pipeline": type(pipeline).__name__,
         "scheduler": type(pipeline.scheduler).__name__,
         "scheduler_config": as_text(scheduler),

@@ -19,11 +19,14 @@ def is_known(name: str) -> bool:
 @cache
 def ancestry(name: str) -> tuple[str, ...]:
     """Return a class's name and those of its ancestors within diffusers; nothing for a class that is not there."""
-    found = _find(name)
-    if found is None:
+    if _find(name) is None:
         return ()
-    bases = [base.id for base in found[0].bases if isinstance(base, ast.Name)]
-    return (name, *(other for base in bases for other in ancestry(base)))
+    return (name, *(other for base in _bases(name) for other in ancestry(base)))
+
+
+def inherits(name: str, mixin: str) -> bool:
+    """Return whether a class, or an ancestor of it, has a class among its bases, wherever that is defined."""
+    return any(mixin in _bases(one) for one in ancestry(name))
 
 
 def defines(name: str, function: str) -> bool:
@@ -84,6 +87,11 @@ def _parameters(arguments: ast.arguments, module: ast.Module) -> Mapping[str, An
         *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
     ]
     return {one.arg: value(node) for one, node in pairs[1:]}
+
+
+def _bases(name: str) -> list[str]:
+    found = _find(name)
+    return [base.id for base in found[0].bases if isinstance(base, ast.Name)] if found else []
 
 
 @cache

@@ -11,8 +11,13 @@ def weight_bytes(checkpoint: Checkpoint) -> int:
     As in diffusers, a part that has none of the variant that is asked for gives its plain ones.
     """
     folder = checkpoint.folder
-    parts = [part for part in folder.iterdir() if part.is_dir()] if folder else []
-    return sum(_of_part(part, checkpoint.variant) or _of_part(part, None) for part in parts)
+    elsewhere = {part.name: part.place for part in checkpoint.parts}
+    parts = [part for part in folder.iterdir() if part.is_dir() and part.name not in elsewhere] if folder else []
+    files = [place for place in elsewhere.values() if place and place.is_file()]
+    parts += [place for place in elsewhere.values() if place and place.is_dir()]
+    return sum(file.stat().st_size for file in files) + sum(
+        _of_part(part, checkpoint.variant) or _of_part(part, None) for part in parts
+    )
 
 
 def _of_part(part: Path, variant: str | None) -> int:

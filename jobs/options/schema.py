@@ -57,6 +57,11 @@ class ModelOptions(SampleOptions):
     path: str = option(MISSING, "a hub id, a diffusers pipeline's directory, or embedded:NAME", short=True)
     revision: str | None = option(None, "branch, tag or commit on the hub; null: its default branch")
     variant: str | None = option(None, "which files of the weights are loaded: fp16, bf16, ...; null: the plain ones")
+    vae: str | None = option(
+        None, "another autoencoder: a folder, a hub id like madebyollin/sdxl-vae-fp16-fix, or a .safetensors file"
+    )
+    transformer: str | None = option(None, "another denoiser: a .gguf or .safetensors file, a folder, or a hub id")
+    transformer_2: str | None = option(None, "likewise the second one of Wan2.2")
     loras: Any = option(
         None, "LoRAs: [{path: style.safetensors, scale: 0.8}, ...]; for Wan2.2 each with into: transformer, or "
         "transformer_2"

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,8 +37,13 @@ class Index:
     folder: Path | None = None
 
 
-def read_index(folder: Path) -> Index:
-    """Return what the json files of a checkpoint say."""
+def read_index(folder: Path, elsewhere: Mapping[str, Path]) -> Index:
+    """Return what the json files of a checkpoint say.
+
+    Args:
+        folder: the checkpoint's.
+        elsewhere: parts that come from elsewhere -> the folders of their own.
+    """
     parts: dict[str, tuple[str, str, dict[str, Any]]] = {}
     config: dict[str, Any] = {}
     index = read_json(folder / "model_index.json")
@@ -46,7 +51,8 @@ def read_index(folder: Path) -> Index:
         if isinstance(value, list):
             if value[0]:
                 files = ("config.json", "scheduler_config.json")
-                parts[name] = (*value, next((read for file in files if (read := read_json(folder / name / file))), {}))
+                own = elsewhere.get(name, folder / name)
+                parts[name] = (*value, next((read for file in files if (read := read_json(own / file))), {}))
         elif not name.startswith("_"):
             config[name] = value
     return Index(index.get("_class_name", ""), parts, config, folder)

@@ -72,7 +72,8 @@ def rehearse(run: Run, sample: Sample | None = None) -> Rehearsal:
         BadInput: the model's sizes are not known here, or its code cannot be followed without contents.
     """
     options, checkpoint = run.options, run.checkpoint
-    index = read_index(checkpoint.folder) if checkpoint.folder else PUBLISHED.get(checkpoint.path)
+    folders = {part.name: part.place for part in checkpoint.parts if part.place and part.place.is_dir()}
+    index = read_index(checkpoint.folder, folders) if checkpoint.folder else PUBLISHED.get(checkpoint.path)
     if index is None:
         raise BadInput(
             f"the sizes of {checkpoint.path} are in its files, which are not here: {checkpoint.download_command}"
@@ -81,7 +82,8 @@ def rehearse(run: Run, sample: Sample | None = None) -> Rehearsal:
     pipeline = build(index, options.model)
     set_up(pipeline, options.model)
     batch = [_with_few_steps(one) for one in ([sample] if sample else run.layout.batches(0)[0])]
-    stage = _Stage(pipeline, options.model.quantization or {})
+    stored = {part.name: part.place.stat().st_size for part in checkpoint.parts if part.place and part.quantised}
+    stage = _Stage(pipeline, options.model.quantization or {}, stored)
     attached = None
     try:
         if run.forecast:
@@ -102,7 +104,7 @@ def _with_few_steps(sample: Sample) -> Sample:
 class _Stage:
     """Has the networks of a pipeline compute on the meta device and answer with zeros, and keeps account."""
 
-    def __init__(self, pipeline: Any, quantization: dict[str, str]) -> None:
+    def __init__(self, pipeline: Any, quantization: dict[str, str], stored: dict[str, int]) -> None:
         self._pipeline = pipeline
         self._step = 0
         self._calls: list[tuple[int, str, str, Work]] = []
@@ -114,7 +116,7 @@ class _Stage:
                 name,
                 type(one).__name__,
                 sum(weights.numel() for weights in one.parameters()),
-                weights_of(one, quantization.get(name)),
+                stored.get(name) or weights_of(one, quantization.get(name)),
                 DENOISE if name in IN_PIPELINES else DECODE if name == "vae" else ENCODE,
             )
             for name, one in self._modules.items()

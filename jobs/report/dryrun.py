@@ -89,4 +89,4 @@ def history_bytes(run: Run, rows: int) -> int:
 def _checkpoint(run: Run) -> str:
     if run.checkpoint.folder is None:
         return f"{run.checkpoint.path} is not downloaded yet: {run.checkpoint.download_command}"
-    return f"{run.checkpoint.path}, revision {run.checkpoint.revision}"
+    return f"{run.checkpoint.path}, revision {run.checkpoint.pin}"

@@ -188,7 +188,7 @@ def calibration_key(options: Options, checkpoint: Checkpoint, forecast: Forecast
     loras = {"loras": [one.described() for one in checkpoint.loras]} if checkpoint.loras else {}
     own = {name: values for name, values in layout.table.settings.items() if name in _DECIDE}
     decides = {
-        "checkpoint": ["" if checkpoint.local else checkpoint.path, checkpoint.revision],
+        "checkpoint": ["" if checkpoint.local else checkpoint.path, checkpoint.pin],
         "model": {**{name: getattr(model, name) for name in names}, **changed, **loras},
         "target": forecast.target,
         "samples": forecast.automatic.samples if forecast.automatic else 0,
@@ -218,7 +218,7 @@ def source_of(run: Run) -> dict[str, Any]:
     names = ("name", "path", "dtype", "scheduler", "scheduler_args", "call")
     model = {name: getattr(options.model, name) for name in names}
     return {
-        "model": {**model, "revision": run.checkpoint.revision},
+        "model": {**model, "revision": run.checkpoint.pin},
         "prompts": {"sha256": layout.table.digest(len(layout.table)), "count": len(layout.table)},
         "settings": {name: value for name, value in vars(layout.defaults).items() if name != "num_inference_steps"},
         "seed": options.seed,

@@ -19,7 +19,8 @@ from jobs.model.checkpoint import Checkpoint, find_checkpoint
 from jobs.model.choose_forecast import resolve_forecast
 from jobs.model.environment import check_attention_backend
 from jobs.model.loras import read_loras
-from jobs.model.preflight import check_pipeline
+from jobs.model.parts import check_fit, read_parts
+from jobs.model.preflight import check_pipeline, read_json
 from jobs.options.container import Container
 from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
@@ -61,7 +62,8 @@ def resolve(cfg: DictConfig, *, pin: bool = False, choose_batch: ChooseBatch | N
         pull(directory)
     record = directory.read() if pin and directory.exists() else {}
     model = options.model
-    checkpoint = replace(find_checkpoint(model.path, model.revision, model.variant), loras=read_loras(model.loras))
+    found = find_checkpoint(model.path, model.revision, model.variant)
+    checkpoint = replace(found, loras=read_loras(model.loras), parts=read_parts(model))
     if record and not checkpoint.local:
         checkpoint = _pinned(options, checkpoint, record)
     if options.oom == "adapt" and options.parallel.size > 1:
@@ -69,6 +71,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False, choose_batch: ChooseBatch | N
     check_attention_backend()
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
     check_pipeline(options, checkpoint.folder)
+    check_fit(checkpoint.parts, read_json(checkpoint.folder / "model_index.json") if checkpoint.folder else {}, model)
     forecast = resolve_forecast(options, checkpoint)
     table = read_prompts(_pinned_source(options, record), options.total_prompt_num)
     check_table(table, options)
@@ -219,8 +222,9 @@ def _pinned(options: Options, checkpoint: Checkpoint, record: dict[str, Any]) ->
     same = options.model.path == recorded.get("path") and options.model.revision == record.get("revision_asked")
     if not same:
         return checkpoint
-    pinned = find_checkpoint(options.model.path, recorded["revision"])
-    return replace(pinned, variant=checkpoint.variant, loras=checkpoint.loras)
+    commit = recorded["revision"] and recorded["revision"].split(" ")[0]
+    pinned = find_checkpoint(options.model.path, commit)
+    return replace(pinned, variant=checkpoint.variant, loras=checkpoint.loras, parts=checkpoint.parts)
 
 
 def _pinned_source(options: Options, record: dict[str, Any]) -> PromptSource:

@@ -1,0 +1,93 @@
+"""Files of weights: what is in them without reading it, what pins them, and which are not read at all."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.base.errors import BadInput
+
+GGUF = ".gguf"
+SAFETENSORS = ".safetensors"
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+HASHED_WHOLE = 64 << 20  # bytes of weights up to which they are identified by all that is in them
+
+_HEADER = 8  # bytes at the beginning of a safetensors file that say how long its header is
+_LONGEST = 100 << 20  # bytes of a header; the format allows no more
+
+
+def check_file(option: str, path: str) -> Path:
+    """Return a file of weights that an option names, if it is one.
+
+    Args:
+        option: such as "model.path".
+        path: as the user gave it.
+
+    Raises:
+        BadInput: it is not there, or not what its name says; or it is a pickle, which may do anything when it is read.
+    """
+    file = Path(path).expanduser()
+    if file.suffix in PICKLES:
+        raise BadInput(
+            f"{option} {path} is a pickle, which can run any code when it is read: give a .safetensors file of it"
+        )
+    if not file.is_file():
+        raise BadInput(f"{option} {path} is not a file that is there: correct the path")
+    if file.suffix == GGUF:
+        with file.open("rb") as stream:
+            if stream.read(4) != b"GGUF":
+                raise BadInput(f"{option} {path} is not a GGUF file: fetch it again")
+    else:
+        read_header(option, file)
+    return file.absolute()
+
+
+def read_header(option: str, file: Path) -> dict[str, tuple[int, ...]]:
+    """Return the names of a safetensors file's tensors, each with its shape.
+
+    Args:
+        option: that names the file, for the error.
+        file: the file; its weights are not read.
+
+    Raises:
+        BadInput: it is not such a file, or not all of it is there.
+    """
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(_HEADER), "little")
+        try:
+            header = json.loads(stream.read(length)) if length <= _LONGEST else None
+        except ValueError:
+            header = None
+    if not isinstance(header, dict):
+        raise BadInput(f"{option} {file} is not a safetensors file: fetch it again")
+    tensors = {name: one for name, one in header.items() if name != "__metadata__"}
+    end = _HEADER + length + max((one["data_offsets"][1] for one in tensors.values()), default=0)
+    if file.stat().st_size != end:
+        raise BadInput(f"{option} {file} has {file.stat().st_size} bytes where its header says {end}: fetch it again")
+    return {name: tuple(one["shape"]) for name, one in tensors.items()}
+
+
+def digest_of(files: Mapping[str, Path]) -> str:
+    """Return 16 hexadecimal digits over files: names, sizes and contents (of large ones, pieces).
+
+    Args:
+        files: what each is called here -> where it lies.
+    """
+    whole = sum(file.stat().st_size for file in files.values()) <= HASHED_WHOLE
+    digest = hashlib.sha256()
+    for name, file in files.items():
+        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
+        if whole or file.suffix == ".json":
+            digest.update(file.read_bytes())
+        else:
+            _hash_pieces(file, digest)
+    return digest.hexdigest()[:16]
+
+
+def _hash_pieces(file: Path, digest: Any, pieces: int = 256, size: int = 1 << 14) -> None:
+    """Of a large weight file take pieces spread evenly: training changes nearly all weights of what it trains."""
+    with open(file, "rb") as stream:
+        for piece in range(pieces):
+            stream.seek(piece * max(file.stat().st_size - size, 0) // (pieces - 1))
+            digest.update(stream.read(size))
