@@ -128,24 +128,21 @@ def _class_in(place: Path) -> Any:
         return "folder without a readable config.json"
 
 
-def load_part(name: str, place: Path, index: dict[str, Any], folder: Path, dtype: Any) -> Any:
+def load_part(part: Part, index: dict[str, Any], folder: Path | None, dtype: Any) -> Any:
     """Load a part of a pipeline.
 
     Args:
-        name: what the pipeline calls it.
-        place: its file or folder.
+        part: one that is on the disk.
         index: the pipeline's ``model_index.json``.
         folder: the checkpoint's, whose configuration files take.
         dtype: torch dtype of the weights; of those of a GGUF file, of the arithmetic.
     """
     import diffusers
 
-    owner = getattr(diffusers, index[name][1])
-    if place.is_dir():
-        return owner.from_pretrained(place, torch_dtype=dtype, local_files_only=True)
-    more = (
-        {"quantization_config": diffusers.GGUFQuantizationConfig(compute_dtype=dtype)} if place.suffix == GGUF else {}
-    )
+    owner = getattr(diffusers, index[part.name][1])
+    if not part.is_file:
+        return owner.from_pretrained(part.place, torch_dtype=dtype, local_files_only=True)
+    more = {"quantization_config": diffusers.GGUFQuantizationConfig(compute_dtype=dtype)} if part.quantised else {}
     return owner.from_single_file(
-        str(place), config=str(folder), subfolder=name, torch_dtype=dtype, local_files_only=True, **more
+        str(part.place), config=str(folder), subfolder=part.name, torch_dtype=dtype, local_files_only=True, **more
     )
