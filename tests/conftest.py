@@ -45,6 +45,7 @@ SLOW = (
         "slurm",
         "test_kills.py",
         "test_score_commands.py",
+        "test_store.py",
         "test_context_parallel.py",
         "test_lost_ranks.py",
         "test_runs.py",

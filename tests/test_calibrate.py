@@ -12,6 +12,7 @@ from spectrum import CalibratedRule, Calibration, candidates
 from tests.support import write_prompts
 
 
+@pytest.mark.slow
 def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.CaptureFixture):
     prompts = write_prompts(tmp_path / "prompts.txt", 3)
     out = tmp_path / "calibration.json"

@@ -145,6 +145,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gate", "arguments", "sentence"), REFUSED)
 def test_what_the_hub_refuses_is_said_in_one_sentence(
     hub: FakeHub, download: Run, gate: tuple[int, str] | None, arguments: tuple[str, ...], sentence: str

@@ -28,6 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+@pytest.mark.slow
 def test_site_packages_gets_no_names_that_others_use(site: Path):
     assert {path.name for path in site.iterdir() if path.suffix != ".dist-info"} == {
         "hydra_plugins",

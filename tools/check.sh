@@ -67,7 +67,7 @@ prepare_readers
 
 if [ "${1:-}" = --fast ]; then
     shift
-    exec "${pytest[@]}" -m "not slow" "$@"
+    exec "${pytest[@]}" -n 3 -m "not slow" "$@"  # few of these wait, and each process collects all tests
 fi
 
 prepare_slurm

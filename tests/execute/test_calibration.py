@@ -135,6 +135,7 @@ def test_a_calibration_of_the_cache_is_measured_anew_for_other_evaluations(tmp_p
     assert not run.directory.adopted.exists()
 
 
+@pytest.mark.slow
 def test_schedules_that_a_calibration_cannot_tell_apart_are_compared_on_samples(tmp_path: Path, prompts, monkeypatch):
     from jobs.execute.calibration import calibrated
 

@@ -37,6 +37,7 @@ def made(prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder / "demo-shapes", result
 
 
+@pytest.mark.slow
 def test_layout_and_last_line(made) -> None:
     run, result = made
     found = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "logs" not in path.parts}
@@ -91,6 +92,7 @@ def test_the_sidecar_says_what_samples_are_and_holds_what_varies(made, prompts) 
     assert {row["version"] for row in rows} == {json.loads((run / "run.json").read_text())["version"]} == {__version__}
 
 
+@pytest.mark.slow
 def test_the_same_command_again_does_nothing(made, prompts) -> None:
     run, _ = made
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.*") if path.name != "preview.png"}
@@ -101,6 +103,7 @@ def test_the_same_command_again_does_nothing(made, prompts) -> None:
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.*") if path.name != "preview.png"} == before
 
 
+@pytest.mark.slow
 def test_status_from_the_files(made) -> None:
     run, _ = made
     result = warm.run(command(str(run), module="jobs.status"))

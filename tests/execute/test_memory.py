@@ -162,6 +162,7 @@ def test_enough_memory_leaves_no_trace(tmp_path: Path):
     assert allowed.id != plain.id and tar_hashes(allowed.directory.path) != tar_hashes(plain.directory.path)
 
 
+@pytest.mark.slow
 def test_audits_are_made_in_as_small_calls(tmp_path: Path, full: Callable[[Fits], list[int]]):
     full(lambda pipeline, batch: len(batch) <= 2)
     _, rows = make(new(tmp_path, "oom=adapt", "audit_every=4", "num_inference_steps=8", "algo=spectrum", "algo.w=0.5"))

@@ -97,6 +97,7 @@ def test_plain_diffusers_makes_the_samples_of_each_model(name: str, tmp_path: Pa
     assert run.media.encode(by_plain_diffusers(info, tmp_path / "weights")) == members[run.media.name]
 
 
+@pytest.mark.slow
 def test_the_json_says_how_this_sample_was_made_whatever_its_neighbours(tmp_path: Path):
     found = infos(make(demo_run(tmp_path)))
     told = [(one["algo"]["weights"], one["algo"]["schedule"], one["num_inference_steps"]) for one in found]
@@ -124,6 +125,7 @@ def test_the_json_says_how_this_sample_was_made_whatever_its_neighbours(tmp_path
     }
 
 
+@pytest.mark.slow
 def test_runs_of_all_kinds_have_one_schema_and_merge_in_one_reader(tmp_path: Path):
     """With other columns, algorithms, media settings and models; a reader infers the schema from the first samples."""
     plain = tmp_path / "plain"
@@ -194,6 +196,7 @@ def test_samples_are_made_again_to_the_same_bytes(tmp_path: Path, capsys: pytest
     }
 
 
+@pytest.mark.slow
 def test_what_differs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     run = demo_run(tmp_path, "num_inference_steps=6")
     make(run)
@@ -239,6 +242,7 @@ def test_a_place_that_takes_no_files_is_told_first(tmp_path: Path, capsys: pytes
     assert capsys.readouterr().err == f"error: {tmp_path}/file cannot be written or read: File exists\n"
 
 
+@pytest.mark.slow
 def test_a_prompt_file_that_changed_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = demo_run(tmp_path, "num_inference_steps=6")
     make(run)
@@ -250,6 +254,7 @@ def test_a_prompt_file_that_changed_is_noticed(tmp_path: Path, capsys: pytest.Ca
     )
 
 
+@pytest.mark.slow
 def test_a_prompt_file_that_has_become_longer_is_the_same(tmp_path: Path):
     run = demo_run(tmp_path, "num_inference_steps=6")
     make(run)

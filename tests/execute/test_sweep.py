@@ -165,6 +165,7 @@ def test_the_name_of_a_swept_run_is_a_name_of_a_directory(option: str, name: str
     assert _in_name(option) == name
 
 
+@pytest.mark.slow
 def test_texts_are_swept_as_they_are(tmp_path, monkeypatch) -> None:
     write_prompts(tmp_path / "it's, 1.txt", 1)
     monkeypatch.chdir(tmp_path)

@@ -75,6 +75,7 @@ def test_a_deadly_prompt_is_found_and_given_up_alone(tmp_path: Path) -> None:
     assert tar_hashes(run.path) == tar_hashes(tmp_path / "other" / "run")
 
 
+@pytest.mark.slow
 def test_a_broken_accelerator_ends_the_task_and_blames_nobody(tmp_path: Path) -> None:
     code, said = finish(task(tmp_path, [*["break"] * 4, GOOD, GOOD]))
     run = RunDir(tmp_path / "run")
@@ -97,6 +98,7 @@ def stopped_in_its_first_batch(folder: Path, number: int) -> subprocess.Popen[st
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_signal_lets_the_batch_in_hand_end(tmp_path: Path, number) -> None:
     process = stopped_in_its_first_batch(tmp_path, number)

@@ -319,6 +319,7 @@ from jobs.options.export import ExportOptions
 main(sys.argv[2:])"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["webdataset", "parquet"])
 def test_a_file_that_may_not_grow_is_said_and_nothing_half_is_there(run, tmp_path, form) -> None:
     words = [str(run), str(tmp_path / "out"), f"format={form}", "energon=false"]

@@ -97,6 +97,7 @@ def test_size() -> None:
     assert sum(file.stat().st_size for file in demo.path("image").rglob("*")) <= LIMIT_MB * 1e6
 
 
+@pytest.mark.slow
 def test_model_draws_what_is_asked() -> None:
     pipeline = score.load(demo.path("image"))
     asked = torch.stack([grammar.parse(line) for line in PROMPTS.read_text().splitlines()[:8]])

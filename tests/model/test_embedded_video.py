@@ -45,6 +45,7 @@ def test_objects_stay_in_the_picture() -> None:
         assert (edge - grounds.squeeze(-1)).abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_reader_reads_drawn_clips() -> None:
     asked = scenes(24)
     made = to_uint8(draw(asked, torch.Generator().manual_seed(3)))
@@ -125,6 +126,7 @@ def test_size() -> None:
     assert image + video <= LIMIT_BOTH_MB
 
 
+@pytest.mark.slow
 def test_model_draws_what_is_asked() -> None:
     pipeline = score.load(demo.path("video"))
     assert isinstance(pipeline, WanPipeline)

@@ -68,6 +68,7 @@ def planned(run: Run, steps: int) -> spectrum.StepPlan:
     return run.forecast.plan(steps)
 
 
+@pytest.mark.slow
 def test_calibrated_and_searched_samples_say_so_and_differ(tmp_path: Path):
     digest = json.loads(write(tmp_path).read_text())["sha256"]
     seen = {}
@@ -226,6 +227,7 @@ def test_embedded_models_at_other_step_counts_are_forecast_as_published_with_a_w
 # Of the output
 
 
+@pytest.mark.slow
 def test_samples_of_forecast_outputs_say_so_and_differ(tmp_path: Path):
     write(tmp_path, outputs=True)
     seen = {}

@@ -92,6 +92,7 @@ def test_what_the_options_make_of_the_scheduler_counts():
     begin("+model.call.eta=0.5")  # which this scheduler's step does not take, so the pipeline leaves it out
 
 
+@pytest.mark.slow
 def test_a_scheduler_is_refused_by_the_command_before_anything_is_written(folder: Path):
     checkpoint()
     before = sorted(folder.rglob("*"))

@@ -60,6 +60,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_a_denoiser_compiled_as_a_whole(flux, way):
     torch._dynamo.reset()

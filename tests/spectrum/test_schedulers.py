@@ -95,6 +95,7 @@ def four_steps(cls, seed):
     return sample
 
 
+@pytest.mark.slow
 def test_those_that_draw_noise_are_refused_and_no_others():
     found = dict(ordinary_schedulers())
     assert len(found) > 25
@@ -164,6 +165,7 @@ def test_unknown_ones_that_repeat_steps_are_refused_before_the_first_call(sdxl):
     assert handle.statistics == Statistics()
 
 
+@pytest.mark.slow
 def test_names_and_options_tell_the_same_as_schedulers():
     """So that a pipeline's files are enough to refuse it."""
     for name, _ in ordinary_schedulers():
@@ -171,6 +173,7 @@ def test_names_and_options_tell_the_same_as_schedulers():
         assert refusal(check_scheduler_config, [name], dict(scheduler.config)) == refusal(check_scheduler, scheduler)
 
 
+@pytest.mark.slow
 def test_repeated_steps_are_known_by_name():
     for name, _ in ordinary_schedulers():
         scheduler = getattr(diffusers, name)()

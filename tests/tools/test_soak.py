@@ -28,6 +28,7 @@ def copy(reference: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(reference, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_the_same_dataset_is_right(reference: Path, copy: Path) -> None:
     assert check(copy, reference)
 
