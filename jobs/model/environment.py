@@ -52,7 +52,7 @@ def environment(options: Options, device: str) -> dict[str, Any]:
         "capability": _capability(device),
         "cuda": torch.version.cuda or "",
         "cudnn": str(cudnn.version() or ""),
-        "attention": attention_backend(),
+        "attention": attention_backend() + (" without padding" if options.model.drop_padding else ""),
         "matmul": torch.backends.cuda.matmul.fp32_precision if gpu else "",
         "convolution": cudnn.conv.fp32_precision if gpu else "",
         "tf32_override": os.environ.get("NVIDIA_TF32_OVERRIDE", "") if gpu else "",

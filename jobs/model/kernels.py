@@ -3,6 +3,7 @@
 from typing import Any
 
 from jobs.base.errors import BadInput, first_line
+from jobs.model.padding import DENOISER
 from jobs.model.sources import module_of
 from jobs.options.schema import Options
 from spectrum.denoisers import IN_PIPELINES
@@ -29,8 +30,25 @@ def check_kernels(options: Options, denoisers: list[str]) -> None:
             )
         if options.parallel.size > 1:
             raise BadInput(f"model.compile={model.compile} does not go with {options.parallel}: use blocks or none")
+    if model.drop_padding:
+        check_padding(model.compile, denoisers)
     if model.attention is not None:
         check_attention(model.attention, denoisers)
+
+
+def check_padding(compile: str, denoisers: list[str]) -> None:
+    """Refuse to drop the padding of texts where there is none, or where each length of a text would be compiled for.
+
+    Raises:
+        BadInput: says which.
+    """
+    if other := [name for name in denoisers if name != DENOISER]:
+        raise BadInput(f"model.drop_padding=true is for HunyuanVideo ({DENOISER}), not for {other[0]}: leave it out")
+    if compile != "none":
+        raise BadInput(
+            f"model.drop_padding=true makes sequences of many lengths, for each of which model.compile={compile} would "
+            "take minutes: leave one of the two out"
+        )
 
 
 def check_attention(name: str, denoisers: list[str]) -> None:

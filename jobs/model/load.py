@@ -13,6 +13,7 @@ from jobs.model.forecast import Forecast
 from jobs.model.handover import Handover, decodes_apart
 from jobs.model.kernels import compile_denoiser, set_attention
 from jobs.model.loras import attach_loras
+from jobs.model.padding import drop_padding
 from jobs.model.parts import load_part
 from jobs.model.pipeline import BatchPipeline
 from jobs.model.preflight import read_json
@@ -65,6 +66,8 @@ def load_pipeline(
     set_up(pipeline, model)
     attach_loras(pipeline, checkpoint.loras, model.fuse_loras)
     _place(pipeline, model.offload, device)
+    if model.drop_padding:
+        drop_padding(pipeline.transformer, degrees.sequence if group and degrees else 1)
     branches = _share(pipeline, degrees, group) if group and degrees else None
     for denoiser in _denoisers(pipeline):
         if model.attention:

@@ -96,6 +96,10 @@ class ModelOptions(SampleOptions):
         None, "attention backend of diffusers: flash, flash_hub, sage, native, ...; null: native, or "
         "DIFFUSERS_ATTN_BACKEND"
     )  # fmt: skip
+    drop_padding: bool = option(
+        False, "of HunyuanVideo: compute without the padding of texts, which takes no attention mask where all of a "
+        "batch have one length; last bits differ"
+    )  # fmt: skip
     compile: str = option(
         "none", "torch.compile: the repeated blocks; or the whole denoiser, also with max-autotune (CUDA graphs), for "
         "algo.target=output or algo=nocache; the first batch takes minutes longer",

@@ -33,7 +33,12 @@ def identity_of(
     count = len(layout.table)
     return {
         "prompts": {"count": count, "sha256": layout.table.digest(count)},
-        "model": {**model, "loras": [one.described() for one in checkpoint.loras], "revision": checkpoint.pin},
+        "model": {
+            **model,
+            **({"drop_padding": True} if options.model.drop_padding else {}),
+            "loras": [one.described() for one in checkpoint.loras],
+            "revision": checkpoint.pin,
+        },
         "algo": algo,
         **schedule,
         **vars(layout.defaults),

@@ -22,6 +22,7 @@ from diffusers import (
     WanTransformer3DModel,
 )
 
+from jobs.model.padding import drop_padding
 from jobs.options.degrees import Degrees
 from jobs.parallel import decode
 from jobs.parallel.decode import SplitDecoder
@@ -91,10 +92,10 @@ def hunyuan() -> HunyuanVideoPipeline:
     )
 
 
-def hunyuan_arguments(batch: int, guided: bool) -> dict[str, Any]:
+def hunyuan_arguments(batch: int, guided: bool, lengths: tuple[int, ...] = (5, 3)) -> dict[str, Any]:
     """Prompts of different lengths, padded: the part of some ranks is padding only."""
     mask = torch.zeros(batch, 8)
-    for row, length in enumerate((5, 3)[:batch]):
+    for row, length in enumerate(lengths[:batch]):
         mask[row, :length] = 1
 
     def named(prefix: str, seed: int) -> dict[str, torch.Tensor]:
@@ -214,6 +215,24 @@ def shared_run(name: str, world: int, batch: int, guided: bool, mode: str) -> di
     made = run(pipe, arguments, batch)
     kept = handle.statistics.history_bytes if handle else 0
     return {"distance": float((made - expected).abs().max()), "collectives": counts, "history": kept}
+
+
+def unpadded_run(world: int, lengths: tuple[int, ...]) -> dict[str, Any]:
+    """HunyuanVideo shared without the padding of its texts, beside one process's with it; and its attention's masks."""
+    batch = len(lengths)
+    arguments = hunyuan_arguments(batch, False, lengths)
+    alone, pipe, degrees = hunyuan(), hunyuan(), Degrees(ulysses=world)
+    with attach(alone, CONFIG):
+        expected = run(alone, arguments, batch)
+    drop_padding(pipe.transformer, degrees.sequence)
+    masked: set[bool] = set()
+    pipe.transformer.transformer_blocks[0].attn.register_forward_pre_hook(
+        lambda module, args, kwargs: masked.add(kwargs["attention_mask"] is not None), with_kwargs=True
+    )
+    share_denoiser(pipe.transformer, degrees, make_mesh(degrees, "cpu"))
+    with attach(pipe, CONFIG):
+        made = run(pipe, arguments, batch)
+    return {"distance": float((made - expected).abs().max()), "masked": [*masked]}
 
 
 def output_run(name: str, world: int) -> dict[str, Any]:
@@ -422,6 +441,7 @@ def rank_main(rank: int, world: int, port: int, out: str) -> None:
         for name, tiled in product(("wan", "hunyuan"), (True, False))
     }
     results["encoded"] = {name: encoded(name, rank) for name in ("flux", "hunyuan", "wan14b")}
+    results["unpadded"] = {f"{lengths}": unpadded_run(world, lengths) for lengths in ((4, 4), (5,))}
     results["torn"] = torn(rank, world)
     torch.distributed.destroy_process_group()
     Path(out, f"{rank}.json").write_text(json.dumps(results))

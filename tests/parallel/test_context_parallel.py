@@ -84,6 +84,16 @@ def test_a_rank_keeps_the_features_of_its_own_branch(ranks: list[dict]):
     assert kept == {len(EVALUATED) * tokens * width * float32 // (len(ranks) // 2)}
 
 
+def test_ranks_drop_the_padding_that_they_can_share_without(ranks: list[dict]):
+    """Of 5 tokens 2 ranks keep 6 and a mask, of 4 neither they nor 4 ranks need one."""
+    for rank in ranks:
+        assert {lengths: one["masked"] for lengths, one in rank["unpadded"].items()} == {
+            "(4, 4)": [False],
+            "(5,)": [True],
+        }
+        assert max(one["distance"] for one in rank["unpadded"].values()) <= TOLERANCE["hunyuan", len(ranks)]
+
+
 @pytest.mark.parametrize("name", [*FAMILIES, "branches"])
 def test_a_forecast_of_the_output_says_nothing(ranks: list[dict], name: str):
     """All that is said is said in the calls of evaluated steps, and every rank keeps both branches."""
