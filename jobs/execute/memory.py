@@ -26,7 +26,8 @@ class Sparing:
 
     What was found stays so as long as the process: first fewer samples a call, by halves; then decoding in tiles; then
     text encoders that are in main memory while they are not needed. Each may change last bits of samples. Before all
-    that, and with ``oom=fail`` too, calls overlap no more, which changes none.
+    that, and with ``oom=fail`` too, calls overlap no more, and text encoders leave the GPU between their turns, which
+    changes none.
 
     Args:
         pipeline: makes a batch a call.
@@ -41,6 +42,7 @@ class Sparing:
         self._most: int | None = None  # samples a call; None: as many as there are
         self._further = self._ways() if self._adapts else iter(())
         self._taken: list[str] = []
+        self._released = False
 
     def __call__(self, batch: list[Sample]) -> list[Made | Failure]:
         """Make a batch, in one call or in several.
@@ -56,9 +58,16 @@ class Sparing:
                 made += [self._marked(result) for result in results]
             elif self._overlap.end():
                 log.warning("from now on each batch is decoded before the next one begins")
+            elif self._release():
+                log.warning("from now on text encoders are on the device only while they encode")
             else:
                 self._step_down(part)  # and on with the rest: what was made is kept
         return made
+
+    def prepare(self, batches: list[list[Sample]]) -> None:
+        """Encode the texts of a shard ahead, where the encoders have left the GPU."""
+        if self._released:
+            self._pipeline.encode(batches)
 
     def all_steps(self) -> AbstractContextManager[None]:
         """Evaluate every step as long as this lasts."""
@@ -75,6 +84,12 @@ class Sparing:
         if torch.accelerator.is_available():
             torch.accelerator.empty_cache()
         return None
+
+    def _release(self) -> bool:
+        embeddings = getattr(self._pipeline, "embeddings", None)
+        released = bool(embeddings and self._pipeline.model.offload == "none" and embeddings.release(self._device))
+        self._released |= released
+        return released
 
     def _step_down(self, part: list[Sample]) -> None:
         options = part[0].options
@@ -100,7 +115,7 @@ class Sparing:
         if not model.vae_tiling and hasattr(getattr(pipeline, "vae", None), "enable_tiling"):
             set_tiling(pipeline, True)
             yield TILES
-        if model.offload == "none":
+        if model.offload == "none" and not self._released:
             for name, part in pipeline.components.items():
                 if name.startswith("text_encoder") and part is not None:
                     _fetch_when_needed(part, self._device)

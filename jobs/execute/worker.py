@@ -107,6 +107,7 @@ def generate_shards(
                 if halt.why:
                     break
                 if not is_published(run.directory, shard):
+                    pipeline.prepare(run.layout.batches(shard))
                     attempt = Attempt(
                         run.directory,
                         shard,

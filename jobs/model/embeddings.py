@@ -2,14 +2,18 @@
 
 Repeats of a prompt, prompts whose batches differ in guidance or steps only, and the negative prompts of pipelines that
 encode these apart are so encoded once. Texts are encoded in the groups in which the pipeline asks for them, since in
-others last bits differ (docs/log.md).
+others last bits differ (docs/log.md). Where memory is short the encoders leave the GPU: then the texts of a shard are
+encoded ahead.
 """
 
+import contextlib
 import functools
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 KEPT = 2 << 30  # bytes in main memory
+FULL = 0.9  # of that: what is encoded ahead beyond would take the place of what is needed first
 _PLAIN = (str, int, float, bool, type(None))  # of arguments that say all there is to know
 
 
@@ -28,6 +32,7 @@ class Embeddings:
         self._pipeline, self._encode, self._most = pipeline, pipeline.encode_prompt, most
         self._kept: OrderedDict[Any, _Kept] = OrderedDict()
         self._bytes = 0
+        self._device: Any = None  # where encoders compute that are in main memory otherwise
         self.encoded = 0
 
         @functools.wraps(self._encode)  # pipelines look at what it takes
@@ -65,7 +70,70 @@ class Embeddings:
 
     def _made(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.encoded += 1
-        return self._encode(*args, **kwargs)
+        with self._at_hand():
+            return self._encode(*args, **kwargs)
+
+    def release(self, device: str) -> bool:
+        """Keep the encoders in main memory from now on, but while they encode; return whether that makes room.
+
+        Args:
+            device: torch device that the pipeline is on.
+        """
+        import torch
+
+        there = torch.device(device)
+        if self._device is not None or there.type == "cpu" or not self._encoders:
+            return False
+        moved = []
+        with contextlib.suppress(RuntimeError, ValueError):  # of quantised ones
+            for part in self._encoders:
+                part.to("cpu")
+                moved.append(part)
+            if self._pipeline._execution_device.type == there.type:  # it asks its parts, and not these first
+                self._device = there
+                return True
+        for part in moved:
+            part.to(there)
+        return False
+
+    def ahead(self, calls: Iterable[Callable[[], Any]]) -> None:
+        """Encode the texts of pipeline calls, which end where they would make latents, and keep what there is room for.
+
+        What fails here will fail in the call itself, where somebody is told.
+        """
+        if not hasattr(self._pipeline, "prepare_latents"):
+            return
+        self._pipeline.prepare_latents = _stop
+        try:
+            with self._at_hand():
+                for call in calls:
+                    with contextlib.suppress(Exception):
+                        call()
+                    if self._bytes > FULL * self._most:
+                        break
+        finally:
+            del self._pipeline.prepare_latents
+
+    @property
+    def _encoders(self) -> list[Any]:
+        parts = self._pipeline.components.items()
+        return [part for name, part in parts if name.startswith("text_encoder") and part is not None]
+
+    def _move(self, device: Any) -> None:
+        for part in self._encoders:
+            part.to(device)
+
+    @contextlib.contextmanager
+    def _at_hand(self) -> Iterator[None]:
+        device, self._device = self._device, None  # those within have them
+        try:
+            if device is not None:
+                self._move(device)
+            yield
+        finally:
+            if device is not None:
+                self._move("cpu")
+                self._device = device
 
 
 def _key(value: Any) -> Any:
@@ -85,6 +153,14 @@ def _key(value: Any) -> Any:
     if isinstance(value, _PLAIN):
         return (type(value).__name__, value)  # for 1 == 1.0 == True
     raise TypeError(type(value).__name__)
+
+
+class _Encoded(Exception):
+    """All texts of a call are encoded."""
+
+
+def _stop(*args: Any, **kwargs: Any) -> None:
+    raise _Encoded
 
 
 class _Kept:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ class BatchPipeline:
             self.group.announce([sample.index for sample in batch])
         if self.branches:
             self.branches.restart()
-        asked = self._arguments(batch)
+        asked = self.arguments(batch)
         steps: dict[str, Any] = {}
 
         def at_decoding() -> None:
@@ -115,6 +116,11 @@ class BatchPipeline:
             media, finite = to_pixels(output)
         told = self._how(batch, asked, steps or self._steps(batch))
         return [self._judge(*one) for one in zip(media, finite, told, flags, strict=True)]
+
+    def encode(self, batches: list[list[Sample]]) -> None:
+        """Encode the texts of batches that are to be made."""
+        if self.embeddings:
+            self.embeddings.ahead(partial(self._call_pipeline, batch, self.arguments(batch)) for batch in batches)
 
     @contextmanager
     def interrupted(self) -> Iterator[None]:
@@ -169,7 +175,7 @@ class BatchPipeline:
             for position, call in enumerate(calls)
         ]
 
-    def _arguments(self, batch: list[Sample]) -> dict[str, Any]:
+    def arguments(self, batch: list[Sample]) -> dict[str, Any]:
         """Return what the pipeline is called with, beside prompts and generators."""
         options = batch[0].options  # shared by the batch
         asked: dict[str, Any] = {

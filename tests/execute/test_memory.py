@@ -15,6 +15,7 @@ from jobs.base.errors import BadInput
 from jobs.execute import memory
 from jobs.execute.memory import ADAPT, FAIL, Sparing, TooLittleMemory
 from jobs.execute.worker import generate_shards, load
+from jobs.model.embeddings import Embeddings
 from jobs.model.pipeline import BatchPipeline, Failure, Made
 from jobs.regenerate.__main__ import main as regenerate
 from jobs.run.run import Run
@@ -160,6 +161,19 @@ def test_enough_memory_leaves_no_trace(tmp_path: Path):
     assert media(allowed) == media(plain)
     assert allowed.identity["oom"] == "adapt" and "oom" not in plain.identity
     assert allowed.id != plain.id and tar_hashes(allowed.directory.path) != tar_hashes(plain.directory.path)
+
+
+def test_text_encoders_leave_before_anything_that_may_change_bits(
+    tmp_path: Path, full: Callable[[Fits], list[int]], monkeypatch: pytest.MonkeyPatch
+):
+    released, ahead = [], []
+    monkeypatch.setattr(Embeddings, "release", lambda self, device: not released and (released.append(device) or True))
+    monkeypatch.setattr(BatchPipeline, "encode", lambda self, batches: ahead.append([one[0].index for one in batches]))
+    tried = full(lambda pipeline, batch: bool(released))
+    _, rows = make(new(tmp_path, "shard_size=4"))
+    assert tried == [4, 4, 4] and released == ["cpu"]
+    assert [row["adapted"] for row in rows] == [""] * 4
+    assert ahead == [[4]], "from the next shard on its texts are encoded ahead"
 
 
 @pytest.mark.slow

@@ -72,3 +72,72 @@ def test_what_was_used_longest_ago_goes_first(pipeline: Encoder) -> None:
 
 def test_a_pipeline_that_encodes_otherwise_is_left_alone() -> None:
     assert Embeddings.of(object()) is None
+
+
+class Part:
+    """A text encoder as far as its place goes; where it is told not to move it does not."""
+
+    def __init__(self, fixed: bool = False):
+        self.places, self.fixed = ["cuda"], fixed
+
+    def to(self, device: Any) -> None:
+        if self.fixed:
+            raise ValueError("quantised weights stay where they are")
+        self.places.append(torch.device(device).type)
+
+
+class Placed(Encoder):
+    """A pipeline on a GPU, as far as it knows."""
+
+    def __init__(self, part: Part, device: str = "cuda"):
+        self.part, self._execution_device = part, torch.device(device)
+        self.components = {"vae": None, "text_encoder": part, "text_encoder_2": None}
+        self.latents = 0
+
+    def encode_prompt(self, prompt: list[str], scale: float = 1.0, **more: Any) -> tuple[Any, ...]:
+        if "bad" in prompt:
+            raise ValueError("no")
+        assert self.part.places[-1] == "cuda", "encoders are where they compute"
+        return super().encode_prompt(prompt, scale, **more)
+
+    def prepare_latents(self) -> None:
+        self.latents += 1
+
+    def __call__(self, prompt: list[str]) -> Any:
+        embeddings = self.encode_prompt(prompt), self.encode_prompt([""], 2.0)
+        self.prepare_latents()
+        return embeddings
+
+
+def test_encoders_that_were_released_come_back_for_each_text_or_once_for_a_shard() -> None:
+    pipeline = Placed(Part())
+    embeddings = Embeddings(pipeline)
+    assert embeddings.release("cuda") and not embeddings.release("cuda")
+    assert pipeline.part.places == ["cuda", "cpu"]
+    pipeline(["a"])
+    assert pipeline.part.places[2:] == ["cuda", "cpu"] * 2 and pipeline.latents == 1
+
+    prompts = [["b"], ["bad"], ["c"], ["a"]]
+    embeddings.ahead(lambda prompt=prompt: pipeline(prompt) for prompt in prompts)
+    assert pipeline.part.places[6:] == ["cuda", "cpu"] and pipeline.latents == 1 and embeddings.encoded == 5
+    for prompt in (["b"], ["c"], ["a"]):
+        pipeline(prompt)
+    assert embeddings.encoded == 5 and len(pipeline.part.places) == 8 and pipeline.latents == 4
+
+
+def test_ahead_is_encoded_what_there_is_room_for() -> None:
+    pipeline = Placed(Part())
+    one = sum(tensor.nbytes for tensor in (torch.zeros(2, 1), torch.zeros(1, 3)))
+    embeddings = Embeddings(pipeline, most=3 * one)
+    embeddings.ahead(lambda text=text: pipeline([text]) for text in "abcd")
+    assert embeddings.encoded == 3  # a, b, and the one that all share
+
+
+@pytest.mark.parametrize("pipeline", [Placed(Part(), device="cpu"), Placed(Part(fixed=True))])
+def test_encoders_stay_where_the_pipeline_would_follow_them_or_they_cannot_move(pipeline: Placed) -> None:
+    assert not Embeddings(pipeline).release("cuda")
+    assert pipeline.part.places[-1] == "cuda"
+
+
+def test_on_a_cpu_there_is_nowhere_to_go(pipeline: Encoder) -> None:
+    assert not Embeddings(pipeline).release("cpu")
