@@ -14,6 +14,7 @@ from typing import Any
 from jobs.base.errors import BadInput, refuse
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
 from jobs.model.parts import read_parts
+from jobs.model.single_file import CONFIGURATION
 from jobs.options.compose import compose_options
 from jobs.options.schema import ModelOptions
 from jobs.run.resolve import read_options
@@ -30,13 +31,19 @@ def download(model: ModelOptions) -> Checkpoint:
     Raises:
         BadInput: the hub refuses, or cannot be reached.
     """
+    from huggingface_hub import snapshot_download
+
     for part in read_parts(model):
         if not (part.place and "@" not in part.pin):
             path, _, revision = part.asked.partition("@")
             with _explained(path, revision or None):
                 _fetch_part(part.name, path, revision or None)
     checkpoint = _find(model)
-    if not checkpoint.local:
+    if checkpoint.single and checkpoint.single.in_cache:
+        with _explained(checkpoint.single.config, None):
+            snapshot_download(checkpoint.single.config, allow_patterns=[*CONFIGURATION])
+        checkpoint = _find(model)
+    elif not checkpoint.local:
         with _explained(model.path, model.revision):
             _fetch_parts(model, [part.name for part in checkpoint.parts])
         checkpoint = _find(model)
@@ -45,7 +52,7 @@ def download(model: ModelOptions) -> Checkpoint:
 
 
 def _find(model: ModelOptions) -> Checkpoint:
-    return replace(find_checkpoint(model.path, model.revision, model.variant), parts=read_parts(model))
+    return replace(find_checkpoint(model.path, model.revision, model.variant, model.config), parts=read_parts(model))
 
 
 @contextmanager

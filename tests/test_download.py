@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from jobs.model.checkpoint import find_checkpoint, missing_part
 from tests import warm
@@ -114,6 +116,11 @@ def test_parts_from_elsewhere_come_alone(hub: FakeHub, download: Run, tmp_path: 
     assert done.returncode == 0, done.stderr
     names = {file.name for file in snapshot(tmp_path, hub).iterdir()}
     assert names == {"config.json", "diffusion_pytorch_model.safetensors"}
+    save_file({"vae.a": torch.zeros(1)}, tmp_path / "all.safetensors")
+    hub.folder, hub.commit = folder, "e" * 40
+    done = download(f"model.path={tmp_path}/all.safetensors", "model.config=lab/tiny")
+    found = [file for file in snapshot(tmp_path, hub).rglob("*") if file.is_file()]
+    assert {file.suffix for file in found} == {".json"} and len(found) > 4
 
 
 @pytest.mark.slow

@@ -62,14 +62,14 @@ def tokenizer(max_length: int) -> PreTrainedTokenizerFast:
     )
 
 
-def clip(projection: bool = False) -> CLIPTextModel | CLIPTextModelWithProjection:
+def clip(projection: bool = False, width: int = WIDTH, layers: int = 2) -> CLIPTextModel | CLIPTextModelWithProjection:
     config = CLIPTextConfig(
-        hidden_size=WIDTH,
-        intermediate_size=WIDTH,
+        hidden_size=width,
+        intermediate_size=width,
         num_attention_heads=2,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         vocab_size=WORDS,
-        projection_dim=WIDTH,
+        projection_dim=width,
         bos_token_id=256,
         eos_token_id=257,
         pad_token_id=258,
@@ -152,13 +152,14 @@ def sd3_5() -> StableDiffusion3Pipeline:
     )
 
 
-def sdxl() -> StableDiffusionXLPipeline:
+def sdxl(width: int = WIDTH, layers: int = 2) -> StableDiffusionXLPipeline:
+    """``width`` and ``layers`` are those of the second text encoder."""
     return StableDiffusionXLPipeline(
         scheduler=EulerDiscreteScheduler(timestep_spacing="leading", steps_offset=1),
         vae=picture_vae(4),
         text_encoder=clip(),
         tokenizer=tokenizer(77),
-        text_encoder_2=clip(projection=True),
+        text_encoder_2=clip(projection=True, width=width, layers=layers),
         tokenizer_2=tokenizer(77),
         unet=UNet2DConditionModel(
             sample_size=8,
@@ -171,8 +172,8 @@ def sdxl() -> StableDiffusionXLPipeline:
             use_linear_projection=True,
             addition_embed_type="text_time",
             addition_time_embed_dim=8,
-            projection_class_embeddings_input_dim=6 * 8 + WIDTH,
-            cross_attention_dim=2 * WIDTH,
+            projection_class_embeddings_input_dim=6 * 8 + width,
+            cross_attention_dim=WIDTH + width,
         ),
         add_watermarker=False,
     )

@@ -106,8 +106,11 @@ def _read(run: Run) -> list[Path]:
     """Return what generating a run reads."""
     options, folder = run.options, run.checkpoint.folder
     needed: list[Path] = []
+    single = run.checkpoint.single
     if folder is not None:
-        needed.append(folder if run.checkpoint.local else _hub_cache())
+        needed.append(folder if run.checkpoint.local and not (single and single.in_cache) else _hub_cache())
+    if single:
+        needed.append(single.file)
     if options.prompt_file.startswith("hf://"):
         needed.append(_hub_cache())
     else:

@@ -13,6 +13,7 @@ from jobs.model.files import digest_of
 from jobs.model.hub_cache import COMMIT, HUB_ID, cached_snapshot
 from jobs.model.loras import Lora
 from jobs.model.parts import Part
+from jobs.model.single_file import SingleFile, find_single_file, is_single_file
 
 EMBEDDED = "embedded:"
 WEIGHT_FILES = ("model", "pytorch_model", "diffusion_pytorch_model")  # as loaded where no variant is asked for
@@ -28,12 +29,13 @@ class Checkpoint:
         path: as the user gave it.
         revision: a digest of a local directory's contents, or the hub's commit; None while it is not known, because
             nothing of that revision is in the hub's cache.
-        folder: the directory to load from; None while there is none.
-        local: whether the user gave a directory or an embedded model, not a hub id.
+        folder: the directory to load from, of a single file its configuration; None while there is none.
+        local: whether the user gave a directory, a file or an embedded model, not a hub id.
         asked: the revision as the user gave it.
         variant: which of several files of the same weights is loaded, such as "fp16"; None: the plain ones.
         loras: that are loaded with it.
         parts: that are loaded from elsewhere in place of its own.
+        single: the file that the others are in; None of a directory.
     """
 
     path: str
@@ -44,6 +46,7 @@ class Checkpoint:
     variant: str | None = None
     loras: tuple[Lora, ...] = ()
     parts: tuple[Part, ...] = ()
+    single: SingleFile | None = None
 
     @property
     def pin(self) -> str | None:
@@ -57,7 +60,8 @@ class Checkpoint:
         """The command that fetches just this from the hub."""
         pinned = f" model.revision={self.revision or self.asked}" if self.revision or self.asked else ""
         variant = f" model.variant={self.variant}" if self.variant else ""
-        parts = "".join(f" {part.option}" for part in self.parts)
+        config = f" model.config={self.single.config}" if self.single else ""
+        parts = config + "".join(f" {part.option}" for part in self.parts)
         return f"python -m jobs.download model.path={self.path}{pinned}{variant}{parts}"
 
     def check(self) -> None:
@@ -66,11 +70,19 @@ class Checkpoint:
         Raises:
             BadInput: the model, or a part of it, is missing.
         """
+        if self.single and self.folder is None:
+            raise BadInput(
+                f"model.path {self.path} needs the configuration of {self.single.config}, which is not downloaded: run "
+                f"{self.download_command} first, or give model.config=DIRECTORY"
+            )
         if self.folder is None:
             raise BadInput(f"model.path {self.path} is not downloaded: run {self.download_command} first")
         for part in self.parts:
             part.check(self.download_command)
         elsewhere = [part.name for part in self.parts]
+        if self.single:
+            self._check_single(self.single, self.folder, elsewhere)
+            return
         missing = missing_part(self.folder, self.variant, elsewhere)
         if missing:
             others = [one for one in (None, *sorted(variants_in(self.folder))) if one != self.variant]
@@ -80,24 +92,39 @@ class Checkpoint:
                 mend += f", or use model.variant={' or '.join(whole)}, which is there"
             raise BadInput(f"model.path {self.path} lacks {missing}: {mend}")
 
+    def _check_single(self, single: SingleFile, folder: Path, elsewhere: list[str]) -> None:
+        for name in single.lacks:
+            if name not in elsewhere and _missing_weights(folder / name, None):
+                raise BadInput(
+                    f"model.path {self.path} holds no {name}, and {single.config} has no weights of it here: give "
+                    "model.config=DIRECTORY of a whole pipeline"
+                )
 
-def find_checkpoint(path: str, revision: str | None, variant: str | None = None) -> Checkpoint:
+
+def find_checkpoint(
+    path: str, revision: str | None, variant: str | None = None, config: str | None = None
+) -> Checkpoint:
     """Look up a checkpoint without touching the network.
 
     Args:
-        path: a diffusers pipeline's directory, ``embedded:NAME`` or a hub id.
+        path: a diffusers pipeline's directory, a single file, ``embedded:NAME`` or a hub id.
         revision: branch, tag or commit on the hub; None: its default branch.
         variant: see ``Checkpoint``.
+        config: see ``find_single_file``.
 
     Raises:
         BadInput: a local path that holds no pipeline, or one with a revision.
     """
-    folder = _local_folder(path)
+    single = find_single_file(path, config) if is_single_file(path) else None
+    if config is not None and not single:
+        raise BadInput(f"model.config={config} is for single files, and model.path {path} is none: leave it out")
+    folder = None if single else _local_folder(path)
+    if revision is not None and (single or folder):
+        what = "a file" if single else "a directory"
+        raise BadInput(f"model.revision={revision} is for hub ids, and model.path {path} is {what}: leave it out")
+    if single:
+        return Checkpoint(path, single.digest, single.folder, local=True, variant=variant, single=single)
     if folder is not None:
-        if revision is not None:
-            raise BadInput(
-                f"model.revision={revision} is for hub ids, and model.path {path} is a directory: leave it out"
-            )
         return Checkpoint(path, _digest(folder), folder, local=True, variant=variant)
     folder = cached_snapshot(path, revision, holds=("model_index.json",), otherwise=NO_PATH.format(path))
     commit = folder.name if folder else revision if revision and COMMIT.fullmatch(revision) else None

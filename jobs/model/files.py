@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jobs.base.errors import BadInput
+from jobs.base.errors import BadInput, first_line
 
 GGUF = ".gguf"
 SAFETENSORS = ".safetensors"
@@ -66,6 +67,33 @@ def read_header(option: str, file: Path) -> dict[str, tuple[int, ...]]:
     if file.stat().st_size != end:
         raise BadInput(f"{option} {file} has {file.stat().st_size} bytes where its header says {end}: fetch it again")
     return {name: tuple(one["shape"]) for name, one in tensors.items()}
+
+
+@contextmanager
+def fitting(option: str, kind: str) -> Iterator[None]:
+    """Say in a sentence that a file's weights are not those of a class, where its names and shapes are no others'.
+
+    Args:
+        option: that names the file, as the user wrote it.
+        kind: the class.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, ValueError, RuntimeError, AttributeError) as error:
+        # Of a network whose weights have shapes and no contents, diffusers says so when it is moved.
+        why = "it lacks weights" if isinstance(error, NotImplementedError) else first_line(error)
+        raise BadInput(f"{option} does not fit {kind} ({why}): give one made for this model") from error
+
+
+def check_whole(module: Any) -> None:
+    """Make sure that a network got all of its weights.
+
+    Raises:
+        NotImplementedError: it lacks one.
+    """
+    for name, weight in module.named_parameters() if hasattr(module, "named_parameters") else ():
+        if weight.is_meta:
+            raise NotImplementedError(name)
 
 
 def digest_of(files: Mapping[str, Path]) -> str:

@@ -90,7 +90,7 @@ def checkpoint_licence(checkpoint: Checkpoint) -> Licence | None:
     """Return the licence that a checkpoint's model card, ``README.md``, names; None where it names none."""
     if checkpoint.path.startswith(EMBEDDED):
         return Licence("apache-2.0")  # this project's own
-    if checkpoint.folder is None:
+    if checkpoint.folder is None or checkpoint.single:  # whose card is of the model that it comes from
         return None
     card = _front_matter(checkpoint.folder / "README.md")
     named = card.get("license")

@@ -14,10 +14,11 @@ from jobs.model.handover import Handover, decodes_apart
 from jobs.model.kernels import compile_denoiser, set_attention
 from jobs.model.loras import attach_loras
 from jobs.model.padding import drop_padding
-from jobs.model.parts import load_part
+from jobs.model.parts import Part, load_part
 from jobs.model.pipeline import BatchPipeline
 from jobs.model.preflight import read_json
 from jobs.model.quantization import quantization_config
+from jobs.model.single_file import load_single_file
 from jobs.model.tokens import TokenCounter
 from jobs.model.weights import weight_bytes
 from jobs.options.degrees import Degrees
@@ -139,6 +140,11 @@ def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint, encodes: bool)
         for part in checkpoint.parts:
             own = dtypes["vae"] if part.name == "vae" and isinstance(dtypes, dict) else dtype
             more[part.name] = load_part(part, index, checkpoint.folder, own)
+        if checkpoint.single:
+            if "vae" not in more and isinstance(dtypes, dict):  # such files are loaded in one dtype
+                vae = Part("vae", str(checkpoint.single.file), checkpoint.single.file, "")
+                more["vae"] = load_part(vae, index, checkpoint.folder, dtypes["vae"])
+            return load_single_file(checkpoint.single, index, dtype, more)
         return diffusers.DiffusionPipeline.from_pretrained(
             checkpoint.folder, dtype=dtypes, local_files_only=True, **more
         )

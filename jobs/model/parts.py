@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.model.files import GGUF, PICKLES, SAFETENSORS, check_file, digest_of
+from jobs.model.files import GGUF, PICKLES, SAFETENSORS, check_file, check_whole, digest_of, fitting
 from jobs.model.hub_cache import HUB_ID, cached_snapshot
 from jobs.model.sources import inherits
 from jobs.options.schema import ModelOptions
@@ -143,6 +143,9 @@ def load_part(part: Part, index: dict[str, Any], folder: Path | None, dtype: Any
     if not part.is_file:
         return owner.from_pretrained(part.place, torch_dtype=dtype, local_files_only=True)
     more = {"quantization_config": diffusers.GGUFQuantizationConfig(compute_dtype=dtype)} if part.quantised else {}
-    return owner.from_single_file(
-        str(part.place), config=str(folder), subfolder=part.name, torch_dtype=dtype, local_files_only=True, **more
-    )
+    with fitting(part.option, index[part.name][1]):
+        loaded = owner.from_single_file(
+            str(part.place), config=str(folder), subfolder=part.name, torch_dtype=dtype, local_files_only=True, **more
+        )
+        check_whole(loaded)
+    return loaded

@@ -14,6 +14,9 @@ def weight_bytes(checkpoint: Checkpoint) -> int:
     elsewhere = {part.name: part.place for part in checkpoint.parts}
     parts = [part for part in folder.iterdir() if part.is_dir() and part.name not in elsewhere] if folder else []
     files = [place for place in elsewhere.values() if place and place.is_file()]
+    if checkpoint.single:
+        files.append(checkpoint.single.file)
+        parts = [part for part in parts if part.name in checkpoint.single.lacks]
     parts += [place for place in elsewhere.values() if place and place.is_dir()]
     return sum(file.stat().st_size for file in files) + sum(
         _of_part(part, checkpoint.variant) or _of_part(part, None) for part in parts

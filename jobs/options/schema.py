@@ -54,7 +54,14 @@ class ModelOptions(SampleOptions):
     """A model: ``model=NAME`` takes conf/model/NAME.yaml, ``model.KEY=value`` changes one of these."""
 
     name: str = option(MISSING, "what the model is called in the run's directory and in every sample's json")
-    path: str = option(MISSING, "a hub id, a diffusers pipeline's directory, or embedded:NAME", short=True)
+    path: str = option(
+        MISSING, "a hub id, a diffusers pipeline's directory, a .safetensors file of a whole one, or embedded:NAME",
+        short=True,
+    )  # fmt: skip
+    config: str | None = option(
+        None,
+        "of a single file: a pipeline's directory or hub id whose configuration it has; null: known by its weights",
+    )
     revision: str | None = option(None, "branch, tag or commit on the hub; null: its default branch")
     variant: str | None = option(None, "which files of the weights are loaded: fp16, bf16, ...; null: the plain ones")
     vae: str | None = option(

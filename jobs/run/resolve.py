@@ -21,6 +21,7 @@ from jobs.model.environment import check_attention_backend
 from jobs.model.loras import read_loras
 from jobs.model.parts import check_fit, read_parts
 from jobs.model.preflight import check_pipeline, read_json
+from jobs.model.single_file import check_single_file
 from jobs.options.container import Container
 from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
@@ -62,7 +63,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False, choose_batch: ChooseBatch | N
         pull(directory)
     record = directory.read() if pin and directory.exists() else {}
     model = options.model
-    found = find_checkpoint(model.path, model.revision, model.variant)
+    found = find_checkpoint(model.path, model.revision, model.variant, model.config)
     checkpoint = replace(found, loras=read_loras(model.loras), parts=read_parts(model))
     if record and not checkpoint.local:
         checkpoint = _pinned(options, checkpoint, record)
@@ -71,7 +72,10 @@ def resolve(cfg: DictConfig, *, pin: bool = False, choose_batch: ChooseBatch | N
     check_attention_backend()
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
     check_pipeline(options, checkpoint.folder)
-    check_fit(checkpoint.parts, read_json(checkpoint.folder / "model_index.json") if checkpoint.folder else {}, model)
+    index = read_json(checkpoint.folder / "model_index.json") if checkpoint.folder else {}
+    check_fit(checkpoint.parts, index, model)
+    if checkpoint.single and index:
+        check_single_file(checkpoint.single, index, model)
     forecast = resolve_forecast(options, checkpoint)
     table = read_prompts(_pinned_source(options, record), options.total_prompt_num)
     check_table(table, options)

@@ -157,6 +157,18 @@ def test_options_that_contradict_a_part_are_refused(
         begin(folders / "flux", part, "model.quantization={transformer: bnb-4bit}")
 
 
+def test_a_file_of_another_model_is_refused_when_it_is_read(folders: Path, tmp_path: Path) -> None:
+    save_file(
+        original_layout.sd3(SD3Transformer2DModel.from_pretrained(folders / "other-sd3")), tmp_path / "sd3.safetensors"
+    )
+    with pytest.raises(BadInput, match=r"sd3.safetensors does not fit FluxTransformer2DModel"):
+        picture(begin(folders / "flux", f"model.transformer={tmp_path}/sd3.safetensors"))
+    weights = load_file(folders / "other/diffusion_pytorch_model.safetensors")
+    save_file({**weights, "proj_out.weight": weights["proj_out.weight"][1:].clone()}, tmp_path / "other.safetensors")
+    with pytest.raises(BadInput, match=r"other.safetensors does not fit FluxTransformer2DModel"):
+        picture(begin(folders / "flux", f"model.transformer={tmp_path}/other.safetensors"))
+
+
 def test_the_json_files_of_a_part_are_its_own(folders: Path, tmp_path: Path) -> None:
     shutil.copytree(folders / "vae", tmp_path / "vae")
     config = json.loads((tmp_path / "vae/config.json").read_text())
