@@ -73,11 +73,12 @@ class Group:
             self._introduce()
             self._watchdog.start()
             threading.Thread(target=self._watch_the_watchdog, name="watchdog's", daemon=True).start()
-            cuda = self.device.startswith("cuda")
-            if cuda:
-                torch.cuda.set_device(self.device)
+            gpu = torch.device(self.device) if self.device.startswith("cuda") else None
+            if gpu:
+                torch.cuda.set_device(gpu)
             dist.init_process_group(
-                "nccl" if cuda else "gloo",
+                "nccl" if gpu else "gloo",
+                device_id=gpu,  # or the library guesses it from the rank, and connects at the first collective
                 store=dist.PrefixStore("tensors", self._client()),
                 rank=self.rank,
                 world_size=self.size,

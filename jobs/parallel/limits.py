@@ -39,6 +39,19 @@ class Size:
         return f"height={self.height}, width={self.width}{clip}"
 
 
+def features_bytes(numel: int, branches: int, rows: int, itemsize: int, degrees: Degrees) -> int:
+    """Return the bytes of the features that each rank keeps to forecast from.
+
+    Args:
+        numel: numbers of a step's feature in one guidance branch, the whole batch's.
+        branches: of guidance.
+        rows: evaluated steps of which something is kept.
+        itemsize: bytes of a number.
+        degrees: how the ranks share the tokens, and the branches where there are two.
+    """
+    return rows * branches * numel // (degrees.sequence * (degrees.cfg if branches == 2 else 1)) * itemsize
+
+
 def check_divides(size: Size, model: ModelOptions, degrees: Degrees, where: str = "") -> None:
     """Refuse a size whose tokens the ranks cannot share alike.
 

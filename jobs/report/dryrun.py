@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from jobs.base.disk import human_bytes
-from jobs.parallel.limits import Size
+from jobs.options.degrees import Degrees
+from jobs.parallel.limits import Size, features_bytes
 from jobs.run.run import Run
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -77,13 +78,10 @@ def history_bytes(run: Run, rows: int) -> int:
     positions = Size(options.height, options.width, options.num_frames).tokens(feature)
     # Guidance by a negative prompt computes everything twice, in one call or in two.
     branches = 2 if options.model.negative_prompts and options.guidance_scale > 1 else 1
-    kept = branches * positions
+    itemsize, whole = _BYTES[options.model.dtype], options.batch_size * positions
     if run.forecast and run.forecast.target == "output":  # ranks have it whole
-        kept *= feature.output
-    else:
-        kept *= feature.channels
-        kept //= options.parallel.sequence * (options.parallel.cfg if branches == 2 else 1)
-    return rows * options.batch_size * kept * _BYTES[options.model.dtype]
+        return features_bytes(whole * feature.output, branches, rows, itemsize, Degrees())
+    return features_bytes(whole * feature.channels, branches, rows, itemsize, options.parallel)
 
 
 def _checkpoint(run: Run) -> str:

@@ -5,6 +5,8 @@ import socket
 
 import pytest
 
+from jobs.options.degrees import Degrees
+from jobs.parallel.limits import features_bytes
 from tests.parallel.ranks import CASES, EVALUATED, FAMILIES, STEPS, rank_main
 from tests.warm.forks import start
 
@@ -56,6 +58,8 @@ def test_each_rank_keeps_its_own_part_of_the_features(ranks: list[dict], name: s
     kept = {rank[name]["2 True spectrum-last"]["history"] for rank in ranks}
     branches, batch, float32 = 2, 2, 4
     assert kept == {branches * len(EVALUATED) * batch * tokens * width * float32 // len(ranks)}
+    counted = features_bytes(batch * tokens * width, branches, len(EVALUATED), float32, Degrees(ulysses=len(ranks)))
+    assert kept == {counted}, "what a dry run says"
 
 
 def test_branches_on_different_ranks_give_the_output_of_one_process(ranks: list[dict]):
@@ -82,6 +86,8 @@ def test_a_rank_keeps_the_features_of_its_own_branch(ranks: list[dict]):
     tokens, width, float32 = 2 * 2 * 2, 48, 4
     kept = {rank["branches"]["1 True spectrum"]["history"] for rank in ranks}
     assert kept == {len(EVALUATED) * tokens * width * float32 // (len(ranks) // 2)}
+    degrees = Degrees(ulysses=len(ranks) // 2, cfg=2)
+    assert kept == {features_bytes(tokens * width, 2, len(EVALUATED), float32, degrees)}, "what a dry run says"
 
 
 def test_ranks_drop_the_padding_that_they_can_share_without(ranks: list[dict]):

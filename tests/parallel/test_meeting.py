@@ -5,8 +5,11 @@ import os
 import socket
 import stat
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from jobs.base.errors import BadInput
 from jobs.parallel.group import Group, Torn
@@ -78,6 +81,20 @@ def test_the_interface_is_that_of_the_tensors_too(monkeypatch) -> None:
 def test_ports_that_are_none_are_refused(ports: str) -> None:
     with pytest.raises(BadInput, match="rank_ports"):
         Network.read(None, ports)
+
+
+def test_a_group_of_gpus_says_which_is_each_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no GPU here: what the libraries are told is written down."""
+    told: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=device))
+    monkeypatch.setattr(torch.cuda, "set_device", told.append)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda backend, *, device_id, **_: told.extend((backend, device_id))
+    )
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with Group(Member(0, 1, 1, tmp_path / "meeting.json"), device="cuda:1", digest="", on_loss=told.append):
+        pass
+    assert told == [torch.device("cuda:1"), "nccl", torch.device("cuda:1")]
 
 
 def test_a_torn_exchange_ends_the_group_without_asking_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from jobs.options.degrees import Degrees
+from jobs.parallel.limits import features_bytes
 from tools.benchmarks.common.catalog import MODELS
 from tools.benchmarks.parallel.__main__ import main
 from tools.benchmarks.parallel.cases import Conditions, size_of
 from tools.benchmarks.parallel.cost import Line, Message, Rates, Step, calibrated, fit_line
-from tools.benchmarks.parallel.count import count_step, history_bytes
+from tools.benchmarks.parallel.count import count_step
 from tools.benchmarks.parallel.measure import RanksFailed, measure
 from tools.benchmarks.parallel.predict import EVALUATED, STEPS, Assumptions, check, clip
 
@@ -168,7 +169,7 @@ def test_a_forecast_from_more_features_reads_more():
     few, many = (
         count_step(MODELS["wan"], size, Degrees(ulysses=2), torch.float32, count) for count in (rows, rows + more)
     )
-    assert many.traffic - few.traffic == history_bytes(size, 2, Degrees(ulysses=2), torch.float32, more)
+    assert many.traffic - few.traffic == features_bytes(math.prod(size.feature), 2, more, 4, Degrees(ulysses=2))
 
 
 def test_a_clip_by_hand():
@@ -199,7 +200,7 @@ def test_ranks_make_the_collectives_and_keep_the_features_that_are_counted(tmp_p
         assert all(one.counted_right and one.measured > 0 for one in kinds.values()), run
         assert all((one.predicted is None) == (degrees.size == 1) for one in kinds.values())
         calls, evaluated_before_the_last_forecast = (2 if run["model"] == "wan" else 1), 4  # steps 0, 1, 2, 4 of 7
-        expected = history_bytes(size, calls, degrees, torch.float32, evaluated_before_the_last_forecast)
+        expected = features_bytes(math.prod(size.feature), calls, evaluated_before_the_last_forecast, 4, degrees)
         assert run["history_bytes"] == expected
     page = tmp_path / "parallel.md"
     before = page.read_text()

@@ -1,5 +1,6 @@
 """The clips that the cost model is asked about: what their steps are, counted for each choice of degrees."""
 
+import math
 import statistics
 import sys
 from dataclasses import asdict, replace
@@ -8,10 +9,11 @@ from typing import Any
 import torch
 
 from jobs.options.degrees import Degrees
+from jobs.parallel.limits import features_bytes
 from spectrum import SpectrumConfig, StepPlan
 from tools.benchmarks.common.catalog import MODELS
 from tools.benchmarks.common.denoisers import Scale, Size, call_arguments
-from tools.benchmarks.parallel.count import META, branches, count_step, history_bytes
+from tools.benchmarks.parallel.count import META, branches, count_step
 from tools.benchmarks.parallel.predict import STEPS
 
 HEIGHT, WIDTH = 720, 1280
@@ -41,7 +43,7 @@ def count_clips() -> list[dict[str, Any]]:
                 kind: asdict(count_step(MODELS[name], size, degrees, torch.bfloat16, of))
                 for kind, of in (("evaluated", None), ("forecast", rows))
             }
-            kept = history_bytes(size, calls, degrees, torch.bfloat16, len(plan.rows))
+            kept = features_bytes(math.prod(size.feature), calls, len(plan.rows), torch.bfloat16.itemsize, degrees)
             clip = {"model": name, "frames": frames, "degrees": asdict(degrees), "history_bytes": kept}
             counted.append(clip | steps)
     return counted

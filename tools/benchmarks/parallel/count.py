@@ -4,7 +4,6 @@ The tensors are on the meta device and the process group is torch's fake one, wh
 numbers are those of the code that runs, at any size and any degrees, on any machine.
 """
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -112,11 +111,6 @@ def count_step(model: Model, size: Size, degrees: Degrees, dtype: torch.dtype, r
 def branches(arguments: dict[str, Any]) -> int:
     """Return how often a step of the pipeline calls the denoiser."""
     return 2 if "negative_prompt_embeds" in arguments else 1
-
-
-def history_bytes(size: Size, calls: int, degrees: Degrees, dtype: torch.dtype, rows: int) -> int:
-    """Return the bytes of ``rows`` features on each rank, for a step of so many calls."""
-    return rows * math.prod(size.feature) // degrees.sequence * (calls // degrees.cfg) * dtype.itemsize
 
 
 def _forecast(denoiser: Any, size: Size, degrees: Degrees, dtype: torch.dtype, rows: int) -> tuple[int, int]:
