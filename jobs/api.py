@@ -148,7 +148,7 @@ def export(
     """Make a data set for others of finished runs, or go on with it, as ``python -m jobs.export`` does.
 
     Args:
-        runs: their directories, or that of a single one.
+        runs: their directories, or addresses in a store; or that of a single one.
         dest: a new folder, or that of this very export.
         options: how.
         say: is given lines about what was done.
@@ -162,9 +162,7 @@ def export(
     from jobs.export.export import export as make  # imports pyarrow, for which a scheduler need not wait
 
     paths = [runs] if isinstance(runs, (str, os.PathLike)) else runs
-    for path in paths:
-        refuse_stored(os.fspath(path), "export")
-    make([Path(path) for path in paths], Path(dest), read_export({**vars(options or ExportOptions())}), say)
+    make([os.fspath(path) for path in paths], os.fspath(dest), read_export({**vars(options or ExportOptions())}), say)
     return Path(dest)
 
 

@@ -1,19 +1,18 @@
 """Make a data set for others of one run or several: ``python -m jobs.export RUN [RUN ...] DEST [option=value ...]``.
 
-DEST is a new folder that holds only what is public. It is there once it is whole; until then there is DEST.partial,
-and the same command goes on with it. With dest= or hub= it is then copied elsewhere, which goes on likewise. Exit code
-0: all is there. 2: it cannot be made or copied, and one sentence says why.
+A RUN is a directory, or an address in a store, like s3://BUCKET/FOLDER/NAME. DEST is a new folder that holds only what
+is public. It is there once it is whole; until then there is DEST.partial, and the same command goes on with it. With
+dest= or hub= it is then copied elsewhere, which goes on likewise. Exit code 0: all is there. 2: it cannot be made or
+copied, and one sentence says why.
 """
 
 import sys
-from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
 from jobs.base.output import print_all
 from jobs.export.export import export
 from jobs.options.export import ExportOptions, parse_export
 from jobs.options.words import group_help
-from jobs.store.mirror import refuse_stored
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,9 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         paths, options = parse_export(words)
         if len(paths) < 2:
             raise BadInput("name at least one run and then the destination, like: outputs/demo-shapes my-dataset")
-        for path in paths[:-1]:
-            refuse_stored(path, "jobs.export")
-        export([Path(path) for path in paths[:-1]], Path(paths[-1]), options, lambda line: print(line, flush=True))
+        *runs, dest = paths
+        export(runs, dest, options, lambda line: print(line, flush=True))
     except BadInput as error:
         refuse(str(error))
     except KeyboardInterrupt:

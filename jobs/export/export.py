@@ -1,7 +1,7 @@
 """From runs to a folder for others, step by step. Each step finds what an interrupted command left and goes on."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from jobs.export.scores import Scores
 from jobs.export.source import SourceRun, open_runs
 from jobs.export.stats import Stats
 from jobs.export.store import Store
+from jobs.export.stored import fetch_tars, opened_runs
 from jobs.export.surroundings import METADATA, write_surroundings
 from jobs.export.table import in_groups, write_metadata
 from jobs.export.trouble import explained
@@ -34,16 +35,17 @@ from jobs.export.work import Work, check_destination
 from jobs.options.export import CHOICE, ELSEWHERE, ExportOptions
 from jobs.store.atomic import replace as move
 from jobs.store.atomic import sync
+from jobs.store.rundir import RunDir
 
 _AT_ONCE = 2  # shards or files; what takes time is hashing, which needs a core each
 Say = Callable[[str], None]
 
 
-def export(paths: list[Path], dest: Path, options: ExportOptions, say: Say) -> None:
+def export(places: Sequence[str], dest: str, options: ExportOptions, say: Say) -> None:
     """Make the export, go on with it, or find that it is there.
 
     Args:
-        paths: the runs.
+        places: the runs: their directories, or addresses in a store.
         dest: a folder that does not exist, or is this very export.
         options: how.
         say: is given lines for a person.
@@ -51,30 +53,38 @@ def export(paths: list[Path], dest: Path, options: ExportOptions, say: Say) -> N
     Raises:
         BadInput: whatever a user can mend.
     """
-    with explained(paths, dest):
-        _check_paths(paths, dest)
-        places = _places(options)
-        work = Work(dest)
+    if "://" in dest:
+        raise BadInput(f"{dest} is no folder on this machine: name one, and add dest={dest} to have it copied there")
+    paths = [Path(place) for place in places if "://" not in place]
+    with explained(paths, Path(dest)):
+        _check_paths(paths, Path(dest))
         check_filters(options)
-        runs = _pinned(open_runs(paths, partial=options.partial), work.pinned() if options.partial else {})
-        options = _resolved(options, runs)
-        scores = Scores(runs, partial=options.partial)
-        described = _described(options, runs, scores)
-        for place in places:
-            place.check(described)
-        if check_destination(dest, described):
-            work.clear()
-            say(f"{dest} is this export already, whole: nothing was left to do")
-        else:
-            with work.held():
-                if not check_destination(dest, described):  # no other command has just made it
-                    work.begin(described, runs)
-                    _make(work, runs, scores, options, described, say)
-        for place in places:
-            say(place.send(finished(dest)))
+        copies = _copies(options)
+        with opened_runs(places) as directories:
+            _export(directories, Work(Path(dest)), options, copies, say)
 
 
-def _places(options: ExportOptions) -> list[Place]:
+def _export(directories: list[RunDir], work: Work, options: ExportOptions, copies: list[Place], say: Say) -> None:
+    runs = open_runs(directories, partial=options.partial, copies=work.tars)
+    runs = _pinned(runs, work.pinned() if options.partial else {})
+    options = _resolved(options, runs)
+    scores = Scores(runs, partial=options.partial)
+    described = _described(options, runs, scores)
+    for copy in copies:
+        copy.check(described)
+    if check_destination(work.dest, described):
+        work.clear()
+        say(f"{work.dest} is this export already, whole: nothing was left to do")
+    else:
+        with work.held():
+            if not check_destination(work.dest, described):  # no other command has just made it
+                work.begin(described, runs)
+                _make(work, runs, scores, options, described, say)
+    for copy in copies:
+        say(copy.send(finished(work.dest)))
+
+
+def _copies(options: ExportOptions) -> list[Place]:
     """Return where the export is copied to; they are not looked at yet."""
     stores: list[Place] = [Store(options.dest)] if options.dest else []
     return [*stores, Hub(options.hub)] if options.hub else stores
@@ -84,6 +94,8 @@ def _make(
     work: Work, runs: list[SourceRun], scores: Scores, options: ExportOptions, described: dict[str, Any], say: Say
 ) -> None:
     form: Format = FORMATS[options.format](options)
+    if fetched := fetch_tars(runs, work.new):
+        say(f"fetched {fetched} shards")
     _index(work, runs, say)
     rows = Rows(work, runs, scores, options)
     for reason, count in rows.left_out.items():

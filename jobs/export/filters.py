@@ -154,7 +154,7 @@ def _trouble(option: str, given: Any, error: Exception, names: list[str], mend: 
     return f"{option}={given} asks for {name}: {mend(name) or there}"
 
 
-def how_to_score(name: str, runs: list[Path]) -> str | None:
+def how_to_score(name: str, runs: list[str]) -> str | None:
     """Return what makes a column that is not there; None where no scorer of the program does."""
     scorer = scorer_of(name)
     if scorer is None:

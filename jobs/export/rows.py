@@ -56,7 +56,7 @@ class Rows:
         self.schema = with_scores(own, scores.types)
         self._chosen: Chosen | None = None
         if filters(options):
-            folders = [run.directory.path for run in runs]
+            folders = [run.directory.name for run in runs]
             scores.check_everywhere(f"{options.where} {options.by}")
             self._chosen = choose(work.path, options, self._candidates, lambda name: how_to_score(name, folders))
         self.left_out = self._chosen.left_out if self._chosen else {}

@@ -51,8 +51,8 @@ class Scores:
         there = [found[name] for name in sorted(names & found.keys()) if self._is_scored(found[name], shard)]
         if not partial and (missing := sorted(names - {one.scorer for one in there})):
             raise BadInput(
-                f"{run.directory.path} has scores of {missing[0]} for a part of its shards only: finish them with "
-                f"python -m jobs.score {run.directory.path} scorers=[{missing[0]}], or add partial=true"
+                f"{run.directory.name} has scores of {missing[0]} for a part of its shards only: finish them with "
+                f"python -m jobs.score {run.directory.name} scorers=[{missing[0]}], or add partial=true"
             )
         return there
 
@@ -97,8 +97,8 @@ class Scores:
                 for run in self._runs:
                     if scorer not in {one.scorer for one in self._directories[run.directory.path]}:
                         raise BadInput(
-                            f"{run.directory.path} has no {name}, which is asked for: run "
-                            f"python -m jobs.score {run.directory.path} scorers=[{scorer}] first"
+                            f"{run.directory.name} has no {name}, which is asked for: run "
+                            f"python -m jobs.score {run.directory.name} scorers=[{scorer}] first"
                         )
 
     def described(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import yaml
 from jobs.base.differences import differences
 from jobs.base.errors import BadInput
 from jobs.export.trouble import reading
-from jobs.store.mirror import refuse_stored
 from jobs.store.passes import is_hopeless
 from jobs.store.rundir import RunDir
 
@@ -32,17 +31,21 @@ class Shard:
         number: which of its shards it is.
         name: tells it from the run's other ones: ``3``, or ``retry-1/3``.
         sha256: of the tar, as the done record says.
+        size: bytes of the tar.
+        copy: where the tar of a run in a store is brought to; None where it lies in its run's directory.
     """
 
     directory: RunDir
     number: int
     name: str
     sha256: str
+    size: int
+    copy: Path | None = None
 
     @property
     def tar(self) -> Path:
-        """Where its samples are."""
-        return self.directory.tar(self.number)
+        """Where its samples are read from."""
+        return self.copy or self.directory.tar(self.number)
 
     @property
     def of_later_pass(self) -> bool:
@@ -88,13 +91,18 @@ class SourceRun:
         return {"name": self.name, "id": self.run_id, "shards": len(self.shards), "sha256": digest}
 
 
-def open_runs(paths: Sequence[Path], *, partial: bool) -> list[SourceRun]:
+def open_runs(directories: Sequence[RunDir], *, partial: bool, copies: Path) -> list[SourceRun]:
     """Read what the runs recorded of themselves; they come back in an order of their own, by name and id.
 
+    Args:
+        directories: theirs.
+        partial: whether they may be unfinished.
+        copies: the folder that tars of runs in stores are brought to.
+
     Raises:
-        BadInput: a path is no run, a run is not finished, or they cannot be merged.
+        BadInput: a directory is no run, a run is not finished, or they cannot be merged.
     """
-    runs = sorted((_open(path, partial) for path in paths), key=lambda run: (run.name, run.run_id))
+    runs = sorted((_open(one, partial, copies) for one in directories), key=lambda run: (run.name, run.run_id))
     _check_alike(runs)
     prefixes = key_prefixes([(run.name, run.run_id, run.record["identity"].get("key_prefix")) for run in runs])
     return [
@@ -120,17 +128,18 @@ def key_prefixes(runs: Sequence[tuple[str, str, str | None]]) -> list[str]:
     ]
 
 
-def _open(path: Path, partial: bool) -> SourceRun:
-    directory = RunDir(path)
-    refuse_stored(directory.name, "jobs.export")
-    record = directory.read()
+def _open(directory: RunDir, partial: bool, copies: Path) -> SourceRun:
+    record, name = directory.read(), directory.name
     if "retry" in record["identity"]:
-        raise BadInput(f"{path} is a pass over failed samples of {path.parent}: name that run, it brings them along")
+        raise BadInput(
+            f"{name} is a pass over failed samples of {name.rpartition('/')[0]}: name that run, it brings them along"
+        )
     if "scorer" in record["identity"]:
-        raise BadInput(f"{path} holds scores of {path.parents[1]}: name that run, it brings them along")
-    done = _done(directory, record, "")
+        raise BadInput(f"{name} holds scores of {directory.path.parents[1]}: name that run, it brings them along")
+    copies /= str(record["id"])
+    done = _done(directory, record, "", copies)
     if not done:
-        raise BadInput(f"{path} has no finished shard yet: there is nothing to export")
+        raise BadInput(f"{name} has no finished shard yet: there is nothing to export")
     left = [shard for shard in range(record["shards"]) if shard not in {one.number for one in done}]
     if not partial:
         _check_whole(directory, record, left, "the command that began it")
@@ -138,14 +147,18 @@ def _open(path: Path, partial: bool) -> SourceRun:
         its = one.read()
         if not partial:
             _check_whole(one, its, _unfinished_pass(one, its), "retry_failed=true")
-        done += _done(one, its, f"{one.path.name}/")
+        done += _done(one, its, f"{one.path.name}/", copies)
     return SourceRun(directory, record, tuple(done))
 
 
-def _done(directory: RunDir, record: dict[str, Any], prefix: str) -> list[Shard]:
+def _done(directory: RunDir, record: dict[str, Any], prefix: str, copies: Path) -> list[Shard]:
     left = {*directory.unfinished(record["shards"])}
-    numbers = [shard for shard in range(record["shards"]) if shard not in left]
-    return [Shard(directory, number, f"{prefix}{number}", _sha256(directory, number)) for number in numbers]
+    found = []
+    for number in (shard for shard in range(record["shards"]) if shard not in left):
+        tar = directory.tar(number)
+        copy = copies / prefix / tar.name if directory.url else None
+        found.append(Shard(directory, number, f"{prefix}{number}", *_tar_record(directory, number), copy))
+    return found
 
 
 def _unfinished_pass(directory: RunDir, record: dict[str, Any]) -> list[int]:
@@ -168,16 +181,18 @@ def _check_whole(directory: RunDir, record: dict[str, Any], left: list[int], how
     if left:
         samples = sum(directory.shard_samples(shard) for shard in left)
         raise BadInput(
-            f"{directory.path} is not finished: {len(left)} of {record['shards']} shards ({samples} of "
+            f"{directory.name} is not finished: {len(left)} of {record['shards']} shards ({samples} of "
             f"{record['samples']} samples) are missing: finish it with {how}, or add partial=true to export the rest"
         )
 
 
-def _sha256(directory: RunDir, shard: int) -> str:
+def _tar_record(directory: RunDir, shard: int) -> tuple[str, int]:
+    """Return sha256 and bytes of a done shard's tar."""
     path = directory.done_record(shard)
     try:
         with reading(path):
-            return str(json.loads(path.read_text())["sha256"])
+            record = json.loads(path.read_text())
+        return str(record["sha256"]), int(record["bytes"])
     except (ValueError, KeyError, TypeError):
         raise BadInput(f"{path} is not a whole done record: delete it and finish the run to make it again") from None
     except FileNotFoundError:
@@ -188,12 +203,12 @@ def _check_alike(runs: Sequence[SourceRun]) -> None:
     first = runs[0]
     for earlier, run in pairwise(runs):
         if (run.name, run.run_id) == (earlier.name, earlier.run_id):
-            where = f"{earlier.directory.path} and {run.directory.path}"
+            where = f"{earlier.directory.name} and {run.directory.name}"
             raise BadInput(f"{where} are one run, or the same with more prompts: name one of them")
     for run in runs[1:]:
         if run.extension != first.extension:
             raise BadInput(
-                f"{first.directory.path} has {first.extension} and {run.directory.path} has {run.extension} files: "
+                f"{first.directory.name} has {first.extension} and {run.directory.name} has {run.extension} files: "
                 f"{_MERGED} be of one kind, so export them apart"
             )
 

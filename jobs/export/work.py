@@ -4,6 +4,7 @@ DEST.partial/export.json   what is being exported; another export is refused
 DEST.partial/index/        one table for each shard that was read (jobs.export.index)
 DEST.partial/pieces/       one record for each file that was written, read back and moved into place
 DEST.partial/new/          files in the making
+DEST.partial/tars/         tars of runs that are in a store
 DEST.partial/out/          what will be DEST
 """
 
@@ -33,7 +34,7 @@ class Work:
     def __init__(self, dest: Path):
         self.dest = dest
         self.path = dest.with_name(f"{dest.name}.partial")
-        self.out, self.new = self.path / "out", self.path / "new"
+        self.out, self.new, self.tars = self.path / "out", self.path / "new", self.path / "tars"
         self._plan = self.path / "export.json"
 
     def pinned(self) -> dict[str, list[str]]:

@@ -190,6 +190,15 @@ def test_uploads_that_are_killed_at_their_requests_go_on(run, s3, tmp_path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
+def test_a_destination_is_a_folder_here(run, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refusal(capsys, run, "s3://bucket/set")
+    assert said.endswith(
+        "is no folder on this machine: name one, and add dest=s3://bucket/set to have it copied there\n"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_mounted_file_system_is_a_store_too(run, tmp_path, capsys) -> None:
     url = f"dest=file://{tmp_path}/mounted/set"
     export(run, tmp_path / "out", url, *OPTIONS)

@@ -87,7 +87,12 @@ def test_hostile_texts_are_texts_in_the_report_and_in_an_exports_card(tmp_path: 
     assert [one for one in page.requested() if not one.startswith("data:")] == [page.run("location.href")]
     assert page.complaints() == []
 
-    export([run.directory.path], tmp_path / "set", ExportOptions(license="cc0-1.0", energon=False), lambda line: None)
+    export(
+        [str(run.directory.path)],
+        str(tmp_path / "set"),
+        ExportOptions(license="cc0-1.0", energon=False),
+        lambda line: None,
+    )
     text = (tmp_path / "set" / "README.md").read_text().partition("\n---\n")[2]
     card = tmp_path / "card.html"
     card.write_text(f"<meta charset=utf-8>{MarkdownIt('commonmark', {'html': True}).enable('table').render(text)}")

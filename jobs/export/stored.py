@@ -1,0 +1,81 @@
+"""Runs in stores as sources of an export: their records for as long as it is made, and their tars beside it."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from jobs.base.disk import human_bytes
+from jobs.base.errors import BadInput
+from jobs.export.source import Shard, SourceRun
+from jobs.store.atomic import replace, sync
+from jobs.store.mirror import opened, pull
+from jobs.store.rundir import RunDir
+from jobs.store.tar import hash_file
+
+_AT_ONCE = 4  # tars: one connection seldom fills a line
+
+
+@contextmanager
+def opened_runs(places: Sequence[str]) -> Iterator[list[RunDir]]:
+    """Open runs, with the records that those in stores have at present.
+
+    Args:
+        places: their directories, or addresses in a store.
+
+    Raises:
+        BadInput: a store does not answer, or has no run there.
+    """
+    with ExitStack() as stack:
+        directories = [stack.enter_context(opened(place)) for place in places]
+        for place, directory in zip(places, directories, strict=True):
+            if "://" not in place:
+                pull(directory)  # where a run in a store works there may be older ones
+        yield directories
+
+
+def fetch_tars(runs: Sequence[SourceRun], new: Path) -> int:
+    """Bring tars of runs in stores here that are not here yet; return how many there were to bring.
+
+    Args:
+        runs: of the export.
+        new: a folder for files in the making, on the same file system as the copies.
+
+    Raises:
+        BadInput: a store does not answer or has other bytes, or the disk has no room.
+    """
+    missing = [shard for run in runs for shard in run.shards if shard.copy and not shard.copy.exists()]
+    needed, free = sum(shard.size for shard in missing), shutil.disk_usage(new).free
+    if needed > free:
+        raise BadInput(
+            f"{new.parent.parent} has {human_bytes(free)} free and the tars of runs in stores need "
+            f"{human_bytes(needed)}: free some and run the same command again, or choose another destination"
+        )
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            list(pool.map(lambda shard: _fetch(shard, new), missing))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return len(missing)
+
+
+def _fetch(shard: Shard, new: Path) -> None:
+    directory, tar = shard.directory, shard.directory.tar(shard.number)
+    assert shard.copy and directory.remote
+    begun = new / f"{shard.copy.parent.name}.{shard.copy.name}"
+    try:
+        directory.remote.fetch(directory.within(tar), begun, shard.size)
+        whole = hash_file(begun) == shard.sha256
+    except FileNotFoundError:
+        raise BadInput(f"{directory.name_of(tar)} is missing although its run says it is done: put it back") from None
+    if not whole:
+        raise BadInput(
+            f"{directory.name_of(tar)} has other bytes than its run recorded: restore it, or delete "
+            f"{directory.name_of(directory.done_record(shard.number))} and the tar and finish the run to make the "
+            "shard again"
+        )
+    sync(begun)
+    shard.copy.parent.mkdir(parents=True, exist_ok=True)
+    replace(begun, shard.copy)
