@@ -1,0 +1,1 @@
+"""How many samples an hour come out at the end: ``python -m tools.benchmarks.throughput``."""
