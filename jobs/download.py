@@ -1,7 +1,8 @@
 """Fetch what a model needs from the hub: ``python -m jobs.download model=flux``. Again = go on.
 
-Takes the same ``model=...`` and ``model.NAME=...`` as jobs.generate.
-Everything goes into the hub's cache (HF_HOME), from which jobs.generate loads without asking the network.
+Takes the same ``model=...`` and ``model.NAME=...`` as jobs.generate. All of it goes into the hub's cache (HF_HOME), and
+jobs.generate loads from there without asking the network. With ``--convert`` weights are written down once more, in the
+dtypes in which a run uses them: the processes of a machine then share them in memory, and samples stay the same.
 """
 
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 from jobs.base.errors import BadInput, refuse
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
+from jobs.model.converted import convert, find_converted
 from jobs.model.parts import read_parts
 from jobs.model.single_file import CONFIGURATION
 from jobs.options.compose import compose_options
@@ -145,15 +147,26 @@ def _first_line(error: Exception) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Download what the command line names."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    converts, arguments = "--convert" in arguments, [one for one in arguments if one != "--convert"]
     if not any(argument.startswith("model") for argument in arguments):
         refuse("say which model: python -m jobs.download model=flux")
     try:
         model = read_options(compose_options(arguments)).model
         checkpoint = download(model)
+        folder = _convert(model, checkpoint) if converts else None
     except BadInput as error:
         refuse(str(error))
     print(f"{checkpoint.path} is complete: revision {checkpoint.revision} in {checkpoint.folder}")
+    if folder:
+        print(f"its weights for runs with model.dtype={model.dtype} are in {folder}")
     return 0
+
+
+def _convert(model: ModelOptions, checkpoint: Checkpoint) -> Path:
+    from jobs.model.load import quieten, read_weights
+
+    quieten()
+    return find_converted(model, checkpoint) or convert(model, checkpoint, read_weights(model, checkpoint))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 from jobs.base.errors import BadInput
 from jobs.execute.work import AnyWork
+from jobs.model.converted import find_converted
 from jobs.options.container import Container
 from jobs.run.run import Run
 
@@ -111,6 +112,8 @@ def _read(run: Run) -> list[Path]:
         needed.append(folder if run.checkpoint.local and not (single and single.in_cache) else _hub_cache())
     if single:
         needed.append(single.file)
+    if converted := find_converted(options.model, run.checkpoint):
+        needed.append(converted)
     if options.prompt_file.startswith("hf://"):
         needed.append(_hub_cache())
     else:

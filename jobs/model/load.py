@@ -1,5 +1,6 @@
 """Loads a diffusers pipeline, places it, and attaches what a run asks for."""
 
+import logging
 import warnings
 from contextlib import nullcontext
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any
 from jobs.base.errors import BadInput
 from jobs.base.node import one_at_a_time
 from jobs.model.checkpoint import Checkpoint
+from jobs.model.converted import find_converted
 from jobs.model.embeddings import Embeddings
 from jobs.model.forecast import Forecast
 from jobs.model.handover import Handover, decodes_apart
@@ -24,6 +26,8 @@ from jobs.model.weights import weight_bytes
 from jobs.options.degrees import Degrees
 from jobs.options.schema import ModelOptions
 from spectrum.denoisers import IN_PIPELINES
+
+log = logging.getLogger(__name__)
 
 LARGE = 1 << 30  # bytes of weights that are worth waiting for
 
@@ -61,7 +65,7 @@ def load_pipeline(
     encodes = not (group and group.rank) or bool(checkpoint.loras)
     # Of processes that start together on one machine, the first reads the weights into the cache for the others.
     with one_at_a_time(f"load-{str(checkpoint.pin).replace('/', '-')}") if _is_large(checkpoint) else nullcontext():
-        pipeline = _from_pretrained(model, checkpoint, encodes)
+        pipeline = read_weights(model, checkpoint, encodes)
         if model.offload == "none":
             pipeline.to(device)  # here, so that the weights are in main memory once
     set_up(pipeline, model)
@@ -122,7 +126,17 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")  # of pipelines' calls of its own
 
 
-def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint, encodes: bool) -> Any:
+def read_weights(model: ModelOptions, checkpoint: Checkpoint, encodes: bool = True) -> Any:
+    """Return a pipeline with its weights, in main memory and otherwise as diffusers makes it.
+
+    Args:
+        model: the model's options.
+        checkpoint: where the pipeline lies.
+        encodes: whether its text encoders are loaded.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
     import diffusers
     import torch
 
@@ -145,8 +159,12 @@ def _from_pretrained(model: ModelOptions, checkpoint: Checkpoint, encodes: bool)
                 vae = Part("vae", str(checkpoint.single.file), checkpoint.single.file, "")
                 more["vae"] = load_part(vae, index, checkpoint.folder, dtypes["vae"])
             return load_single_file(checkpoint.single, index, dtype, more)
+        converted = find_converted(model, checkpoint)
+        if converted:
+            log.info("weights are read from %s", converted)
+            more.pop("variant", None)
         return diffusers.DiffusionPipeline.from_pretrained(
-            checkpoint.folder, dtype=dtypes, local_files_only=True, **more
+            converted or checkpoint.folder, dtype=dtypes, local_files_only=True, **more
         )
     except OSError as error:
         reason = str(error).strip().split("\n")[0]
