@@ -61,11 +61,11 @@ def load_pipeline(
     quieten()
     if device.startswith("cuda"):
         torch.cuda.set_device(device)  # what libraries allocate for "cuda" shall not land on the first GPU
-    # Of ranks only the first encodes prompts; but a LoRA looks for the text encoders that it may be for.
-    encodes = not (group and group.rank) or bool(checkpoint.loras)
+    encodes = not (group and group.rank)  # of ranks only the first
     # Of processes that start together on one machine, the first reads the weights into the cache for the others.
     with one_at_a_time(f"load-{str(checkpoint.pin).replace('/', '-')}") if _is_large(checkpoint) else nullcontext():
-        pipeline = read_weights(model, checkpoint, encodes)
+        # A LoRA looks for the text encoders that it may be for.
+        pipeline = read_weights(model, checkpoint, encodes or bool(checkpoint.loras))
         if model.offload == "none":
             pipeline.to(device)  # here, so that the weights are in main memory once
     set_up(pipeline, model)
@@ -73,6 +73,7 @@ def load_pipeline(
     _place(pipeline, model.offload, device)
     if model.drop_padding:
         drop_padding(pipeline.transformer, degrees.sequence if group and degrees else 1)
+    embeddings = Embeddings.of(pipeline) if encodes else None
     branches = _share(pipeline, degrees, group) if group and degrees else None
     for denoiser in _denoisers(pipeline):
         if model.attention:
@@ -82,7 +83,6 @@ def load_pipeline(
     attach = partial(_attach, pipeline, forecast) if forecast else None
     attached = attach() if attach else None
     counter = TokenCounter.read(model, checkpoint.folder) if checkpoint.folder else None
-    embeddings = Embeddings.of(pipeline)
     handover = Handover(pipeline) if not group and decodes_apart(pipeline, model) else None
     return BatchPipeline(
         *(pipeline, model, forecast, attached, counter, keep_flagged, group, branches, attach, embeddings, handover)

@@ -118,8 +118,8 @@ class BatchPipeline:
         return [self._judge(*one) for one in zip(media, finite, told, flags, strict=True)]
 
     def encode(self, batches: list[list[Sample]]) -> None:
-        """Encode the texts of batches that are to be made."""
-        if self.embeddings:
+        """Encode the texts of batches that are to be made; ranks do it in the calls, together."""
+        if self.embeddings and not self.group:
             self.embeddings.ahead(partial(self._call_pipeline, batch, self.arguments(batch)) for batch in batches)
 
     @contextmanager

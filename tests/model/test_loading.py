@@ -26,6 +26,7 @@ from jobs.model.checkpoint import find_checkpoint
 from jobs.model.load import load_pipeline
 from jobs.model.provenance import provenance
 from jobs.options.degrees import Degrees
+from jobs.parallel.text import SharedText
 from jobs.run.run import Run
 from tests.support import PROJECT, resolved, write_prompts
 from tests.tiny_pipelines import WIDTH, save
@@ -91,9 +92,16 @@ def test_only_rank_0_has_text_encoders(flux: Path, style: Path) -> None:
         for rank, lora in ((0, ""), (1, ""), (1, str(style))):
             run = begin(flux, *([f"model.loras=[{{path: {lora}}}]"] if lora else []))
             group = SimpleNamespace(rank=rank, size=1, device="cpu")
-            loaded = load_pipeline(
+            batches = load_pipeline(
                 run.options.model, None, run.checkpoint, device="cpu", degrees=Degrees(), group=group
-            ).pipeline
+            )
+            loaded = batches.pipeline
+            assert (batches.embeddings is None) == (rank == 1)
+            assert isinstance(loaded.encode_prompt.__self__, SharedText), (
+                "what ranks say to each other, all of them say"
+            )
+            batches.encode([run.layout.batches(0)[0]])  # alone, rank 0 would wait for the others
+            assert batches.embeddings is None or not batches.embeddings.encoded
             assert loaded.transformer and loaded.tokenizer and loaded.tokenizer_2
             assert (loaded.text_encoder is None) == (loaded.text_encoder_2 is None) == (rank == 1)
     finally:

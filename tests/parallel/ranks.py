@@ -22,6 +22,7 @@ from diffusers import (
     WanTransformer3DModel,
 )
 
+from jobs.model.embeddings import Embeddings
 from jobs.model.padding import drop_padding
 from jobs.options.degrees import Degrees
 from jobs.parallel import decode
@@ -312,6 +313,7 @@ def encoded(name: str, rank: int) -> dict[str, Any]:
         getattr(pipe, part).eval()
     prompts, more = ["a cat", "a dog that runs, né"], {"do_classifier_free_guidance": True} if name == "wan14b" else {}
     expected = pipe.encode_prompt(prompts, **more)
+    kept = None if rank else Embeddings.of(pipe)
     SharedText(pipe, rank, "cpu")
     with Collectives() as seen:
         made = pipe.encode_prompt(prompts, **more)
@@ -328,6 +330,7 @@ def encoded(name: str, rank: int) -> dict[str, Any]:
         "encoders": [part for part in parts if getattr(pipe, part) is not None],
         "failed": failed,
         "again": torch.equal(pipe.encode_prompt(prompts, **more)[0], expected[0]),
+        "kept": kept is None or kept.encoded == 2,  # the prompts once, and what cannot be encoded
     }
 
 

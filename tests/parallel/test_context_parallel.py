@@ -119,7 +119,7 @@ def test_rank_0_encodes_prompts_for_all(ranks: list[dict], name: str):
     results = [rank["encoded"][name] for rank in ranks]
     tensors = {"flux": 3, "hunyuan": 3, "wan14b": 2}[name]
     for result in results:
-        assert result["same"] == [True] * tensors and result["again"]
+        assert result["same"] == [True] * tensors and result["again"] and result["kept"]
         assert result["collectives"] == 1 + tensors, "what follows, and each tensor"
     assert results[0]["encoders"] and not any(result["encoders"] for result in results[1:])
     assert {result["failed"] for result in results[1:]} == {
