@@ -3,7 +3,7 @@
 import logging
 import warnings
 from contextlib import nullcontext
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 from jobs.base.errors import BadInput
@@ -97,8 +97,21 @@ def set_up(pipeline: Any, model: ModelOptions) -> None:
         scheduler = getattr(diffusers, model.scheduler) if model.scheduler else type(pipeline.scheduler)
         pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **model.scheduler_args)
     pipeline.set_progress_bar_config(disable=True)
+    if model.vae_dtype not in (None, model.dtype) and model.fps is None:  # pipelines of clips do it themselves
+        _convert_latents(pipeline.vae)
     if model.vae_tiling:
         set_tiling(pipeline, True)
+
+
+def _convert_latents(vae: Any) -> None:
+    """Have an autoencoder take latents in another dtype than its own."""
+    decode = vae.decode
+
+    @wraps(decode)
+    def converted(latents: Any, *args: Any, **kwargs: Any) -> Any:
+        return decode(latents.to(vae.dtype), *args, **kwargs)
+
+    vae.decode = converted
 
 
 def set_tiling(pipeline: Any, on: bool) -> None:

@@ -75,7 +75,7 @@ class ModelOptions(SampleOptions):
     )  # fmt: skip
     fuse_loras: bool = option(False, "add LoRAs into the weights: as fast as without, and not quite the same bits")
     dtype: str = option("bfloat16", "dtype of the weights and the arithmetic", choices=DTYPES, short=True)
-    vae_dtype: str | None = option(None, "another dtype for the autoencoder alone (clips)", choices=DTYPES)
+    vae_dtype: str | None = option(None, "another dtype for the autoencoder alone; null: dtype", choices=DTYPES)
     vae_tiling: bool = option(False, "decode in tiles and one sample at a time: less memory, faint seams")
     scheduler: str | None = option(None, "a diffusers scheduler class instead of the checkpoint's own")
     scheduler_args: dict[str, Any] = option({}, "changes to the scheduler's configuration")

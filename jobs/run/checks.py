@@ -17,11 +17,6 @@ def check_model(model: ModelOptions) -> None:
     """
     if (model.fps is None) != (model.frame_step is None):
         raise BadInput("model.fps and model.frame_step belong together: give both for clips, or null for images")
-    if model.vae_dtype not in (None, model.dtype) and model.fps is None:
-        raise BadInput(
-            f"model.vae_dtype={model.vae_dtype} cannot differ from model.dtype here: pipelines that make images "
-            "do not convert what they hand to the autoencoder; leave it out"
-        )
     if model.scheduler is not None and "SchedulerMixin" not in ancestry(model.scheduler):
         raise BadInput(
             f"model.scheduler={model.scheduler} is not a scheduler of diffusers: "

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import FluxPipeline, WanPipeline
+from diffusers import AutoencoderKL, FluxPipeline, WanPipeline
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -269,6 +269,34 @@ def test_the_whole_denoiser_compiles_where_nothing_reaches_into_it(flux: Path, m
     assert modes == [None, "max-autotune"]
     with pytest.raises(BadInput, match=r"algo.target=output or algo=nocache, or model.compile=blocks"):
         begin(flux, "algo=spectrum", "model.compile=whole")
+
+
+def test_an_autoencoder_decodes_in_a_dtype_of_its_own(tmp_path: Path) -> None:
+    save("sdxl", tmp_path / "sdxl")
+    run, narrow = (
+        begin(tmp_path / "sdxl", "model=sdxl", "model.dtype=bfloat16", *more)
+        for more in (["model.vae_dtype=float32"], [])
+    )
+    loaded = load_pipeline(run.options.model, None, run.checkpoint, device="cpu")
+    assert {part.dtype for part in (loaded.pipeline.unet, loaded.pipeline.text_encoder)} == {torch.bfloat16}
+    given: list[torch.Tensor] = []
+    loaded.pipeline.vae.post_quant_conv.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    (made,) = loaded([run.layout.sample(0)])
+    (latents,) = given
+    assert torch.equal(latents.bfloat16().float(), latents), "the denoiser's own"
+    vae = AutoencoderKL.from_pretrained(tmp_path / "sdxl/vae")
+    with torch.no_grad():
+        wanted = vae.decode(latents).sample[0]
+    pixels = ((wanted / 2 + 0.5).clamp(0, 1) * 255).round().permute(1, 2, 0).to(torch.uint8)
+    assert np.array_equal(made.media, pixels.numpy())
+    assert not np.array_equal(made.media, picture(narrow)) and run.identity != narrow.identity
+
+
+@pytest.mark.parametrize("name", ["flux", "sd3-5"])
+def test_every_pipeline_of_pictures_takes_another_dtype_for_its_autoencoder(tmp_path: Path, name: str) -> None:
+    save(name, tmp_path / name)
+    asked = (f"model={name}", "model.dtype=bfloat16", "model.vae_dtype=float32", "model.vae_tiling=true")
+    assert picture(begin(tmp_path / name, *asked)).shape == (32, 32, 3)
 
 
 def as_variant(folder: Path, variant: str, parts: tuple[str, ...]) -> None:

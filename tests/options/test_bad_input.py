@@ -466,11 +466,6 @@ CASES = [
     ),
     Case("path-number", "model.path=5", "model.path 5 is neither a directory nor a hub id: *"),
     Case(
-        "vae-dtype-picture",
-        "model=flux model.vae_dtype=float32",
-        "model.vae_dtype=float32 cannot differ from model.dtype here: pipelines that make images *",
-    ),
-    Case(
         "not-an-id",
         "model.path=flux-dev",
         "model.path flux-dev is neither a directory nor a hub id: a hub id looks like black-forest-labs/FLUX.1-dev",
