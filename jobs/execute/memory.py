@@ -80,7 +80,7 @@ class Sparing:
         try:
             return self._overlap(part)
         except torch.OutOfMemoryError as error:
-            log.warning("too little memory for %d samples from %s: %s", len(part), part[0].key, error)
+            log.warning("too little memory for %d samples from %s: %s", len(part), part[0].key, str(error))
         if torch.accelerator.is_available():
             torch.accelerator.empty_cache()
         return None

@@ -6,7 +6,7 @@ decode, so that the state that a pipeline keeps on itself is one call's at a tim
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Any
 
@@ -29,6 +29,7 @@ class Overlap:
         self._pipeline = pipeline
         self._on = getattr(pipeline, "handover", None) is not None
         self._threads: ThreadPoolExecutor | None = None
+        self._current: _Call | None = None
         self._ahead: _Call | None = None
         self._had_company = False
         self.following: Callable[[list[Sample]], list[Sample]] | None = None
@@ -42,15 +43,15 @@ class Overlap:
             if not self._on or self.following is None:
                 return self._pipeline(batch)
             call = self._begin(batch, None)
+        self._current = call
         call.denoised.wait()
         free = self._on and not (call.failed or self._ahead)
         if free and self.following and (following := self.following(batch)):
             self._ahead = self._begin(following, call)
-        self._had_company = call.followed is not None or self._ahead is not None
-        try:
-            return call.result.result()
-        finally:
-            self.lag = time.perf_counter() - call.denoised_at
+        self._had_company = call.has_company or self._ahead is not None
+        made = call.take()
+        self._current, self.lag = None, time.perf_counter() - call.denoised_at
+        return made
 
     @property
     def ahead(self) -> list[Sample]:
@@ -63,17 +64,19 @@ class Overlap:
         What was begun goes on first, and is kept if it comes out well.
         """
         shared, self._on = self._on and self._had_company, False
-        if self._ahead and self._ahead.settled().exception():
+        if self._ahead and self._ahead.fails():
+            self._ahead.forget()
             self._ahead = None
         return shared
 
     def drop(self) -> None:
-        """Let go of a call that was begun and that nobody will ask for."""
-        if self._ahead:
+        """Let go of calls that nobody will ask for any more: one that was begun, and one whose wait was broken off."""
+        calls = [call for call in (self._current, self._ahead) if call]
+        if calls:
             with self._pipeline.interrupted():
-                self._ahead.settled()
-            self._ahead = None
-        self.following = None
+                for call in calls:
+                    call.forget()
+        self._current = self._ahead = self.following = None
 
     def close(self) -> None:
         """End the threads."""
@@ -88,7 +91,7 @@ class Overlap:
             self._ahead = None
             return call
         if call:
-            call.settled()
+            call.over.wait()
         return None
 
     def _begin(self, batch: list[Sample], followed: "_Call | None") -> "_Call":
@@ -102,20 +105,24 @@ class Overlap:
 class _Call:
     """One pipeline call in a thread.
 
+    An exception keeps the tensors of a call that failed, and a call that keeps its own exception would never be freed
+    at once: so ``take`` and ``forget`` part them.
+
     Attributes:
         batch: the samples.
-        followed: the call that was not over when this one began.
+        has_company: whether another call was not over when this one began.
         denoised: set when the next one may begin.
         denoised_at: when that was.
-        failed: whether it ended before.
+        over: set at its end.
+        failed: whether that was an exception.
         result: what comes of it.
     """
 
     result: "Future[list[Made | Failure]]"
 
     def __init__(self, batch: list[Sample], followed: "_Call | None"):
-        self.batch, self.denoised, self.failed = batch, Event(), False
-        self.followed = followed.result if followed else None
+        self.batch, self.denoised, self.over, self.failed = batch, Event(), Event(), False
+        self.has_company, self._followed = followed is not None, followed.over if followed else None
         self.denoised_at = time.perf_counter()
 
     def make(self, pipeline: BatchPipeline) -> list[Made | Failure]:
@@ -126,16 +133,31 @@ class _Call:
             self.failed = True
             raise
         finally:
+            self.over.set()
             self.denoised.set()  # whoever waits for a call that does not decode waits for its end
 
-    def settled(self) -> "Future[list[Made | Failure]]":
-        """Return the result when it is there."""
-        wait([self.result])
-        return self.result
+    def take(self) -> list[Made | Failure]:
+        """Return what was made, once, when it is there.
+
+        Raises:
+            BaseException: what the call failed with.
+        """
+        self.over.wait()
+        return self.__dict__.pop("result").result()  # type: ignore[no-any-return]
+
+    def fails(self) -> bool:
+        """Wait for its end, and return whether that was an exception."""
+        self.over.wait()
+        return self.failed
+
+    def forget(self) -> None:
+        """Wait for its end, and let go of what was made."""
+        self.over.wait()
+        self.__dict__.pop("result", None)
 
     def _at_decoding(self) -> None:
-        if self.followed:
-            wait([self.followed])
+        if self._followed:
+            self._followed.wait()
         self.denoised_at = time.perf_counter()
         self.denoised.set()
 

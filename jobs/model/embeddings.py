@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-KEPT = 2 << 30  # bytes in main memory
+KEPT = 1 << 30  # bytes in main memory, within what a task asks for (jobs.execute.asks)
 FULL = 0.9  # of that: what is encoded ahead beyond would take the place of what is needed first
 _PLAIN = (str, int, float, bool, type(None))  # of arguments that say all there is to know
 

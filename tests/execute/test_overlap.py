@@ -1,14 +1,17 @@
 """Batches that overlap, with stand-ins for the model: order, failures, what is written down, where nothing overlaps."""
 
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
@@ -158,6 +161,27 @@ def test_too_little_memory_for_two_batches_ends_the_overlap_and_leaves_no_trace(
     again = [2, 3] if stage == "denoise" else [0, 1]
     assert sorted(denoised(generator)) == sorted([[0, 1], [2, 3], [4, 5], again])
     assert order(generator, ("decode", [2, 3]), ("denoise", [4, 5])), "the last batch overlapped"
+
+
+def test_what_a_call_without_memory_held_is_free_before_it_is_tried_again(tmp_path: Path) -> None:
+    held: list[weakref.ref[np.ndarray]] = []
+
+    def fails(stage: str, indices: list[int]) -> None:
+        if (stage, indices) != ("denoise", [2, 3]):
+            return
+        if held:
+            assert held[0]() is None, "the exception is still there, and all that it knows"
+        else:
+            latents = np.zeros(1)
+            held.append(weakref.ref(latents))
+            raise torch.OutOfMemoryError("no memory left")
+
+    gc.disable()
+    try:
+        attempt = make(new(tmp_path / "run"), StandIn(fails, held=[[0, 1]]))
+    finally:
+        gc.enable()
+    assert held and not attempt.failures
 
 
 def test_a_shard_that_a_process_died_at_is_made_batch_by_batch(tmp_path: Path, unharmed: Any) -> None:
