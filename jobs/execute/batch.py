@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.execute.memory import TooLittleMemory
 from jobs.model.pipeline import Failure, Made
@@ -120,4 +121,4 @@ def _try(pipeline: Any, batch: list[Sample], suspicion: Suspicion) -> Results | 
 
 def reason_of(error: BaseException) -> str:
     """Return how an exception is told in logs, journals and summaries."""
-    return f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, BadInput) else f"{type(error).__name__}: {error}"

@@ -1,9 +1,11 @@
 """The loop that makes a shard: batch by batch what nobody has made yet, and all of it to the writer in order."""
 
 import time
+from functools import partial
 from typing import Any
 
 from jobs.dataset.layout import Sample
+from jobs.execute.alike import Alike
 from jobs.execute.audit import Audit
 from jobs.execute.batch import Results, Suspicion, generate_batch, reason_of
 from jobs.execute.halt import Halt
@@ -25,6 +27,7 @@ def make_shard(
     pace: Pace | None = None,
     audit: Audit | None = None,
     overlap: Overlap | None = None,
+    alike: Alike | None = None,
 ) -> None:
     """Make the samples of a shard that nobody has made yet, and hand all to the writer in order.
 
@@ -37,8 +40,13 @@ def make_shard(
         pace: of this process's batches.
         audit: of this process's samples.
         overlap: what ``pipeline`` calls; None where each batch is to end before the next one begins.
+        alike: of this process's failures.
+
+    Raises:
+        BadInput: nothing of the run was ever made, and all fails for one reason.
     """
     halt, pace, audit = halt or Halt(), pace or Pace(), audit or Audit(run, pipeline)
+    alike = alike or Alike(run.directory)
     options = run.options
     others = _unsuspected(run, attempt) if attempt.deaths else None
     turns = Turns(run, attempt, halt, pace, audit, overlap)
@@ -56,6 +64,7 @@ def make_shard(
                     break  # another attempt was faster; finish() finds its done record
                 audited = audit.is_due(batch)
                 if not turns.has_begun(batch) and (why := halt.before(pace.expected(batch, audited))):
+                    alike.release()
                     writer.leave(attempt, why)
                     return
                 start = time.perf_counter()
@@ -70,18 +79,21 @@ def make_shard(
                 result = results.get(sample.index)
                 # A fresh image before an inherited one: that may have been made alone, after a passing failure.
                 if isinstance(result, Made):
+                    alike.made()
                     beside = (seconds, audits.get(sample.index), result.adapted)
                     writer.add(attempt, sample, result.media, result.how, *beside)
                 elif sample.index in inherited:
                     writer.inherit(attempt, sample)
                 elif isinstance(result, Failure):
-                    writer.fail(attempt, sample, result.reason, strike=result.strike, final=result.final)
+                    how = {"strike": result.strike, "final": result.final}
+                    alike.failed(result, partial(writer.fail, attempt, sample, result.reason, **how))
             attempt.spent["waiting"] = time.perf_counter() - began - attempt.spent["generating"]
     except BaseException as error:
         writer.abort(attempt, reason_of(error))
         raise
     finally:
         turns.end()
+    alike.release()
     attempt.trying([])
     writer.finish(attempt)
 

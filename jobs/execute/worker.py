@@ -14,6 +14,7 @@ from jobs import __version__
 from jobs.base.errors import BadInput
 from jobs.base.uncollected import uncollected
 from jobs.execute import timings
+from jobs.execute.alike import Alike
 from jobs.execute.audit import Audit
 from jobs.execute.begun import mark_begun
 from jobs.execute.calibration import calibrated
@@ -100,7 +101,7 @@ def generate_shards(
             in_flight=batch_size + 1 if run.makes_clips else 4 * batch_size + 4,
             report=report,
         )
-        pace = Pace()
+        pace, alike = Pace(), Alike(run.directory)
         start = time.perf_counter()
         try:
             for shard in shards:
@@ -121,7 +122,7 @@ def generate_shards(
                     first = {}
                     # The writer may still be at the one before.
                     current[:] = [*(one for one in current if one.open), attempt]
-                    make_shard(pipeline, run, attempt, writer, halt, pace, audit, overlap)
+                    make_shard(pipeline, run, attempt, writer, halt, pace, audit, overlap, alike)
         finally:
             overlap.close()
             writer.close()
