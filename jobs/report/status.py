@@ -141,7 +141,7 @@ def _why(last: Journal) -> list[dict[str, Any]]:
     if last.ended:
         reason = last.ended["error"] or "the attempt ended without publishing"
     else:
-        reason = "the process ended without a message (killed, or its node went down)"
+        reason = "the process ended without a message (killed, cancelled, or its node went down)"
     return [{"shard": shard, "sample": "", "reason": reason, "log": log}]
 
 
