@@ -1,4 +1,4 @@
-"""``batch_size=auto``: which GPU the batches of a run are to fit, when it begins."""
+"""``batch_size=auto`` and ``model.vae_tiling=auto``: which GPU a run is to fit, when it begins."""
 
 import sys
 from typing import Any
@@ -6,29 +6,33 @@ from typing import Any
 from jobs.base.errors import BadInput
 from jobs.execute import queue
 from jobs.execute.launch import Launcher
+from jobs.options.fields import shown
 from jobs.options.schema import Options
+from jobs.run.resolve import VALUES
 from jobs.run.run import Run
 
 
-def fill(run: Run, asked: str | None, launcher: Launcher | None = None) -> int:
-    """Return the batch size of a run that begins, and say why on standard error.
+def fill(run: Run, asked: str | None, option: str, launcher: Launcher | None = None) -> int | bool:
+    """Return an option's value of a run that begins, and say why on standard error.
 
     Args:
-        run: with batches of one.
+        run: with batches of one and no tiles, where these are to be found.
         asked: the option ``card``.
+        option: ``batch_size`` or ``model.vae_tiling``.
         launcher: of the tasks that make it; None: this command makes it.
 
     Raises:
-        BadInput: it is not known what a batch is to fit, or not one sample fits.
+        BadInput: it is not known what is to fit, or not one sample fits.
     """
-    from jobs.rehearse.fit import fitting_batch  # imports torch and diffusers, for which no other command waits
+    from jobs.rehearse import fit  # imports torch and diffusers, for which no other command waits
 
-    number, why = fitting_batch(run, _card(run.options, asked, launcher))
-    print(f"note: {run.directory.name}: batch_size=auto is {number}: {why}", file=sys.stderr)
-    return number
+    find = fit.fitting_batch if option == "batch_size" else fit.needs_tiles
+    value, why = find(run, _card(run.options, asked, option, launcher))
+    print(f"note: {run.directory.name}: {option}=auto is {shown(value)}: {why}", file=sys.stderr)
+    return value
 
 
-def _card(options: Options, asked: str | None, launcher: Launcher | None) -> Any:
+def _card(options: Options, asked: str | None, option: str, launcher: Launcher | None) -> Any:
     from jobs.rehearse.cards import CARDS, card_named
 
     if asked is not None:
@@ -47,7 +51,7 @@ def _card(options: Options, asked: str | None, launcher: Launcher | None) -> Any
         card, why = _card_of(launcher.settings), "neither hydra.launcher.gres nor the partition names one that is known"
     if card is None:
         raise BadInput(
-            f"batch_size=auto fits a batch to a GPU, and {why}: give batch_size a number, or name the GPU, like "
+            f"{option}=auto fits a batch to a GPU, and {why}: give {option} {VALUES[option]}, or name the GPU, like "
             "card=H100 or card=24GB"
         )
     return card

@@ -25,7 +25,7 @@ class Limits:
         most: largest number allowed.
         choices: the only texts allowed.
         blank: whether a text may be empty.
-        words: texts that stand for a number which the program finds.
+        words: texts that stand for a value which the program finds.
         optional: whether null stands for a choice made elsewhere.
     """
 
@@ -80,6 +80,8 @@ class Limits:
             return " or ".join(["a whole number" + self._range(), *self.words])
         if self.kind is float:
             return "a number" + self._range()
+        if self.kind is bool and self.words:
+            return f"true, false or {' or '.join(self.words)}"
         return {bool: "true or false", dict: "a mapping like {name: value}"}.get(self.kind, "text")
 
     def _range(self) -> str:
@@ -115,7 +117,7 @@ def option(
         most: largest number allowed.
         choices: the only texts allowed.
         blank: whether a text may be empty.
-        words: of a number, texts that leave it to the program to find one; it is typed as that number.
+        words: texts that leave it to the program to find a value; it is typed as that value.
         short: whether it belongs into the README's short table.
         shared_by_batch: of a per-sample option, whether the samples of one pipeline call must share its value.
         fallback: of a per-sample option, its value where prompt, command line and model leave it open; MISSING: none

@@ -17,7 +17,7 @@ from jobs.options.fields import choice_of, limits_of, option
 DTYPES = ("float32", "bfloat16", "float16")
 IMAGE_FORMATS = ("png", "jpg", "webp")
 WORK_PATH = "outputs"
-AUTO = "auto"  # what batch_size may be besides a number
+AUTO = "auto"  # what batch_size and model.vae_tiling may be until a run begins
 LARGEST_SEED = 2**32 - 1  # what PyTorch's CPU generator starts from, and JSON tools keep
 
 
@@ -76,7 +76,10 @@ class ModelOptions(SampleOptions):
     fuse_loras: bool = option(False, "add LoRAs into the weights: as fast as without, and not quite the same bits")
     dtype: str = option("bfloat16", "dtype of the weights and the arithmetic", choices=DTYPES, short=True)
     vae_dtype: str | None = option(None, "another dtype for the autoencoder alone; null: dtype", choices=DTYPES)
-    vae_tiling: bool = option(False, "decode in tiles and one sample at a time: less memory, faint seams")
+    vae_tiling: bool = option(
+        False, "decode in tiles and one sample at a time: less memory, faint seams; auto: only where a call would not "
+        "fit onto the GPU otherwise, found when the run begins", words=(AUTO,),
+    )  # fmt: skip
     scheduler: str | None = option(None, "a diffusers scheduler class instead of the checkpoint's own")
     scheduler_args: dict[str, Any] = option({}, "changes to the scheduler's configuration")
     size_multiple: int = option(16, "height and width must be multiples of this", least=1)
@@ -235,8 +238,8 @@ class Options(SampleOptions):
     )
     rank_ports: str | None = option(None, "ports on which they may meet, first and last, like 29500-29599; null: any")
     card: str | None = option(
-        None, "GPU that batch_size=auto is to fit, like H100, A100-80GB, or its memory alone, like 24GB; null: this "
-        "machine's, or what the launcher asks for"
+        None, "GPU that batch_size=auto or model.vae_tiling=auto is to fit, like H100, A100-80GB, or its memory alone, "
+        "like 24GB; null: this machine's, or what the launcher asks for"
     )  # fmt: skip
     device: str = option("auto", "where to compute", choices=("auto", "cuda", "cpu"))
     cpu_threads: int = option(1, "threads of one worker on a CPU; another number changes last bits", least=1)
@@ -283,9 +286,9 @@ def config_schema(group: type) -> type:
         if is_dataclass(kind):
             kind = config_schema(kind)  # type: ignore[arg-type]
             made.append((one.name, kind, field(default_factory=kind)))
-        elif one.default is None and (kind in (Any, dict[str, Any] | None) or limits_of(group, one.name).words):
+        elif limits_of(group, one.name).words or (one.default is None and kind in (Any, dict[str, Any] | None)):
             # A typed mapping would refuse keys that it does not have, and a typed number words.
-            made.append((one.name, Any, field(default=None)))
+            made.append((one.name, Any, field(default=one.default)))
         elif one.default is None:
             made.append((one.name, kind | None, field(default=None)))
         else:

@@ -1,9 +1,12 @@
-"""How many samples of a run fit onto a GPU at once: what ``batch_size=auto`` is."""
+"""How much of a run fits onto a GPU at once: what ``batch_size=auto`` and ``model.vae_tiling=auto`` are."""
+
+from dataclasses import replace
 
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.rehearse.cards import LARGEST, Card, largest_batch, needs, offload_on
+from jobs.rehearse.counting import Work
 from jobs.rehearse.rehearsal import Rehearsal, rehearse
 from jobs.run.run import Run
 
@@ -29,6 +32,22 @@ def fitting_batch(run: Run, card: Card) -> tuple[int, str]:
     need = human_bytes(needs(run, rehearsal, number)[offload])
     fit = f"{most}{' or more' if most == LARGEST else ''} fit on {card.name}"
     return number, f"{fit}, {held} of {number}, which need {need} of {human_bytes(card.usable)}"
+
+
+def needs_tiles(run: Run, card: Card) -> tuple[bool, str]:
+    """Return whether decoding a call of the run fits on a card in tiles only, and a sentence that says why.
+
+    It is for the run's largest sample.
+
+    Raises:
+        BadInput: the model cannot be rehearsed.
+    """
+    rehearsal = rehearse(run, largest_sample(run))
+    decoding = replace(rehearsal, encode=Work(), evaluated=Work(), forecast=None, row=0)
+    samples = run.options.batch_size
+    need = needs(run, decoding, samples)[run.options.model.offload]
+    call = f"{samples} samples at once needs" if samples > 1 else "one sample needs"
+    return need > card.usable, f"decoding {call} {human_bytes(need)} of {human_bytes(card.usable)} on {card.name}"
 
 
 def largest_sample(run: Run) -> Sample:

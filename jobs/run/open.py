@@ -19,7 +19,7 @@ from jobs.model.licences import checkpoint_licence, output_terms
 from jobs.run.calibration import calibration_key, is_measured, with_calibration
 from jobs.run.growth import as_then, grows, is_untouched
 from jobs.run.identity import changes
-from jobs.run.resolve import ChooseBatch, resolve
+from jobs.run.resolve import Choose, resolve
 from jobs.run.retry import retried
 from jobs.run.run import Run
 from jobs.store.atomic import create_bytes
@@ -32,17 +32,17 @@ _AS_BEGUN = ("created", "calibration", "quality", "licence", "output_terms")
 _LEAST_BYTES = {"png": 0.05, "jpg": 0.03, "webp": 0.01, "mp4": 0.0005}
 
 
-def open_run(cfg: DictConfig, choose_batch: ChooseBatch | None = None) -> Run:
+def open_run(cfg: DictConfig, choose: Choose | None = None) -> Run:
     """Resolve a run and check the directory that it has or will have; nothing is written.
 
     Args:
         cfg: the composed config.
-        choose_batch: see ``resolve``.
+        choose: see ``resolve``.
 
     Raises:
         BadInput: anything a user can mend, in one sentence.
     """
-    run = resolve(cfg, pin=True, choose_batch=choose_batch)
+    run = resolve(cfg, pin=True, choose=choose)
     if run.directory.exists():
         _check_same(run)
     if run.options.retry_failed:

@@ -27,7 +27,15 @@ from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
 from jobs.options.fields import check_group
 from jobs.options.places import find_shipped
-from jobs.options.schema import AUTO, WORK_PATH, AlgoOptions, FeatureOptions, ModelOptions, Options, SampleOptions
+from jobs.options.schema import (
+    AUTO,
+    WORK_PATH,
+    AlgoOptions,
+    FeatureOptions,
+    ModelOptions,
+    Options,
+    SampleOptions,
+)
 from jobs.parallel.limits import Size, check_divides, check_shareable
 from jobs.parallel.ranks import network_of
 from jobs.run.calibration import settle
@@ -39,25 +47,32 @@ from jobs.store.address import check_address
 from jobs.store.mirror import pull
 from jobs.store.rundir import RunDir
 
-ChooseBatch = Callable[[Run, str | None], int]  # of a run with batches of one, and the option ``card``
+# Of a run with batches of one and no tiles, the option ``card``, and which option's value is to be found.
+Choose = Callable[[Run, str | None, str], Any]
+# What is found, in words: tiles first, since it depends on them how many samples fit.
+VALUES = {"model.vae_tiling": "true or false", "batch_size": "a number"}
+_LEAST = {"model.vae_tiling": False, "batch_size": 1}
 
 
-def resolve(cfg: DictConfig, *, pin: bool = False, choose_batch: ChooseBatch | None = None) -> Run:
+def resolve(cfg: DictConfig, *, pin: bool = False, choose: Choose | None = None) -> Run:
     """Check a composed config and work out all that follows from it; nothing is written.
 
     Args:
         cfg: the composed config.
-        pin: whether to go on with what the run in this directory began with: commit, name and ``batch_size=auto``.
-        choose_batch: says what ``batch_size=auto`` is of a run that begins.
+        pin: whether to go on with what the run in this directory began with: commit, name and what is ``auto``.
+        choose: says what is ``auto`` of a run that begins.
 
     Raises:
         BadInput: anything a user can mend, in one sentence.
     """
     options = read_options(cfg)
-    if cfg.batch_size == AUTO:
-        return _with_own_batch(cfg, options, pin, choose_batch)
+    for option in _left_open(cfg):
+        return _with_own(cfg, options, option, pin, choose)
     if options.card is not None:
-        raise BadInput(f"card={options.card} says what batch_size=auto is to fit: add batch_size=auto, or leave it out")
+        raise BadInput(
+            f"card={options.card} says what batch_size=auto or model.vae_tiling=auto is to fit: add one of these, or "
+            "leave it out"
+        )
     directory = _directory(options)
     if pin:
         pull(directory)
@@ -98,25 +113,35 @@ def resolve(cfg: DictConfig, *, pin: bool = False, choose_batch: ChooseBatch | N
     return Run(options, checkpoint, forecast, layout, media, directory, name, own_id, identity, _yaml(cfg))
 
 
-def _with_own_batch(cfg: DictConfig, options: Options, pin: bool, choose_batch: ChooseBatch | None) -> Run:
-    """Resolve a run of ``batch_size=auto``, whose number is found once: it decides bytes."""
+def _with_own(cfg: DictConfig, options: Options, option: str, pin: bool, choose: Choose | None) -> Run:
+    """Resolve a run of which an option is ``auto``, whose value is found once: it decides bytes."""
 
-    def given(batch_size: int) -> Run:
-        number = cfg.copy()
-        number.batch_size, number.card = batch_size, None
-        return resolve(number, pin=pin)
+    def given(value: Any) -> Run:
+        found = cfg.copy()
+        OmegaConf.update(found, option, value)
+        if not _left_open(found):
+            found.card = None
+        return resolve(found, pin=pin, choose=choose)
 
     directory = _directory(options)
     if pin:
         pull(directory)
         if directory.exists():
             begun = directory.read()["identity"]
-            run = given(begun["batch_size"])
+            run = given(OmegaConf.select(OmegaConf.create(begun), option))
             if run.identity == begun or not is_untouched(directory):
                 return run
-    if choose_batch is None:
-        raise BadInput("batch_size=auto is found where a run begins, by jobs.generate: give a number here")
-    return given(choose_batch(given(1), options.card))
+    if choose is None:
+        raise BadInput(f"{option}=auto is found where a run begins, by jobs.generate: give {VALUES[option]} here")
+    least = cfg.copy()
+    for other in _left_open(cfg):
+        OmegaConf.update(least, other, _LEAST[other])
+    least.card = None
+    return given(choose(resolve(least, pin=pin), options.card, option))
+
+
+def _left_open(cfg: DictConfig) -> list[str]:
+    return [option for option in VALUES if OmegaConf.select(cfg, option) == AUTO]
 
 
 def read_options(cfg: DictConfig) -> Options:

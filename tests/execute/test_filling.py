@@ -25,7 +25,7 @@ def command(tmp_path: Path) -> Callable[..., Run]:
     def begin(holds: int, *options: str) -> Run:
         folders = (f"prompt_file={tmp_path}/p.txt", f"output_base_path={tmp_path}/out", "exp_name=run")
         cfg = config(*folders, "batch_size=auto", "algo=nocache", "shard_size=2", *options)
-        run = open_run(cfg, lambda run, card: holds)
+        run = open_run(cfg, lambda run, card, option: holds)
         create(run)
         return run
 
@@ -48,6 +48,32 @@ def test_the_number_is_the_runs_wherever_it_goes_on(command: Callable[..., Run],
     assert grown.options.batch_size == 5 and grown.identity["raised"]
     with pytest.raises(BadInput, match=r"holds another run: seed was 1, is 2: "):
         command(7, "seed=2", "samples_per_prompt=2")
+
+
+def test_tiles_are_found_once_and_before_the_batch(tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "p.txt", 1)
+    asked: list[tuple[str, int, bool]] = []
+
+    def choose(run: Run, card: str | None, option: str) -> int | bool:
+        asked.append((option, run.options.batch_size, run.options.model.vae_tiling))
+        return 5 if option == "batch_size" else True
+
+    def begin(*options: str) -> Run:
+        folders = (f"prompt_file={prompts}", f"output_base_path={tmp_path}/out", "exp_name=run", "algo=nocache")
+        return open_run(config(*folders, *options), choose)
+
+    run = begin("model.vae_tiling=auto", "batch_size=auto", "card=24GB")
+    assert asked == [("model.vae_tiling", 1, False), ("batch_size", 1, True)]
+    assert run.identity == begin("model.vae_tiling=true", "batch_size=5").identity
+    create(run)
+    again = begin("model.vae_tiling=auto", "batch_size=auto", "card=80GB")
+    assert again.identity == run.identity and len(asked) == 2, "found once"
+    with pytest.raises(
+        BadInput, match=r"model.vae_tiling=auto is found where a run begins, .* give true or false here"
+    ):
+        open_run(config(f"prompt_file={prompts}", f"output_base_path={tmp_path}", "model.vae_tiling=auto"))
+    with pytest.raises(BadInput, match=r"model.vae_tiling must be true, false or auto, not 'yes please'"):
+        begin("model.vae_tiling='yes please'")
 
 
 def test_commands_that_begin_no_run_ask_for_a_number(tmp_path: Path) -> None:
@@ -73,7 +99,7 @@ def card_for(launcher: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *op
     cfg = config(f"prompt_file={prompts}", f"output_base_path={tmp_path}", "model=flux", "dry_run=true", *options)
     seen: list[str] = []
     monkeypatch.setattr("jobs.rehearse.fit.fitting_batch", lambda run, card: (seen.append(card.name) or 1, "of that"))
-    assert fill(open_run(cfg), None, launcher) == 1
+    assert fill(open_run(cfg), None, "batch_size", launcher) == 1
     return seen[0]
 
 

@@ -213,7 +213,7 @@ CASES = [
     ),
     Case("auto-too-small", "batch_size=auto card=0.01GB", "batch_size=auto: not one sample of 64x64 fits on GPU of *"),
     Case(
-        "card-alone", "card=H100", "card=H100 says what batch_size=auto is to fit: add batch_size=auto, or leave it *"
+        "card-alone", "card=H100", "card=H100 says what batch_size=auto or model.vae_tiling=auto is to fit: add one *"
     ),
     whole("ngpu-0", "ngpu=0", "of at least 1"),
     whole("ulysses-0", "parallel.ulysses=0", "of at least 1"),

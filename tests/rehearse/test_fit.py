@@ -8,7 +8,7 @@ import pytest
 from jobs.base.errors import BadInput
 from jobs.rehearse import fit
 from jobs.rehearse.cards import CARDS, Card, card_named, needs
-from jobs.rehearse.fit import fitting_batch, largest_sample
+from jobs.rehearse.fit import fitting_batch, largest_sample, needs_tiles
 from jobs.rehearse.rehearsal import rehearse
 from jobs.run.run import Run
 from tests.rehearse.test_cards import GB, MADE_UP
@@ -39,6 +39,16 @@ def test_a_batch_fills_a_card_as_what_was_counted_says(tmp_path: Path) -> None:
 def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """One sample takes 51 GB of weights and 20 to decode; each further one 20 more."""
     monkeypatch.setattr(fit, "rehearse", lambda run, sample: MADE_UP)
+
+
+@pytest.mark.usefixtures("made_up")
+@pytest.mark.parametrize(("usable", "batch", "tiles"), [(72, 1, False), (70, 1, True), (92, 2, False), (90, 2, True)])
+def test_tiles_are_needed_where_decoding_does_not_fit(usable: int, batch: int, tiles: bool, tmp_path: Path) -> None:
+    needed, why = needs_tiles(run_of(tmp_path, f"batch_size={batch}"), card_of(usable * GB))
+    assert needed is tiles
+    assert why.startswith(
+        f"decoding {'one sample needs' if batch == 1 else '2 samples at once needs'} {51 + 20 * batch}"
+    )
 
 
 @pytest.mark.usefixtures("made_up")
