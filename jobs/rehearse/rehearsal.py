@@ -73,7 +73,8 @@ def rehearse(run: Run, sample: Sample | None = None) -> Rehearsal:
     """
     options, checkpoint = run.options, run.checkpoint
     folders = {part.name: part.place for part in checkpoint.parts if part.place and part.place.is_dir()}
-    index = read_index(checkpoint.folder, folders) if checkpoint.folder else PUBLISHED.get(checkpoint.path)
+    known = checkpoint.single.config if checkpoint.single else checkpoint.path
+    index = read_index(checkpoint.folder, folders) if checkpoint.folder else PUBLISHED.get(known)
     if index is None:
         raise BadInput(
             f"the sizes of {checkpoint.path} are in its files, which are not here: {checkpoint.download_command}"

@@ -18,7 +18,7 @@ from jobs.model.weights import weight_bytes
 from jobs.rehearse.rehearsal import rehearse
 from tests.model import original_layout
 from tests.model.test_loading import begin, picture
-from tests.tiny_pipelines import save
+from tests.tiny_pipelines import WIDTH, save
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,21 @@ def test_a_gguf_file_makes_the_pictures_of_its_weights(folders: Path, tmp_path: 
     assert run.identity["model"]["revision"] != same.identity["model"]["revision"]
     assert next(part.bytes for part in rehearse(run).parts if part.name == "transformer") == file.stat().st_size
     assert weight_bytes(same.checkpoint) - weight_bytes(run.checkpoint) > 0
+
+
+def test_a_lora_goes_on_top_of_a_gguf_file(folders: Path, tmp_path: Path) -> None:
+    weights = load_file(folders / "flux/transformer/diffusion_pytorch_model.safetensors")
+    original_layout.write_gguf(weights, tmp_path / "flux.gguf")
+    torch.manual_seed(2)
+    layer = "transformer.transformer_blocks.0.ff.net.2"
+    pair = {f"{layer}.lora_A.weight": torch.randn(2, 4 * WIDTH), f"{layer}.lora_B.weight": torch.randn(WIDTH, 2)}
+    save_file(pair, tmp_path / "style.safetensors")
+    lora = f"model.loras=[{{path: {tmp_path}/style.safetensors}}]"
+    few = f"model.transformer={tmp_path}/flux.gguf"
+    plain, styled, wanted = (
+        picture(begin(folders / "flux", *options)).astype(int) for options in ([few], [few, lora], [lora])
+    )
+    assert np.abs(styled - wanted).mean() < np.abs(styled - plain).mean() / 4, "the LoRA's change, by other weights"
 
 
 def test_a_file_by_its_authors_names_makes_the_same_pictures(folders: Path, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_the_configuration_is_looked_for_in_the_cache(
     with pytest.raises(BadInput, match=rf"needs the configuration of {BASE}, which is not downloaded: run python -m "
                        rf"jobs.download model.path={path} model.config={BASE} first"):  # fmt: skip
         run_of(models, path).checkpoint.check()
+    assert sum(part.parameters for part in rehearse(run_of(models, path)).parts) > 3e9, "of the real SDXL"
     repository = tmp_path / f"models--{BASE.replace('/', '--')}"
     shutil.copytree(models / "config", repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
