@@ -19,11 +19,13 @@ from jobs.dataset.layout import Sample
 from jobs.execute.overlap import Overlap
 from jobs.execute.worker import generate_shards
 from jobs.media.video import read_clip
+from jobs.model.embeddings import Embeddings
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline, Made
 from jobs.report.dryrun import describe, history_bytes
 from jobs.run.run import Run
 from tests.decoding import Held
+from tests.spectrum.devices import CUDA, DEVICES
 from tests.support import new_run, tar_hashes
 from tests.tiny_pipelines import PIPELINES, WIDTH, save
 
@@ -145,11 +147,12 @@ def test_texts_are_encoded_once_to_the_same_bytes(model: tuple[str, Path], tmp_p
     assert np.array_equal([pictures(pipeline, batch) for batch in (first, second)], made)
 
 
+@pytest.mark.parametrize("device", DEVICES)
 def test_overlapping_batches_are_those_of_the_plain_pipeline(
-    model: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: tuple[str, Path], device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run = begin(model, tmp_path)
-    pipeline = load(run)
+    pipeline = load_pipeline(run.options.model, run.forecast, run.checkpoint, device=device)
     first, last = run.layout.batches(0)
     # Of fewer steps, so that what is said of the first batch's is not what is known when it comes back.
     shorter = dataclasses.replace(last[0].options, num_inference_steps=7)
@@ -170,6 +173,21 @@ def test_overlapping_batches_are_those_of_the_plain_pipeline(
         for made, one, pixels in zip(overlapping, alone, plain, strict=True):
             assert [two.how for two in made] == [two.how for two in one]
             assert np.array_equal([two.media for two in made], pixels)
+
+
+@pytest.mark.parametrize("device", [CUDA])
+def test_encoders_that_left_the_gpu_make_the_same(model: tuple[str, Path], device: str, tmp_path: Path):
+    run = begin(model, tmp_path)
+    pipeline = load_pipeline(run.options.model, run.forecast, run.checkpoint, device=device)
+    first, last = run.layout.batches(0)
+    made = pictures(pipeline, first)
+    del pipeline.pipeline.encode_prompt
+    pipeline.embeddings = Embeddings(pipeline.pipeline)  # with nothing kept
+    assert pipeline.embeddings.release(device)
+    assert {part.device.type for part in pipeline.embeddings._encoders} == {"cpu"}
+    pipeline.encode([last])
+    assert np.array_equal(pictures(pipeline, first), made)
+    assert {part.device.type for part in pipeline.embeddings._encoders} == {"cpu"}
 
 
 def plain_pixels(pipeline: BatchPipeline, batch: list[Sample]) -> np.ndarray:
