@@ -12,15 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput, refuse
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
-from jobs.model.converted import convert, find_converted
+from jobs.model.converted import convert, converted_by_each, find_converted
 from jobs.model.parts import read_parts
 from jobs.model.single_file import CONFIGURATION
 from jobs.options.compose import compose_options
 from jobs.options.schema import ModelOptions
 from jobs.run.resolve import read_options
 
+MUCH = 1 << 30  # bytes of weights that each process converts, from which on it is said
 UNREACHABLE = "the hub cannot be reached for {}: run this where there is a network, with the same HF_HOME"
 
 
@@ -157,6 +159,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BadInput as error:
         refuse(str(error))
     print(f"{checkpoint.path} is complete: revision {checkpoint.revision} in {checkpoint.folder}")
+    stored = converted_by_each(model, checkpoint)
+    if stored >= MUCH and not find_converted(model, checkpoint):
+        print(
+            f"{human_bytes(stored)} of its weights are stored in another dtype than they are used in, and each process "
+            "converts them for itself: the same command with --convert does so once"
+        )
     if folder:
         print(f"its weights for runs with model.dtype={model.dtype} are in {folder}")
     return 0

@@ -14,12 +14,15 @@ from typing import Any
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.model.checkpoint import EMBEDDED, Checkpoint
+from jobs.model.files import bytes_by_dtype
 from jobs.model.preflight import read_json
-from jobs.model.weights import weight_bytes
+from jobs.model.weights import weight_bytes, weight_files
 from jobs.options.schema import ModelOptions
 
 RECORD = "converted.json"
 
+_NAMES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}  # as files of weights have them
+_STORED = ("F64", *_NAMES.values())
 _WEIGHTS = (".safetensors", ".bin", ".index.json", ".msgpack", ".h5", ".onnx", ".pt")
 
 log = logging.getLogger(__name__)
@@ -89,6 +92,20 @@ def convert(model: ModelOptions, checkpoint: Checkpoint, pipeline: Any) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def converted_by_each(model: ModelOptions, checkpoint: Checkpoint) -> int:
+    """Return the bytes of weights that each process of a run converts while it loads them, as they are stored."""
+    if checkpoint.folder is None or _place(model, checkpoint) is None:
+        return 0
+    found = 0
+    for file in weight_files(checkpoint):
+        dtype = (model.vae_dtype if file.parent.name == "vae" else None) or model.dtype
+        if file.suffix == ".safetensors":
+            found += sum(
+                size for name, size in bytes_by_dtype(file).items() if name in _STORED and name != _NAMES[dtype]
+            )
+    return found
 
 
 def _place(model: ModelOptions, checkpoint: Checkpoint) -> Path | None:

@@ -54,6 +54,23 @@ def read_header(option: str, file: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         BadInput: it is not such a file, or not all of it is there.
     """
+    return {name: tuple(one["shape"]) for name, one in _tensors(option, file).items()}
+
+
+def bytes_by_dtype(file: Path) -> dict[str, int]:
+    """Return the bytes of a safetensors file's weights in each dtype, by the format's names, such as "BF16".
+
+    Raises:
+        BadInput: as ``read_header``.
+    """
+    found: dict[str, int] = {}
+    for one in _tensors("model.path", file).values():
+        start, end = one["data_offsets"]
+        found[one["dtype"]] = found.get(one["dtype"], 0) + end - start
+    return found
+
+
+def _tensors(option: str, file: Path) -> dict[str, Any]:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(_HEADER), "little")
         try:
@@ -66,7 +83,7 @@ def read_header(option: str, file: Path) -> dict[str, tuple[int, ...]]:
     end = _HEADER + length + max((one["data_offsets"][1] for one in tensors.values()), default=0)
     if file.stat().st_size != end:
         raise BadInput(f"{option} {file} has {file.stat().st_size} bytes where its header says {end}: fetch it again")
-    return {name: tuple(one["shape"]) for name, one in tensors.items()}
+    return tensors
 
 
 @contextmanager

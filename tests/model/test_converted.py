@@ -37,7 +37,10 @@ def convert(*words: str) -> int:
 
 
 @pytest.mark.parametrize("variant", [None, "fp16"])
-def test_samples_and_run_stay_the_same(flux: Path, capsys: pytest.CaptureFixture[str], variant: str | None) -> None:
+def test_samples_and_run_stay_the_same(
+    flux: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variant: str | None
+) -> None:
+    monkeypatch.setattr("jobs.download.MUCH", 1)
     words = [BFLOAT16]
     if variant:
         as_variant(flux, variant, ("transformer", "text_encoder", "text_encoder_2", "vae"))
@@ -45,9 +48,13 @@ def test_samples_and_run_stay_the_same(flux: Path, capsys: pytest.CaptureFixture
     run = begin(flux, *words)
     wanted, files = picture_and_files(run)
     assert not any(file.is_relative_to(flux) for file in files), "what is converted while it is loaded is a copy"
+    assert main(["model=flux", f"model.path={flux}", *words]) == 0
+    assert "of its weights are stored in another dtype than they are used in" in capsys.readouterr().out
     assert convert(f"model.path={flux}", *words) == 0
     folder = find_converted(run.options.model, run.checkpoint)
     assert folder and str(folder) in capsys.readouterr().out
+    assert main(["model=flux", f"model.path={flux}", *words]) == 0
+    assert "another dtype" not in capsys.readouterr().out
     again = begin(flux, *words)
     assert again.identity == run.identity
     made, files = picture_and_files(again)
