@@ -4,6 +4,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
+
+from jobs.dataset.layout import Sample
 from jobs.model.pipeline import BatchPipeline
 from spectrum.denoisers import denoisers_of
 
@@ -64,3 +68,21 @@ class Held:
         made = self._decode(*args, **kwargs)
         self.events.append(("decoded", number))
         return made
+
+
+def plain_pixels(pipeline: BatchPipeline, batch: list[Sample]) -> np.ndarray:
+    """What a call of diffusers makes of a batch, nothing listening to it, converted as numpy does."""
+    plain = pipeline.pipeline
+    places = [(plain, "encode_prompt"), (plain.vae, "decode")]
+    listening = [(owner, name, vars(owner).pop(name)) for owner, name in places]
+    try:
+        result = plain(
+            prompt=[sample.prompt for sample in batch],
+            generator=[torch.Generator().manual_seed(sample.seed) for sample in batch],
+            **pipeline.arguments(batch),
+        )
+    finally:
+        for owner, name, function in listening:
+            setattr(owner, name, function)
+    output = result.images if pipeline.model.fps is None else result.frames
+    return (output * 255).round().astype(np.uint8)

@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from jobs.execute.halt import Halt
 from jobs.execute.memory import Sparing
 from jobs.execute.overlap import Overlap
 from jobs.execute.shard import make_shard
+from jobs.execute.worker import load
 from jobs.media.image import ImageFormat
 from jobs.model.handover import decodes_apart
 from jobs.model.pipeline import Failure, Made
@@ -29,8 +30,8 @@ from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from jobs.store.journal import DIED, journals, write_end
 from jobs.store.writer import Writer
-from tests.decoding import PATIENCE
-from tests.support import new_run, picture, tar_hashes, write_prompts
+from tests.decoding import PATIENCE, Held, plain_pixels
+from tests.support import new_run, picture, resolved, tar_hashes, write_prompts
 from tests.tiny_pipelines import flux, sdxl
 
 Fails = Callable[[str, list[int]], Exception | None]
@@ -256,6 +257,26 @@ def test_with_a_time_limit_the_first_batch_shows_first_how_long_it_takes(tmp_pat
     generator = StandIn(held=[[2, 3]])
     make(new(tmp_path / "run"), generator, halt=Halt(end=time.time() + 3600))
     assert order(generator, ("decode", [0, 1]), ("denoise", [2, 3]), ("denoise", [4, 5]), ("decode", [2, 3]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["demo", "demo-unet", "demo-video"])
+def test_embedded_models_overlap_to_the_bytes_of_the_plain_pipeline(model: str, tmp_path: Path) -> None:
+    prompts = write_prompts(tmp_path / "prompts.txt", 3)
+    run = resolved(f"model={model}", f"prompt_file={prompts}", "batch_size=2", "num_inference_steps=6", "algo.w=0.5")
+    pipeline = load(run, "cpu", None)
+    first, last = run.layout.batches(0)
+    for steps in (nullcontext, pipeline.all_steps):
+        overlap = Overlap(pipeline)
+        overlap.following = lambda batch: last if batch is first else []
+        with steps():
+            with Held(pipeline, last=1) as held:
+                made = [overlap(first), overlap(last)]
+            overlap.close()
+            plain = [plain_pixels(pipeline, first), plain_pixels(pipeline, last)]
+        assert held.overlapped()
+        for one, pixels in zip(made, plain, strict=True):
+            assert np.array_equal([sample.media for sample in one], pixels)
 
 
 def test_what_cannot_be_taken_apart_is_called_plainly() -> None:
