@@ -65,9 +65,10 @@ def load_pipeline(
     # Of processes that start together on one machine, the first reads the weights into the cache for the others.
     with one_at_a_time(f"load-{str(checkpoint.pin).replace('/', '-')}") if _is_large(checkpoint) else nullcontext():
         # A LoRA looks for the text encoders that it may be for.
-        pipeline = read_weights(model, checkpoint, encodes or bool(checkpoint.loras))
+        kind = device.partition(":")[0] if model.offload == "none" else None
+        pipeline = read_weights(model, checkpoint, encodes or bool(checkpoint.loras), kind)
         if model.offload == "none":
-            pipeline.to(device)  # here, so that the weights are in main memory once
+            pipeline.to(device)  # parts that were not read onto it; here, so that they are in main memory once
     set_up(pipeline, model)
     attach_loras(pipeline, checkpoint.loras, model.fuse_loras)
     _place(pipeline, model.offload, device)
@@ -139,13 +140,15 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="diffusers")  # of pipelines' calls of its own
 
 
-def read_weights(model: ModelOptions, checkpoint: Checkpoint, encodes: bool = True) -> Any:
-    """Return a pipeline with its weights, in main memory and otherwise as diffusers makes it.
+def read_weights(model: ModelOptions, checkpoint: Checkpoint, encodes: bool = True, device: str | None = None) -> Any:
+    """Return a pipeline with its weights, otherwise as diffusers makes it.
 
     Args:
         model: the model's options.
         checkpoint: where the pipeline lies.
         encodes: whether its text encoders are loaded.
+        device: kind of device that weights are read onto, tensor by tensor: "cuda" is the current one. Weights that are
+            quantised on the way, single files and parts from elsewhere are in main memory, as all are with None.
 
     Raises:
         BadInput: it cannot be read.
@@ -161,6 +164,8 @@ def read_weights(model: ModelOptions, checkpoint: Checkpoint, encodes: bool = Tr
     index = read_json(checkpoint.folder / "model_index.json") if checkpoint.folder else {}
     if model.quantization:
         more["quantization_config"] = quantization_config(model.quantization, index, dtype)
+    elif device and not checkpoint.single:
+        more["device_map"] = device
     if not encodes:
         more.update(dict.fromkeys(text_encoders(index)))
     try:

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import distributed
 
 from jobs.base.errors import BadInput
+from jobs.model import load
 from jobs.model.checkpoint import find_checkpoint
 from jobs.model.load import load_pipeline
 from jobs.model.provenance import provenance
@@ -329,11 +333,42 @@ def test_compiling_leaves_no_choice_of_kernels_to_timing(flux: Path) -> None:
     assert torch._dynamo.config.accumulated_recompile_limit >= torch._dynamo.config.recompile_limit == 1000
 
 
-def test_a_worker_on_a_further_gpu_makes_it_its_own(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no GPU here: what is asked of it is written down, and the pipeline stays where it is."""
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What diffusers is asked to load pipelines with; they stay in main memory, since there is no GPU here."""
+    asked: list[dict[str, Any]] = []
+    original = diffusers.DiffusionPipeline.from_pretrained
+
+    def from_pretrained(folder: Path, **more: Any) -> Any:
+        asked.append(more)
+        return original(folder, **{**more, "device_map": None})
+
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", from_pretrained)
+    return asked
+
+
+def test_a_worker_on_a_further_gpu_makes_it_its_own(
+    flux: Path, loads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
     monkeypatch.setattr(torch.cuda, "set_device", asked.append)
     monkeypatch.setattr(FluxPipeline, "to", lambda self, device: asked.append(device))
     run = begin(flux)
     load_pipeline(run.options.model, None, run.checkpoint, device="cuda:1")
     assert asked[0] == "cuda:1" and set(asked[1:]) == {"cuda:1"}
+    assert [one["device_map"] for one in loads] == ["cuda"], "that is the current one"
+
+
+def test_weights_are_read_straight_onto_the_device_unless_they_change_on_the_way(
+    flux: Path, loads: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin(flux)
+    model = run.options.model
+    monkeypatch.setattr(load, "quantization_config", lambda *_: None)  # its libraries are not in this process
+    for one, place in ((model, "cuda"), (replace(model, quantization={"transformer": "int8"}), "cuda"), (model, None)):
+        load.read_weights(one, run.checkpoint, device=place)
+    assert [one.get("device_map") for one in loads] == ["cuda", None, None]
+    monkeypatch.setattr(load, "_place", lambda *_: None)  # there is no GPU to fetch parts to
+    load_pipeline(replace(model, offload="model"), None, run.checkpoint, device="cuda:0")
+    assert "device_map" not in loads[-1]
