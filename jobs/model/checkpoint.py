@@ -6,14 +6,14 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.model.files import digest_of
+from jobs.model.files import digest_of, names_file
 from jobs.model.hub_cache import COMMIT, HUB_ID, cached_snapshot
 from jobs.model.loras import Lora
 from jobs.model.parts import Part
-from jobs.model.single_file import SingleFile, find_single_file, is_single_file
+from jobs.model.preflight import read_json
+from jobs.model.single_file import SingleFile, find_single_file
 
 EMBEDDED = "embedded:"
 WEIGHT_FILES = ("model", "pytorch_model", "diffusion_pytorch_model")  # as loaded where no variant is asked for
@@ -115,7 +115,7 @@ def find_checkpoint(
     Raises:
         BadInput: a local path that holds no pipeline, or one with a revision.
     """
-    single = find_single_file(path, config) if is_single_file(path) else None
+    single = find_single_file(path, config) if names_file(path) else None
     if config is not None and not single:
         raise BadInput(f"model.config={config} is for single files, and model.path {path} is none: leave it out")
     folder = None if single else _local_folder(path)
@@ -161,9 +161,8 @@ def missing_part(folder: Path, variant: str | None = None, elsewhere: Collection
             but some part must have it.
         elsewhere: parts that come from elsewhere; of these only the configuration is needed.
     """
-    try:
-        index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
-    except (OSError, ValueError):
+    index = read_json(folder / "model_index.json")
+    if not index:
         return "a readable model_index.json"
     parts = [name for name, value in index.items() if not name.startswith("_") and isinstance(value, list) and value[0]]
     for name in parts:
@@ -208,12 +207,8 @@ def _missing_weights(part: Path, variant: str | None) -> str | None:
 
 def _digest(folder: Path) -> str:
     """Return 16 hexadecimal digits over a pipeline's files."""
-    try:
-        parts = json.loads((folder / "model_index.json").read_text())
-    except ValueError:
-        parts = {}
     files = [folder / "model_index.json"]
-    for part in sorted(parts):
+    for part in sorted(read_json(folder / "model_index.json")):
         # Not rglob: it leaves out folders that are links.
         walk = os.walk(folder / part, followlinks=True)
         files += sorted(Path(place) / name for place, _, names in walk for name in names)

@@ -18,6 +18,11 @@ _HEADER = 8  # bytes at the beginning of a safetensors file that say how long it
 _LONGEST = 100 << 20  # bytes of a header; the format allows no more
 
 
+def names_file(path: str) -> bool:
+    """Return whether an option names a file of weights, not a folder or a hub id; a folder may be called anything."""
+    return path.endswith((SAFETENSORS, GGUF, *PICKLES)) and not Path(path).expanduser().is_dir()
+
+
 def check_file(option: str, path: str) -> Path:
     """Return a file of weights that an option names, if it is one.
 
@@ -54,7 +59,7 @@ def read_header(option: str, file: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         BadInput: it is not such a file, or not all of it is there.
     """
-    return {name: tuple(one["shape"]) for name, one in _tensors(option, file).items()}
+    return {name: shape for name, (_, shape, _) in _tensors(option, file).items()}
 
 
 def bytes_by_dtype(file: Path) -> dict[str, int]:
@@ -64,26 +69,29 @@ def bytes_by_dtype(file: Path) -> dict[str, int]:
         BadInput: as ``read_header``.
     """
     found: dict[str, int] = {}
-    for one in _tensors("model.path", file).values():
-        start, end = one["data_offsets"]
-        found[one["dtype"]] = found.get(one["dtype"], 0) + end - start
+    for dtype, _, (start, end) in _tensors("model.path", file).values():
+        found[dtype] = found.get(dtype, 0) + end - start
     return found
 
 
-def _tensors(option: str, file: Path) -> dict[str, Any]:
+def _tensors(option: str, file: Path) -> dict[str, tuple[str, tuple[int, ...], tuple[int, int]]]:
+    """Return of each tensor the dtype, the shape, and where it begins and ends."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(_HEADER), "little")
         try:
-            header = json.loads(stream.read(length)) if length <= _LONGEST else None
-        except ValueError:
-            header = None
-    if not isinstance(header, dict):
-        raise BadInput(f"{option} {file} is not a safetensors file: fetch it again")
-    tensors = {name: one for name, one in header.items() if name != "__metadata__"}
-    end = _HEADER + length + max((one["data_offsets"][1] for one in tensors.values()), default=0)
+            header = json.loads(stream.read(length) if length <= _LONGEST else "")
+            tensors = {name: _tensor(one) for name, one in header.items() if name != "__metadata__"}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise BadInput(f"{option} {file} is not a safetensors file: fetch it again") from None
+    end = _HEADER + length + max((end for _, _, (_, end) in tensors.values()), default=0)
     if file.stat().st_size != end:
         raise BadInput(f"{option} {file} has {file.stat().st_size} bytes where its header says {end}: fetch it again")
     return tensors
+
+
+def _tensor(entry: Any) -> tuple[str, tuple[int, ...], tuple[int, int]]:
+    start, end = entry["data_offsets"]
+    return str(entry["dtype"]), tuple(map(int, entry["shape"])), (int(start), int(end))
 
 
 @contextmanager

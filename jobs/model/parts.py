@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.model.files import GGUF, PICKLES, SAFETENSORS, check_file, check_whole, digest_of, fitting
+from jobs.model.files import GGUF, check_file, check_whole, digest_of, fitting, names_file
 from jobs.model.hub_cache import HUB_ID, cached_snapshot
 from jobs.model.sources import inherits
 from jobs.options.schema import ModelOptions
@@ -34,12 +34,12 @@ class Part:
     @property
     def is_file(self) -> bool:
         """Whether it is one file, whose configuration is that of the checkpoint."""
-        return self.asked.endswith((GGUF, SAFETENSORS))
+        return names_file(self.asked)
 
     @property
     def quantised(self) -> bool:
         """Whether its weights are kept in the few bits that they have in a GGUF file."""
-        return self.asked.endswith(GGUF)
+        return self.is_file and self.asked.endswith(GGUF)
 
     @property
     def option(self) -> str:
@@ -67,7 +67,7 @@ def read_parts(model: ModelOptions) -> tuple[Part, ...]:
 
 def _read(name: str, asked: str) -> Part:
     option = f"model.{name}"
-    if asked.endswith((GGUF, SAFETENSORS, *PICKLES)):
+    if names_file(asked):
         file = check_file(option, asked)
         return Part(name, asked, file, digest_of({"": file}))
     configs = ("config.json", f"{name}/config.json")

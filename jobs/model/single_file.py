@@ -1,14 +1,14 @@
 """Checkpoints in one file, as tools pass them on: what such a file holds, and where the rest of the pipeline is."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.model.files import GGUF, PICKLES, SAFETENSORS, check_file, check_whole, digest_of, fitting, read_header
+from jobs.model.files import GGUF, check_file, check_whole, digest_of, fitting, read_header
 from jobs.model.hub_cache import HUB_ID, cached_snapshot
+from jobs.model.preflight import read_json
 from jobs.model.sources import inherits
 from jobs.options.schema import ModelOptions
 
@@ -45,11 +45,6 @@ class SingleFile:
         return not Path(self.config).expanduser().is_dir()
 
 
-def is_single_file(path: str) -> bool:
-    """Return whether ``model.path`` names a file."""
-    return path.endswith((SAFETENSORS, GGUF, *PICKLES))
-
-
 def find_single_file(path: str, config: str | None) -> SingleFile:
     """Look at a checkpoint in one file, without touching the network.
 
@@ -71,10 +66,9 @@ def find_single_file(path: str, config: str | None) -> SingleFile:
     folder = _folder_of(config)
     if folder is None:
         return SingleFile(file, config, None, (), None)
-    try:
-        index = json.loads((folder / "model_index.json").read_text())
-    except ValueError:
-        raise BadInput(f"model.config {config} has no readable model_index.json: fetch it again") from None
+    index = read_json(folder / "model_index.json")
+    if not index:
+        raise BadInput(f"model.config {config} has no readable model_index.json: fetch it again")
     lacks = tuple(name for name, value in sorted(index.items()) if _is_lacking(name, value, header))
     taken = {str(one.relative_to(folder)): one for one in _taken(folder, index, lacks)}
     return SingleFile(file, config, folder, lacks, digest_of({"": file, **taken}))

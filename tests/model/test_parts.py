@@ -59,6 +59,16 @@ def test_an_autoencoder_from_elsewhere_makes_its_pictures(folders: Path, tmp_pat
     assert said == run.identity["model"]["revision"]
 
 
+@pytest.mark.parametrize("name", ["vae.safetensors", "vae.gguf", "vae.ckpt"])
+def test_a_folder_may_be_called_as_a_file_is(folders: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(folders / "vae", tmp_path / name)
+    run = begin(folders / "flux", f"model.vae={tmp_path}/{name}")
+    run.checkpoint.check()
+    assert run.identity == begin(folders / "flux", f"model.vae={folders}/vae").identity
+    (part,) = run.checkpoint.parts
+    assert not part.is_file and not part.quantised
+
+
 def test_a_gguf_file_makes_the_pictures_of_its_weights(folders: Path, tmp_path: Path) -> None:
     file = tmp_path / "flux-Q8_0.gguf"
     kept = original_layout.write_gguf(load_file(folders / "other/diffusion_pytorch_model.safetensors"), file)
@@ -129,6 +139,13 @@ def files(tmp_path: Path) -> Iterator[Path]:
     save_file({"a": torch.zeros(8)}, tmp_path / "a.safetensors")
     (tmp_path / "short.safetensors").write_bytes((tmp_path / "a.safetensors").read_bytes()[:-1])
     (tmp_path / "text.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    for name, entry in {
+        "number": 1,
+        "sizeless": {"dtype": "F32", "shape": [1]},
+        "text": {"data_offsets": "12"},
+    }.items():
+        header = json.dumps({"a": entry}).encode()
+        (tmp_path / f"{name}-entry.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     (tmp_path / "text.gguf").write_text("version https://git-lfs.github.com/spec/v1")
     (tmp_path / "real.gguf").write_bytes(b"GGUF")
     (tmp_path / "empty").mkdir()
@@ -141,6 +158,9 @@ def files(tmp_path: Path) -> Iterator[Path]:
         ("model.vae=DIR/no.safetensors", "is not a file that is there"),
         ("model.vae=DIR/vae.ckpt", "is a pickle, which can run any code"),
         ("model.vae=DIR/text.safetensors", "is not a safetensors file: fetch it again"),
+        ("model.vae=DIR/number-entry.safetensors", "is not a safetensors file: fetch it again"),
+        ("model.vae=DIR/sizeless-entry.safetensors", "is not a safetensors file: fetch it again"),
+        ("model.vae=DIR/text-entry.safetensors", "is not a safetensors file: fetch it again"),
         ("model.vae=DIR/short.safetensors", "has .* bytes where its header says"),
         ("model.vae=DIR/empty", "has no config.json"),
         ("model.vae=DIR/none", "is neither a file, a directory nor a hub id"),

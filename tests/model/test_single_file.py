@@ -56,6 +56,15 @@ def test_a_file_makes_the_pictures_of_the_directory(models: Path, tmp_path: Path
     assert checkpoint_licence(run.checkpoint) is None
 
 
+@pytest.mark.parametrize("name", ["whole.safetensors", "whole.ckpt"])
+def test_a_directory_may_be_called_as_a_file_is(models: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(models / "whole", tmp_path / name)
+    run = run_of(models, f"{tmp_path}/{name}")
+    run.checkpoint.check()
+    assert run.checkpoint.single is None
+    assert run.checkpoint.revision == run_of(models, f"{models}/whole").checkpoint.revision
+
+
 def test_the_configuration_is_looked_for_in_the_cache(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +115,8 @@ def test_weights_of_another_model_are_refused_when_they_are_read(models: Path, t
         ("sdxl.safetensors", "model.revision=main", "is for hub ids, and model.path .* is a file: leave it out"),
         ("sdxl.safetensors", "model.variant=fp16", "model.variant is for directories and hub ids"),
         ("sdxl.safetensors", "model.config=WAN", "WanPipeline cannot be read from a single file"),
+        ("sdxl.safetensors", "model.config=LIST", "has no readable model_index.json: fetch it again"),
+        ("list", "seed=0", "lacks a readable model_index.json: give a whole pipeline's directory"),
         ("whole", "model.config=lab/one", "model.config=lab/one is for single files, and model.path .*/whole is none"),
     ],
 )
@@ -115,11 +126,18 @@ def test_what_is_no_whole_pipeline_is_refused(
     save_file({"model.diffusion_model.a": torch.zeros(1)}, tmp_path / "unet.safetensors")
     save_file({"vae.a": torch.zeros(1)}, tmp_path / "odd.safetensors")
     (tmp_path / "real.gguf").write_bytes(b"GGUF")
-    (tmp_path / "wan").mkdir()
+    for name in ("wan", "list"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "list/model_index.json").write_text("[1]")
     index = json.loads((models / "config/model_index.json").read_text())
     (tmp_path / "wan/model_index.json").write_text(json.dumps({**index, "_class_name": "WanPipeline"}))
     monkeypatch.setattr("jobs.run.resolve.check_pipeline", lambda *given: None)  # which refuses a clip's class before
     place = models if (models / path).exists() else tmp_path
     more = [f"model.config={models}/config"] if path == "sdxl.safetensors" and "config" not in option else []
     with pytest.raises(BadInput, match=words):
-        run_of(models, f"{place}/{path}", option.replace("WAN", f"{tmp_path}/wan"), *more).checkpoint.check()
+        run_of(
+            models,
+            f"{place}/{path}",
+            option.replace("WAN", f"{tmp_path}/wan").replace("LIST", f"{tmp_path}/list"),
+            *more,
+        ).checkpoint.check()
