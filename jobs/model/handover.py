@@ -11,6 +11,12 @@ from typing import Any
 
 from jobs.options.schema import ModelOptions
 
+# What calls of a pipeline may use of it from their decoding on, while another one denoises.
+AFTERWARDS = {
+    *("vae", "audio_vae", "vocoder", "decode_latents", "image_processor", "video_processor", "numpy_to_pil"),
+    *("safety_checker", "run_safety_checker", "watermark", "maybe_free_model_hooks"),
+}
+
 
 class Handover:
     """Tells whoever listens when a call of a pipeline in the same thread begins to decode.
@@ -75,7 +81,8 @@ def decodes_apart(pipeline: Any, model: ModelOptions) -> bool:
     """Return whether one call of a pipeline may decode while another one denoises.
 
     Not where parts move between main memory and a GPU, where captured graphs belong to one thread, where the pipeline
-    widens its autoencoder for the time of decoding, and where decoding is not what comes last.
+    widens its autoencoder for the time of decoding, and where a call has more to do with the denoiser once it decodes:
+    further steps, or to put its attention back, as those with perturbed attention guidance do.
     """
     vae: Any = getattr(pipeline, "vae", None)
     if model.offload != "none" or model.compile == "max-autotune" or not callable(getattr(vae, "decode", None)):
@@ -87,14 +94,23 @@ def decodes_apart(pipeline: Any, model: ModelOptions) -> bool:
 
 @functools.cache
 def _decodes_last(kind: Any) -> bool:
-    """Return whether calls of a pipeline decode after all their steps, and not after some of them."""
+    """Return whether calls of a pipeline decode after all their steps, and use nothing of these from there on."""
     try:
         call = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(vars(kind)["__call__"]))))
     except (KeyError, OSError, TypeError):  # an heir's, or one without a source
         return False
     loops = [node for node in ast.walk(call) if isinstance(node, ast.For | ast.While) and _lines_of(node, "step")]
-    decoding = _lines_of(call, "vae.decode", "decode_latents")  # as pipelines begin to decode
-    return bool(loops and decoding) and min(decoding) > max(node.end_lineno or 0 for node in loops)
+    decoding = min(_lines_of(call, "vae.decode", "decode_latents"), default=0)  # as pipelines begin to decode
+    last = max((node.end_lineno or 0 for node in loops), default=decoding)
+    return last < decoding and _used_from(decoding, call) <= AFTERWARDS
+
+
+def _used_from(line: int, call: ast.AST) -> set[str]:
+    """Return what of ``self`` a method uses from a line on; "self" where it hands that itself to somebody."""
+    nodes = [node for node in ast.walk(call) if getattr(node, "lineno", 0) >= line]
+    named = [node for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self"]
+    bare = {node for node in nodes if isinstance(node, ast.Name) and node.id == "self"} - {one.value for one in named}
+    return {one.attr for one in named} | ({"self"} if bare else set())
 
 
 def _lines_of(node: ast.AST, *names: str) -> list[int]:

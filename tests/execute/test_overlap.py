@@ -23,7 +23,7 @@ from jobs.execute.overlap import Overlap
 from jobs.execute.shard import make_shard
 from jobs.execute.worker import load
 from jobs.media.image import ImageFormat
-from jobs.model.handover import decodes_apart
+from jobs.model.handover import _decodes_last, decodes_apart
 from jobs.model.pipeline import Failure, Made
 from jobs.options.schema import ModelOptions
 from jobs.run.run import Run
@@ -292,5 +292,26 @@ def test_what_cannot_be_taken_apart_is_called_plainly() -> None:
     assert not apart(widened)
     image.vae = None
     assert not apart(image)
-    # It decodes each chunk before the next one denoises.
-    assert not apart(object.__new__(diffusers.HunyuanVideoFramepackPipeline))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("FluxPipeline", "StableDiffusion3Pipeline", "StableDiffusionXLPipeline", "WanPipeline"),
+        *("HunyuanVideoPipeline", "StableDiffusionPipeline", "LTXPipeline", "QwenImagePipeline"),
+    ],
+)
+def test_calls_overlap_that_leave_the_denoiser_alone_once_they_decode(kind: str) -> None:
+    assert _decodes_last(getattr(diffusers, kind))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("StableDiffusionXLPAGPipeline", "StableDiffusion3PAGPipeline", "SanaPAGPipeline", "AnimateDiffPAGPipeline"),
+        *("StableDiffusionSAGPipeline", "StableDiffusionAttendAndExcitePipeline"),
+        "HunyuanVideoFramepackPipeline",  # decodes each chunk before the next one denoises
+    ],
+)
+def test_calls_that_touch_the_denoiser_once_they_decode_are_made_one_by_one(kind: str) -> None:
+    assert not _decodes_last(getattr(diffusers, kind))
