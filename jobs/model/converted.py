@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.model.checkpoint import EMBEDDED, Checkpoint
@@ -87,8 +89,9 @@ def convert(model: ModelOptions, checkpoint: Checkpoint, pipeline: Any) -> Path:
         (partial / RECORD).write_text(json.dumps(record, indent=1))
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         partial.rename(folder)
-    except OSError as error:
-        raise BadInput(f"{partial.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME") from None
+    except (OSError, SafetensorError) as error:  # of weights, what the system says comes in the other's text
+        why = getattr(error, "strerror", None) or str(error)
+        raise BadInput(f"{partial.parent} cannot be written ({why}): free some space, or set XDG_CACHE_HOME") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -1,6 +1,9 @@
 """A checkpoint converted to a run's dtype: the same samples and the same run, from pages that processes share."""
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +80,27 @@ def test_a_damaged_one_is_passed_over_and_made_again(flux: Path, caplog: pytest.
     assert convert(f"model.path={flux}", BFLOAT16) == 0
     assert find_converted(run.options.model, run.checkpoint) == folder
     assert [file.name for file in folder.parent.iterdir()] == [folder.name]
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """Stands for a quota: this process cannot write more than so many bytes into a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_cannot_be_written_is_told_and_leaves_nothing(flux: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with no_file_above(100_000), pytest.raises(SystemExit):
+        convert(f"model.path={flux}", BFLOAT16)
+    said = capsys.readouterr().err.splitlines()[-1]
+    place = flux.parent / "cache/spectrum-jobs/converted"
+    assert said.startswith(f"error: {place} cannot be written (") and "File too large" in said
+    assert said.endswith("): free some space, or set XDG_CACHE_HOME")
+    assert not any(place.iterdir())
 
 
 def test_what_cannot_be_converted_is_refused(flux: Path, capsys: pytest.CaptureFixture[str]) -> None:
