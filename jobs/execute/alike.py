@@ -4,38 +4,44 @@ import re
 from collections.abc import Callable
 
 from jobs.base.errors import BadInput
+from jobs.dataset.layout import Sample
 from jobs.model.pipeline import Failure
-from jobs.store.rundir import RunDir
+from jobs.run.run import Run
 
-MOST = 8  # samples: that so many of a process's first ones are bad themselves, and for one reason, is unlikely
+MOST = 8  # prompts: that so many of a process's first ones are bad themselves, and for one reason, is unlikely
 
 
 class Alike:
     """Ends a process whose first samples all fail for one reason, while nothing of the run was ever made.
 
     A wrong option or a broken library fails every sample, some only once they are denoised: the others of the run would
-    cost as much, and be given up. Until it is known, failures are held back, so that they are not put down to samples.
+    cost as much, and be given up. Until it is known, failures are held back, and are not put down to samples. Several
+    samples of one prompt count as one; a run of fewer prompts, or a pass over samples that failed before, has nothing
+    that could be spared.
 
     Args:
-        directory: the run's.
+        run: the run.
     """
 
-    def __init__(self, directory: RunDir):
-        self._directory = directory
-        self._held: list[Callable[[], None]] = []
-        self._reason, self._count, self._sound = "", 0, False
+    def __init__(self, run: Run):
+        self._directory = run.directory
+        self._held: list[Callable[[bool], None]] = []
+        self._prompts: set[int] = set()
+        self._reason = ""
+        self._sound = len(run.layout.table) < MOST or "retry" in run.identity
 
     def made(self) -> None:
         """Take note that a sample was made."""
         self._sound = True
-        self.release()
+        self._release(True)
 
-    def failed(self, failure: Failure, record: Callable[[], None]) -> None:
+    def failed(self, sample: Sample, failure: Failure, record: Callable[[bool], None]) -> None:
         """Take note of a failure.
 
         Args:
-            failure: of a sample.
-            record: puts it down to the sample.
+            sample: that failed.
+            failure: why.
+            record: writes it down; is told whether the sample itself is to blame.
 
         Raises:
             BadInput: all samples fail.
@@ -44,28 +50,40 @@ class Alike:
         if failure.final or reason != (self._reason or reason):
             self.made()  # not all are alike
         if self._sound:
-            record()
+            record(failure.strike)
             return
         self._reason = reason
-        self._count += 1
-        self._held.append(record)
-        if self._count >= MOST:
-            if self._something_was_made():
-                self.made()
-                return
-            self._held.clear()
-            raise BadInput(
-                f"the first {self._count} samples all failed for one reason, so no others were tried: "
-                f"{failure.reason}: mend that and run the same command again, or use a new exp_name with other options"
-            )
+        self._prompts.add(sample.prompt_index)
+        self._held.append(lambda blame: record(blame and failure.strike))
+        if len(self._prompts) < MOST:
+            return
+        if self._something_was_made():
+            self.made()
+            return
+        self._held.clear()
+        raise BadInput(
+            f"the samples of the first {MOST} prompts all failed for one reason, so no others were tried: "
+            f"{failure.reason}: mend that and run the same command again, or use a new exp_name with other options"
+        )
 
-    def release(self) -> None:
-        """Put down what was held back."""
+    def end_of_shard(self) -> None:
+        """Write down what was held back; it is put down to samples only where others were made."""
+        if self._held:
+            self._release(self._something_was_made())
+
+    def _release(self, blame: bool) -> None:
         for record in self._held:
-            record()
+            record(blame)
         self._held.clear()
 
     def _something_was_made(self) -> bool:
         """Return whether a process, this one or another, has ever made a sample of the run."""
-        begun = any(path.stat().st_size for path in self._directory.work.glob("*.tar"))
-        return begun or bool(self._directory.done_shards())  # no shard is done without a sample
+        if self._directory.done_shards():  # none is done without a sample
+            return True
+        for partial in self._directory.work.glob("*.tar"):
+            try:
+                if partial.stat().st_size:
+                    return True
+            except FileNotFoundError:  # it was published just now
+                return True
+        return False

@@ -46,7 +46,7 @@ def make_shard(
         BadInput: nothing of the run was ever made, and all fails for one reason.
     """
     halt, pace, audit = halt or Halt(), pace or Pace(), audit or Audit(run, pipeline)
-    alike = alike or Alike(run.directory)
+    alike = alike or Alike(run)
     options = run.options
     others = _unsuspected(run, attempt) if attempt.deaths else None
     turns = Turns(run, attempt, halt, pace, audit, overlap)
@@ -64,7 +64,7 @@ def make_shard(
                     break  # another attempt was faster; finish() finds its done record
                 audited = audit.is_due(batch)
                 if not turns.has_begun(batch) and (why := halt.before(pace.expected(batch, audited))):
-                    alike.release()
+                    alike.end_of_shard()
                     writer.leave(attempt, why)
                     return
                 start = time.perf_counter()
@@ -85,17 +85,20 @@ def make_shard(
                 elif sample.index in inherited:
                     writer.inherit(attempt, sample)
                 elif isinstance(result, Failure):
-                    how = {"strike": result.strike, "final": result.final}
-                    alike.failed(result, partial(writer.fail, attempt, sample, result.reason, **how))
+                    alike.failed(sample, result, partial(_record, writer, attempt, sample, result))
             attempt.spent["waiting"] = time.perf_counter() - began - attempt.spent["generating"]
     except BaseException as error:
         writer.abort(attempt, reason_of(error))
         raise
     finally:
         turns.end()
-    alike.release()
+    alike.end_of_shard()
     attempt.trying([])
     writer.finish(attempt)
+
+
+def _record(writer: Writer, attempt: Attempt, sample: Sample, failure: Failure, blame: bool) -> None:
+    writer.fail(attempt, sample, failure.reason, strike=blame, final=failure.final)
 
 
 def _unsuspected(run: Run, attempt: Attempt) -> list[Sample] | None:

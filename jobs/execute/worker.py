@@ -101,7 +101,7 @@ def generate_shards(
             in_flight=batch_size + 1 if run.makes_clips else 4 * batch_size + 4,
             report=report,
         )
-        pace, alike = Pace(), Alike(run.directory)
+        pace, alike = Pace(), Alike(run)
         start = time.perf_counter()
         try:
             for shard in shards:

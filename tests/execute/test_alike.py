@@ -28,7 +28,7 @@ def process(run: Run, generator: StandIn) -> list[tuple[str, str]]:
         run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8,
         report=lambda event, shard, detail: told.append((event, detail)),
     )  # fmt: skip
-    alike = Alike(run.directory)
+    alike = Alike(run)
     try:
         for shard in run.unfinished():
             attempt = Attempt(run.directory, shard, fingerprint="same", device="cpu", log="")
@@ -50,9 +50,7 @@ def always(indices: list[int], call: int) -> Exception:
 def test_what_fails_every_sample_is_told_after_a_few_and_gives_up_none(tmp_path: Path) -> None:
     run = new(tmp_path)
     generator = StandIn(always)
-    with pytest.raises(
-        BadInput, match=f"the first {MOST} samples all failed for one reason, so no others were tried: Val"
-    ):
+    with pytest.raises(BadInput, match=f"the samples of the first {MOST} prompts all failed for one reason"):
         process(run, generator)
     assert generator.calls == MOST // 2 * 3  # in pairs, and each alone
     assert not strikes(run)
@@ -98,6 +96,34 @@ def test_where_another_process_makes_samples_bad_ones_are_bad(tmp_path: Path) ->
     assert [event for event, _ in told].count("failed") == 12
 
 
+def test_repeats_of_one_bad_prompt_are_its_own(tmp_path: Path) -> None:
+    run = new(tmp_path, f"samples_per_prompt={MOST}", prompts=MOST)
+    for _ in range(2):
+        told = process(run, StandIn(lambda indices, call: ValueError("no") if indices[0] < MOST else None))
+        assert [event for event, _ in told].count("failed") == MOST
+    assert run.directory.done_shards() == {*range(run.layout.num_shards)}
+
+
+def test_small_shards_are_given_up_no_sooner(tmp_path: Path) -> None:
+    run = new(tmp_path, "shard_size=4")
+    for _ in range(3):
+        with pytest.raises(BadInput, match="all failed for one reason"):
+            process(run, StandIn(always))
+    assert not strikes(run)
+    process(run, StandIn(lambda indices, call: None))  # mended
+    assert run.directory.done_shards() == {*range(6)}
+
+
+def test_a_pass_over_failed_samples_tries_them_all(tmp_path: Path) -> None:
+    bad = {*range(1, 20)}
+    run = new(tmp_path)
+    for _ in range(2):
+        process(run, StandIn(lambda indices, call: ValueError("no") if {*indices} & bad else None))
+    again = new(tmp_path, "retry_failed=true")
+    told = process(again, StandIn(lambda indices, call: ValueError("no") if {*indices} & {*range(1, 15)} else None))
+    assert [event for event, _ in told].count("failed") == 14
+
+
 @pytest.mark.slow
 def test_an_option_that_the_scheduler_finds_wrong_costs_a_few_samples(tmp_path: Path) -> None:
     file = write_prompts(tmp_path / "prompts.txt", 40)
@@ -105,9 +131,7 @@ def test_an_option_that_the_scheduler_finds_wrong_costs_a_few_samples(tmp_path: 
     wrong = ("num_inference_steps=3", "+model.scheduler_args.prediction_type=foo")
     done = generate(*given, *wrong, "algo=nocache")
     assert done.returncode == 1
-    sentence = (
-        "the first 8 samples all failed for one reason, so no others were tried: ValueError: prediction_type given"
-    )
+    sentence = f"the samples of the first {MOST} prompts all failed for one reason, so no others were tried: ValueError"
     assert sentence in done.stdout + done.stderr
     assert "sample 0000" not in done.stdout, "none is to blame"
     journals = [path.read_text().splitlines() for path in (tmp_path / "run/work").glob("*.jsonl")]
