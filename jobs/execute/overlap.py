@@ -7,6 +7,7 @@ decode, so that the state that a pipeline keeps on itself is one call's at a tim
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Event
 from typing import Any
 
@@ -98,7 +99,8 @@ class Overlap:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(2, "generate", *_like_this_thread())
         call = _Call(batch, followed)
-        call.result = self._threads.submit(call.make, self._pipeline)
+        # In a copy of the context of this thread: that is where torch keeps what its compiler was set to.
+        call.result = self._threads.submit(copy_context().run, call.make, self._pipeline)
         return call
 
 

@@ -259,6 +259,17 @@ def test_with_a_time_limit_the_first_batch_shows_first_how_long_it_takes(tmp_pat
     assert order(generator, ("decode", [0, 1]), ("denoise", [2, 3]), ("denoise", [4, 5]), ("decode", [2, 3]))
 
 
+def test_calls_see_what_compilation_was_set_to(tmp_path: Path) -> None:
+    import torch._dynamo.config as dynamo
+    import torch._inductor.config as inductor
+
+    seen: list[tuple[bool, int]] = []
+    generator = StandIn(lambda *_: seen.append((inductor.deterministic, dynamo.recompile_limit)), held=[[0, 1]])
+    with inductor.patch(deterministic=True), dynamo.patch(recompile_limit=777):
+        make(new(tmp_path / "run"), generator)
+    assert len(seen) == 6 and set(seen) == {(True, 777)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["demo", "demo-unet", "demo-video"])
 def test_embedded_models_overlap_to_the_bytes_of_the_plain_pipeline(model: str, tmp_path: Path) -> None:
