@@ -94,7 +94,7 @@ def _make(
     work: Work, runs: list[SourceRun], scores: Scores, options: ExportOptions, described: dict[str, Any], say: Say
 ) -> None:
     form: Format = FORMATS[options.format](options)
-    if fetched := fetch_tars(runs, work.new):
+    if fetched := fetch_tars(runs, work):
         say(f"fetched {fetched} shards")
     _index(work, runs, say)
     rows = Rows(work, runs, scores, options)

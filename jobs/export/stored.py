@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.export.source import Shard, SourceRun
+from jobs.export.work import Work
 from jobs.store.atomic import replace, sync
 from jobs.store.mirror import opened, pull
 from jobs.store.rundir import RunDir
@@ -35,36 +35,36 @@ def opened_runs(places: Sequence[str]) -> Iterator[list[RunDir]]:
         yield directories
 
 
-def fetch_tars(runs: Sequence[SourceRun], new: Path) -> int:
+def fetch_tars(runs: Sequence[SourceRun], work: Work) -> int:
     """Bring tars of runs in stores here that are not here yet; return how many there were to bring.
 
     Args:
         runs: of the export.
-        new: a folder for files in the making, on the same file system as the copies.
+        work: has a folder for the copies.
 
     Raises:
         BadInput: a store does not answer or has other bytes, or the disk has no room.
     """
     missing = [shard for run in runs for shard in run.shards if shard.copy and not shard.copy.exists()]
-    needed, free = sum(shard.size for shard in missing), shutil.disk_usage(new).free
+    needed, free = sum(shard.size for shard in missing), shutil.disk_usage(work.new).free
     if needed > free:
         raise BadInput(
-            f"{new.parent.parent} has {human_bytes(free)} free and the tars of runs in stores need "
+            f"{work.dest.parent} has {human_bytes(free)} free and the tars of runs in stores need "
             f"{human_bytes(needed)}: free some and run the same command again, or choose another destination"
         )
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
-            list(pool.map(lambda shard: _fetch(shard, new), missing))
+            list(pool.map(lambda shard: _fetch(shard, work), missing))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return len(missing)
 
 
-def _fetch(shard: Shard, new: Path) -> None:
+def _fetch(shard: Shard, work: Work) -> None:
     directory, tar = shard.directory, shard.directory.tar(shard.number)
     assert shard.copy and directory.remote
-    begun = new / f"{shard.copy.parent.name}.{shard.copy.name}"
+    begun = work.new / ".".join(shard.copy.relative_to(work.tars).parts)
     try:
         directory.remote.fetch(directory.within(tar), begun, shard.size)
         whole = hash_file(begun) == shard.sha256

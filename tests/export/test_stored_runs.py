@@ -5,6 +5,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import api
@@ -108,3 +109,16 @@ def test_an_address_without_a_run_is_refused_before_anything_is_made(s3, tmp_pat
     said = refusal(capsys, f"s3://{BUCKET}/nothing", tmp_path / "out")
     assert said == f"error: s3://{BUCKET}/nothing is not a run: it has no run.json\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_runs_of_one_name_with_passes_over_failed_samples_are_told_apart(s3, tmp_path, capsys) -> None:
+    stores = [f"{STORE}-{number}" for number in range(2)]
+    for number, store in enumerate(stores):
+        own, one = (f"seed={number}", "sample_attempts=1"), {"name": f"here-{number}", "store": store}
+        make(stored(tmp_path, *own, **one), fails={4: "ValueError: no", 7: "ValueError: no"})
+        make(stored(tmp_path, *own, "retry_failed=true", **one), fails={4: "ValueError: no"})
+    addresses = [f"{store}/run" for store in stores]
+    export(*addresses, tmp_path / "out")
+    assert "fetched 8 shards" in capsys.readouterr().out
+    rows = pq.read_table(tmp_path / "out/metadata.parquet").to_pylist()
+    assert sorted(row["status"] for row in rows) == ["failed"] * 2 + ["ok"] * 16
