@@ -96,20 +96,24 @@ def compile_denoiser(denoiser: Any, mode: str) -> None:
     """
     import torch
 
-    # Kernels chosen by timing may differ from process to process, and with them a resumed shard's last bits.
-    torch._inductor.config.deterministic = mode != "max-autotune"
     torch._dynamo.config.recompile_limit = RECOMPILES
     torch._dynamo.config.accumulated_recompile_limit = max(RECOMPILES, torch._dynamo.config.accumulated_recompile_limit)
-    if mode != "blocks":
-        denoiser.compile(dynamic=False, mode="max-autotune" if mode == "max-autotune" else None)
+    if mode == "max-autotune":
+        denoiser.compile(dynamic=False, mode="max-autotune")
+        return
+    # Kernels chosen by timing may differ from process to process, and with them a resumed shard's last bits. An option
+    # of each compilation, since each puts torch._inductor.config.deterministic back to what PyTorch's own mode is.
+    how: dict[str, Any] = {"dynamic": False, "options": {"deterministic": True}}
+    if mode == "whole":
+        denoiser.compile(**how)
     elif denoiser._repeated_blocks:
-        denoiser.compile_repeated_blocks(dynamic=False)
+        denoiser.compile_repeated_blocks(**how)
     else:  # a class that does not say which blocks repeat, such as SD3's
         from spectrum.denoisers import spec_of
 
         for stack in spec_of(denoiser).stacks:
             for block in getattr(denoiser, stack):
-                block.compile(dynamic=False)
+                block.compile(**how)
 
 
 def denoiser_classes(index: dict[str, Any]) -> list[str]:

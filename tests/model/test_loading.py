@@ -40,11 +40,11 @@ from tests.tiny_pipelines import WIDTH, save
 def as_it_was() -> Iterator[None]:
     """What a worker sets for its whole process is taken back for the tests that follow in this one."""
     backend = _AttentionBackendRegistry._active_backend
-    inductor, dynamo = torch._inductor.config, torch._dynamo.config
-    before = (inductor.deterministic, dynamo.recompile_limit, dynamo.accumulated_recompile_limit)
+    dynamo = torch._dynamo.config
+    before = (dynamo.recompile_limit, dynamo.accumulated_recompile_limit)
     yield
     _AttentionBackendRegistry.set_active_backend(backend)
-    inductor.deterministic, dynamo.recompile_limit, dynamo.accumulated_recompile_limit = before
+    dynamo.recompile_limit, dynamo.accumulated_recompile_limit = before
 
 
 @pytest.fixture(scope="module")
@@ -326,10 +326,21 @@ def test_a_download_names_the_variant(flux: Path) -> None:
     assert checkpoint.download_command == "python -m jobs.download model.path=lab/none model.variant=fp16"
 
 
-def test_compiling_leaves_no_choice_of_kernels_to_timing(flux: Path) -> None:
-    run = begin(flux, "model.compile=blocks")
-    load_pipeline(run.options.model, None, run.checkpoint, device="cpu")
-    assert torch._inductor.config.deterministic
+@pytest.mark.slow
+def test_compiling_leaves_no_choice_of_kernels_to_timing(flux: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def compile_fx(graph: Any, inputs: Any, *, config_patches: dict[str, Any], **more: Any) -> Any:
+        with torch._inductor.config.patch(config_patches):
+            seen.append(torch._inductor.config.deterministic)
+        return graph.forward
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", compile_fx)
+    run = begin(flux, "model.compile=whole")
+    pipeline = load_pipeline(run.options.model, None, run.checkpoint, device="cpu")
+    for count in (2, 1):  # the second shape is compiled for after the first one was
+        pipeline([run.layout.sample(0)] * count)
+    assert len(seen) > 1 and all(seen)
     assert torch._dynamo.config.accumulated_recompile_limit >= torch._dynamo.config.recompile_limit == 1000
 
 
