@@ -55,7 +55,7 @@ def calibrated(run: Run, device: str, report: Callable[..., None], halt: Halt | 
         _Making(run, key, device, report, halt).make()
         if halt.why:
             return run
-    forecast = with_calibration(run.forecast, key, run.directory, run.directory.read())
+    forecast = with_calibration(run.forecast, key, run.checkpoint, run.directory, run.directory.read())
     if forecast.pending:
         raise BadInput(f"{run.directory.calibration} is of another run: remove it, or use another exp_name")
     return replace(run, forecast=forecast)
@@ -73,7 +73,7 @@ class _Making:
         self._adopted = run.directory.adopted.exists()  # of an earlier run
         self._recorded: list[spectrum.Calibration] = []
         samples = sum((not self._adopted) * len(each.recorded) + len(each.held) for each in self._chosen.values())
-        folder = run.directory.calibrating(parts_key(key, self._chosen), samples)
+        folder = run.directory.calibrating(parts_key(key, run.checkpoint, self._chosen), samples)
         self._parts = Parts(run, folder, report, halt, lambda: self._bench.seconds)
 
     def make(self) -> None:

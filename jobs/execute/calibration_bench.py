@@ -30,11 +30,13 @@ class Bench:
 
     Attributes:
         seconds: that the last sample took; 0 before the first.
+        vae_pin: of ``Checkpoint``.
     """
 
     def __init__(self, run: Run, device: str):
         assert run.forecast
         self.seconds = 0.0
+        self.vae_pin = run.checkpoint.vae_pin
         self._unfit = ""  # why the model cannot be calibrated
         # Both where it can be, which serves runs of either target; what is forecast alone where not.
         self._targets = [("features", "output"), (run.forecast.target,)]

@@ -113,6 +113,7 @@ class Measuring:
             "evaluated": each[0]["evaluated"] if each else asked,
             "samples": len(each),
             "choice": choice,
+            **({"vae": pin} if (pin := self._bench.vae_pin) else {}),
         }
         return said | {name: summary([one[name] for one in each]) for name in ("psnr", "ssim")}
 

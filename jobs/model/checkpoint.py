@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +51,22 @@ class Checkpoint:
     @property
     def pin(self) -> str | None:
         """What decides the weights: the revision, and of each part from elsewhere what pins that."""
-        if not self.parts:
+        return self._pin_of(self.parts)
+
+    @property
+    def denoiser_pin(self) -> str | None:
+        """What decides the features and outputs of the denoiser, which are the same with any autoencoder."""
+        return self._pin_of([part for part in self.parts if part.name != "vae"])
+
+    @property
+    def vae_pin(self) -> str | None:
+        """What pins an autoencoder from elsewhere; None of the checkpoint's own."""
+        return next((part.pin for part in self.parts if part.name == "vae"), None)
+
+    def _pin_of(self, parts: Sequence[Part]) -> str | None:
+        if not parts:
             return self.revision
-        return " ".join([str(self.revision), *(f"{part.name}={part.pin}" for part in self.parts)])
+        return " ".join([str(self.revision), *(f"{part.name}={part.pin}" for part in parts)])
 
     @property
     def download_command(self) -> str:

@@ -63,11 +63,11 @@ def foreign_calibration(run: Run) -> str | None:
         return None
     file = run.forecast.calibration
     then = file.read().source.get("model", {})
-    if then.get("revision") in (None, run.checkpoint.pin):
+    if then.get("revision") in (None, run.checkpoint.denoiser_pin):
         return None
     return (
         f"algo.calibration {file.path} was made with model {then['name']}, revision {then['revision']}, and this is "
-        f"{run.options.model.name}, revision {run.checkpoint.pin}: calibrate this model too, "
+        f"{run.options.model.name}, revision {run.checkpoint.denoiser_pin}: calibrate this model too, "
         "unless the two checkpoints are closely related"
     )
 

@@ -19,6 +19,7 @@ from jobs.model.checkpoint import Checkpoint
 from jobs.model.environment import versions
 from jobs.model.forecast import Forecast
 from jobs.options.schema import SCHEDULE, Options, SampleOptions
+from jobs.run.growth import is_untouched
 from jobs.run.run import Run
 from jobs.store.rundir import RunDir
 
@@ -128,10 +129,10 @@ def settle(
                 least = SHARE * samples_needed(forecast.automatic.samples)
                 return replace(published, misfit=f"a run of fewer than {least} samples does not calibrate itself")
     key, _ = calibration_key(options, checkpoint, forecast, layout)
-    settled = with_calibration(forecast, key, directory, record)
+    settled = with_calibration(forecast, key, checkpoint, directory, record)
     if settled.pending and forecast.automatic.quality is not None:
         chosen = choose_samples(layout, forecast.automatic.samples)
-        if said := directory.out_of_reach(parts_key(key, chosen), forecast.automatic.quality):
+        if said := directory.out_of_reach(parts_key(key, checkpoint, chosen), forecast.automatic.quality):
             raise BadInput(said.read_text())
     return settled
 
@@ -140,7 +141,9 @@ def _evaluates_all(forecast: Forecast, steps: int) -> bool:
     return len(forecast.config.evaluated_steps(steps)) == steps
 
 
-def with_calibration(forecast: Forecast, key: str, directory: RunDir, record: dict[str, Any]) -> Forecast:
+def with_calibration(
+    forecast: Forecast, key: str, checkpoint: Checkpoint, directory: RunDir, record: dict[str, Any]
+) -> Forecast:
     """Return the forecast with the calibration that is in the run's directory; as it is where there is none.
 
     Raises:
@@ -150,7 +153,10 @@ def with_calibration(forecast: Forecast, key: str, directory: RunDir, record: di
         return forecast
     file = CalibrationFile.find(str(directory.calibration))
     calibration = file.read()
-    if calibration.source.get("key") != key:  # of another run, which was given up before it had made a sample
+    # Of another run, which was given up before it had made a sample. Once there are samples it is theirs, whatever an
+    # earlier version called it: with other options they are refused elsewhere.
+    own = calibration.source.get("key") == key and _is_decoded_by(calibration, checkpoint)
+    if not own and is_untouched(directory):
         return forecast
     if record.get("calibration") not in (None, "", file.digest):
         raise BadInput(
@@ -160,7 +166,12 @@ def with_calibration(forecast: Forecast, key: str, directory: RunDir, record: di
     return replace(forecast, calibration=file, misfit=calibration.source.get("impossible"))
 
 
-def is_measured(calibration: spectrum.Calibration, forecast: Forecast, steps: int) -> bool:
+def _is_decoded_by(calibration: spectrum.Calibration, checkpoint: Checkpoint) -> bool:
+    """Return whether what a calibration brings was measured on pictures of the checkpoint's autoencoder, if at all."""
+    return all(one.get("vae") == checkpoint.vae_pin for one in calibration.source.get("quality", {}).values())
+
+
+def is_measured(calibration: spectrum.Calibration, forecast: Forecast, checkpoint: Checkpoint, steps: int) -> bool:
     """Return whether a calibration that another run made says what this one asks of it."""
     assert forecast.automatic
     measured = calibration.source.get("quality", {}).get(str(steps), {})
@@ -171,7 +182,8 @@ def is_measured(calibration: spectrum.Calibration, forecast: Forecast, steps: in
     }
     if forecast.automatic.quality is not None:
         del wanted["count"]  # it was found
-    return all(measured.get(name) == value for name, value in wanted.items())
+    same = all(measured.get(name) == value for name, value in wanted.items())
+    return same and _is_decoded_by(calibration, checkpoint)
 
 
 def calibration_key(options: Options, checkpoint: Checkpoint, forecast: Forecast, layout: Layout) -> tuple[str, bool]:
@@ -183,12 +195,13 @@ def calibration_key(options: Options, checkpoint: Checkpoint, forecast: Forecast
     """
     model, defaults = options.model, layout.defaults
     names = ("dtype", "scheduler", "scheduler_args", "guidance_argument", "negative_prompts", "call")
-    # What changes the weights, where anything does.
+    # What changes the weights, where anything does. Last bits, as of model.drop_padding, are far below what forecasts
+    # differ from features by.
     changed = {name: value for name in ("variant", "quantization", "fuse_loras") if (value := getattr(model, name))}
     loras = {"loras": [one.described() for one in checkpoint.loras]} if checkpoint.loras else {}
     own = {name: values for name, values in layout.table.settings.items() if name in _DECIDE}
     decides = {
-        "checkpoint": ["" if checkpoint.local else checkpoint.path, checkpoint.pin],
+        "checkpoint": ["" if checkpoint.local else checkpoint.path, checkpoint.denoiser_pin],
         "model": {**{name: getattr(model, name) for name in names}, **changed, **loras},
         "target": forecast.target,
         "samples": forecast.automatic.samples if forecast.automatic else 0,
@@ -201,11 +214,11 @@ def calibration_key(options: Options, checkpoint: Checkpoint, forecast: Forecast
     return _digest(decides), not own
 
 
-def parts_key(key: str, chosen: dict[int, Chosen]) -> str:
-    """Name what decides the parts of a calibration in the making: the samples too."""
+def parts_key(key: str, checkpoint: Checkpoint, chosen: dict[int, Chosen]) -> str:
+    """Name what decides the parts of a calibration in the making: the samples too, and what decodes them."""
     samples = [[one.prompt, one.seed, vars(one.options)] for each in chosen.values() for one in each.recorded]
     held = [[one.prompt, one.seed, vars(one.options)] for each in chosen.values() for one in each.held]
-    return _digest([_PARTS, key, samples, held])
+    return _digest([_PARTS, key, samples, held, *filter(None, [checkpoint.vae_pin])])
 
 
 def _digest(value: Any) -> str:
@@ -218,7 +231,7 @@ def source_of(run: Run) -> dict[str, Any]:
     names = ("name", "path", "dtype", "scheduler", "scheduler_args", "call")
     model = {name: getattr(options.model, name) for name in names}
     return {
-        "model": {**model, "revision": run.checkpoint.pin},
+        "model": {**model, "revision": run.checkpoint.denoiser_pin},
         "prompts": {"sha256": layout.table.digest(len(layout.table)), "count": len(layout.table)},
         "settings": {name: value for name, value in vars(layout.defaults).items() if name != "num_inference_steps"},
         "seed": options.seed,

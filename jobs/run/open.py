@@ -127,7 +127,7 @@ def _adopt(run: Run) -> dict[str, Any]:
         directory.remove_calibration()
         return {}
     key, shared = calibration_key(run.options, run.checkpoint, forecast, run.layout)
-    known = with_calibration(forecast, key, directory, {}).calibration
+    known = with_calibration(forecast, key, run.checkpoint, directory, {}).calibration
     if known:  # its own, or of a pass over failed samples that of the run
         calibration = known.read()
     else:
@@ -135,7 +135,7 @@ def _adopt(run: Run) -> dict[str, Any]:
         cached = calibration_cache.find(key) if shared else None
         if cached is None:
             return {"calibration": "", "quality": {}}
-        done = is_measured(cached, forecast, run.options.num_inference_steps)
+        done = is_measured(cached, forecast, run.checkpoint, run.options.num_inference_steps)
         if not done:
             create_bytes(directory.adopted, cached.to_json().encode())
             return {"calibration": "", "quality": {}}

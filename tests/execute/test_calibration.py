@@ -14,6 +14,7 @@ from jobs.base.errors import BadInput
 from jobs.execute import calibration_choice
 from jobs.execute.halt import Halt
 from jobs.execute.worker import generate_shards
+from jobs.model import demo
 from jobs.report.status import read_status, render
 from jobs.run.run import Run
 from tests.support import new_run, tar_hashes, write_prompts
@@ -122,7 +123,7 @@ def test_a_calibration_of_the_cache_is_measured_anew_for_other_evaluations(tmp_p
 
     first = calibrated(new(tmp_path / "first", prompts), "cpu", lambda *_: None)
     heard: list[str] = []
-    run = new(tmp_path / "other", prompts, "algo.evaluations=4")
+    run = new(tmp_path / "other", prompts, "algo.evaluations=4", f"model.vae={demo.path('image')}/vae")
     other = calibrated(run, "cpu", lambda *event: heard.append(event[2]))
     assert heard[-1] == "1 of 1 samples forecast with 4 of 9 steps evaluated"
     assert any(words.startswith("1 of 1 samples made with") for words in heard)
@@ -132,6 +133,7 @@ def test_a_calibration_of_the_cache_is_measured_anew_for_other_evaluations(tmp_p
     assert (
         first.forecast.rule.coefficients([0, 1, 2], 3, 9) == other.forecast.rule.coefficients([0, 1, 2], 3, 9)
     ).all()
+    assert other.forecast.measured(9)["vae"] == run.checkpoint.vae_pin and "vae" not in first.forecast.measured(9)
     assert not run.directory.adopted.exists()
 
 

@@ -157,6 +157,14 @@ def test_a_calibration_of_other_weights_is_used_with_a_warning(same: bool, tmp_p
     )
 
 
+def test_a_calibration_is_not_foreign_to_another_autoencoder(tmp_path: Path):
+    made = spectrum.Calibration.load(path := write(tmp_path))
+    revision = resolved("algo=nocache").checkpoint.revision
+    source = {**made.source, "model": {"name": "demo", "revision": revision}}
+    path.write_text(spectrum.Calibration(made.grams, source).to_json())
+    assert foreign_calibration(resolved(*calibrated(tmp_path), f"model.vae={demo.path('image')}/vae")) is None
+
+
 # What is chosen where nothing is said
 
 

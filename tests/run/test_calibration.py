@@ -12,7 +12,7 @@ from jobs.base.errors import BadInput
 from jobs.model import calibration_cache
 from jobs.report.dryrun import describe
 from jobs.report.warn import calibrates
-from jobs.run.calibration import calibration_key, choose_samples
+from jobs.run.calibration import calibration_key, choose_samples, parts_key
 from jobs.run.open import create, open_run
 from jobs.run.run import Run
 from jobs.store.atomic import write_json
@@ -159,6 +159,8 @@ OTHERS = [
     (("model.variant=fp16",), False),
     (("model.quantization={transformer: int8}",), False),
     (("model.loras=[{path: style.safetensors}]",), False),
+    (("model.vae=lab/vae",), True),  # which no step depends on
+    (("model.transformer=lab/denoiser",), False),
     (("seed=3",), True),
     (("algo.evaluations=8",), True),
 ]
@@ -171,6 +173,11 @@ def test_what_a_calibration_is_kept_by(overrides: tuple[str, ...], same: bool):
         assert run.forecast
         keys.append(calibration_key(run.options, run.checkpoint, run.forecast, run.layout))
     assert (keys[0] == keys[1]) == same and all(shared for _, shared in keys)
+
+
+def test_pictures_in_the_making_are_of_one_autoencoder():
+    plain, other = opened(*LARGE), opened(*LARGE, "model.vae=lab/vae")
+    assert parts_key("key", plain.checkpoint, {}) != parts_key("key", other.checkpoint, {})
 
 
 def test_where_prompts_set_what_it_depends_on_it_is_not_shared(at: Path):
@@ -195,7 +202,9 @@ def test_a_new_run_begins_with_what_the_cache_has_and_one_begun_does_not(at: Pat
     assert again.directory.read()["quality"] == {"50": MEASURED}
 
 
-@pytest.mark.parametrize("other", ["algo.evaluations=9", "algo.schedule=window", "algo.quality=40"])
+@pytest.mark.parametrize(
+    "other", ["algo.evaluations=9", "algo.schedule=window", "algo.quality=40", "model.vae=lab/vae"]
+)
 def test_what_the_cache_has_not_measured_is_laid_aside(other: str):
     first = begin(*LARGE)
     calibration_cache.keep(made(first).source["key"], made(first).to_json().encode())
@@ -230,6 +239,17 @@ def test_an_exchanged_calibration_is_refused(at: Path):
         opened(*LARGE)
 
 
+def test_a_run_with_samples_keeps_its_calibration_whatever_its_key_was():
+    """Of an earlier version, which named other things in it."""
+    run = begin(*LARGE)
+    then = made(run, key="as it was")
+    run.directory.calibration.write_text(then.to_json())
+    run.directory.pin_calibration(then.digest, {})
+    assert opened(*LARGE).forecast.pending  # type: ignore[union-attr]
+    publish(run)
+    assert opened(*LARGE).forecast.calibration.digest == then.digest  # type: ignore[union-attr]
+
+
 def test_a_pass_over_failed_samples_has_the_calibration_of_the_run():
     run = begin(*LARGE)
     run.directory.calibration.write_text(made(run).to_json())
@@ -242,10 +262,11 @@ def test_a_pass_over_failed_samples_has_the_calibration_of_the_run():
     assert again.directory.read()["quality"] == {"50": MEASURED}
 
 
-def test_what_a_given_up_run_left_is_not_used(at: Path):
+@pytest.mark.parametrize("option", ["num_inference_steps=28", "model.vae=lab/vae"])
+def test_what_a_given_up_run_left_is_not_used(at: Path, option: str):
     run = begin(*LARGE)
     run.directory.calibration.write_text(made(run).to_json())
-    other = begin(*LARGE, "num_inference_steps=28")
+    other = begin(*LARGE, option)
     assert other.forecast and other.forecast.pending and not other.directory.calibration.exists()
     assert json.loads((other.directory.path / "run.json").read_text())["calibration"] == ""
 
