@@ -62,6 +62,7 @@ class Sparing:
                 log.warning("from now on text encoders are on the device only while they encode")
             else:
                 self._step_down(part)  # and on with the rest: what was made is kept
+                self._overlap.forget()
         return made
 
     def prepare(self, batches: list[list[Sample]]) -> None:

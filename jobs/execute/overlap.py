@@ -66,9 +66,14 @@ class Overlap:
         """
         shared, self._on = self._on and self._had_company, False
         if self._ahead and self._ahead.fails():
+            self.forget()
+        return shared
+
+    def forget(self) -> None:
+        """Let go of what was begun, at its end: it is to be made in another way."""
+        if self._ahead:
             self._ahead.forget()
             self._ahead = None
-        return shared
 
     def drop(self) -> None:
         """Let go of calls that nobody will ask for any more: one that was begun, and one whose wait was broken off."""

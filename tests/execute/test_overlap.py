@@ -92,7 +92,7 @@ def make(
     attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
     writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None)
     overlap = generator.overlap if overlaps else None
-    pipeline = Sparing(generator, "fail", "cpu", overlap)  # type: ignore[arg-type]
+    pipeline = Sparing(generator, run.options.oom, "cpu", overlap)  # type: ignore[arg-type]
     try:
         make_shard(pipeline, run, attempt, writer, halt, None, audit, overlap)
     finally:
@@ -162,6 +162,20 @@ def test_too_little_memory_for_two_batches_ends_the_overlap_and_leaves_no_trace(
     again = [2, 3] if stage == "denoise" else [0, 1]
     assert sorted(denoised(generator)) == sorted([[0, 1], [2, 3], [4, 5], again])
     assert order(generator, ("decode", [2, 3]), ("denoise", [4, 5])), "the last batch overlapped"
+
+
+def test_what_was_begun_is_made_anew_once_batches_are_split(tmp_path: Path) -> None:
+    run = new(tmp_path / "run", "oom=adapt")
+    told: list[tuple[list[int], list[int]]] = []
+
+    def fails(stage: str, indices: list[int]) -> Exception | None:
+        told.append((indices, next(journals(run.directory, 0)).trying))
+        return torch.OutOfMemoryError("no memory left") if (stage, indices) == ("decode", [0, 1]) else None
+
+    generator = StandIn(fails, held=[[0, 1]])
+    make(run, generator)
+    assert denoised(generator) == [[0, 1], [2, 3], [0, 1], [0], [1], [2], [3], [4], [5]]
+    assert told[-1] == ([5], [4, 5])
 
 
 def test_what_a_call_without_memory_held_is_free_before_it_is_tried_again(tmp_path: Path) -> None:
