@@ -18,10 +18,17 @@ class Pace:
         slowest = max(self._seconds.values(), default=0.0)
         return self._seconds.get((len(batch), batch[0].batch_settings, audited), slowest)
 
-    def note(self, batch: list[Sample], seconds: float, audited: bool = False) -> None:
-        """Remember what a batch took, its audit and all."""
-        self._seconds[len(batch), batch[0].batch_settings, audited] = seconds
-        self._samples.append(seconds / len(batch))
+    def note(self, batch: list[Sample], span: float, taken: float, audited: bool = False) -> None:
+        """Remember what a batch took, its audit and all.
+
+        Args:
+            batch: its samples.
+            span: seconds from its beginning to its end.
+            taken: seconds of these that passed after the end of the batch before: fewer where the two overlapped.
+            audited: whether it was audited.
+        """
+        self._seconds[len(batch), batch[0].batch_settings, audited] = span
+        self._samples.append(taken / len(batch))
 
     @property
     def begun(self) -> bool:

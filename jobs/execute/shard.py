@@ -67,13 +67,13 @@ def make_shard(
                     alike.end_of_shard()
                     writer.leave(attempt, why)
                     return
-                start = time.perf_counter()
+                early, start = turns.early(batch), time.perf_counter()
                 results = generate_batch(pipeline, batch, suspicion)
                 turns.came_back()
                 seconds = (time.perf_counter() - start) / len(batch)
                 audits = audit.of(batch, results)
                 taken = time.perf_counter() - start
-                pace.note(batch, taken, audited)
+                pace.note(batch, early + taken, taken, audited)
                 attempt.spent["generating"] += taken
             for sample in batch:
                 result = results.get(sample.index)

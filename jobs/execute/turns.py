@@ -1,5 +1,6 @@
 """Which batches of a shard are to be made, and which of them may begin while the one before is decoded."""
 
+import time
 from functools import cached_property
 
 from jobs.dataset.layout import Sample
@@ -29,6 +30,7 @@ class Turns:
     def __init__(self, run: Run, attempt: Attempt, halt: Halt, pace: Pace, audit: Audit, overlap: Overlap | None):
         self._run, self._attempt, self._halt, self._pace, self._audit = run, attempt, halt, pace, audit
         self._overlap = None if attempt.deaths else overlap
+        self._began = 0.0
         self._inherited: dict[int, set[int]] = {}
         if self._overlap:
             self._overlap.following = self._following
@@ -53,6 +55,10 @@ class Turns:
     def has_begun(self, batch: list[Sample]) -> bool:
         """Return whether a batch was begun while the one before was decoded."""
         return self._ahead == batch
+
+    def early(self, batch: list[Sample]) -> float:
+        """Return for how many seconds a batch has been under way before it is asked for."""
+        return time.perf_counter() - self._began if self.has_begun(batch) else 0.0
 
     def trying(self, indices: list[int], sound: bool) -> None:
         """Write down which samples are being made: those of a call, and those of the one that was begun."""
@@ -88,4 +94,5 @@ class Turns:
         if self._halt.before(seconds):
             return []
         self._attempt.trying([one.index for one in (*batch, *following)], self._pace.begun)
+        self._began = time.perf_counter()
         return following

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -16,10 +17,12 @@ import pytest
 import torch
 
 from jobs.dataset.layout import Sample
+from jobs.execute import shard, turns
 from jobs.execute.audit import Audit
 from jobs.execute.halt import Halt
 from jobs.execute.memory import Sparing
 from jobs.execute.overlap import Overlap
+from jobs.execute.pace import Pace
 from jobs.execute.shard import make_shard
 from jobs.execute.worker import load
 from jobs.media.image import ImageFormat
@@ -87,14 +90,20 @@ def new(folder: Path, *overrides: str) -> Run:
 
 
 def make(
-    run: Run, generator: StandIn, *, overlaps: bool = True, halt: Halt | None = None, audit: Any = None
+    run: Run,
+    generator: StandIn,
+    *,
+    overlaps: bool = True,
+    halt: Halt | None = None,
+    pace: Pace | None = None,
+    audit: Any = None,
 ) -> Attempt:
     attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
     writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None)
     overlap = generator.overlap if overlaps else None
     pipeline = Sparing(generator, run.options.oom, "cpu", overlap)  # type: ignore[arg-type]
     try:
-        make_shard(pipeline, run, attempt, writer, halt, None, audit, overlap)
+        make_shard(pipeline, run, attempt, writer, halt, pace, audit, overlap)
     finally:
         generator.overlap.close()
         writer.close()
@@ -271,6 +280,18 @@ def test_with_a_time_limit_the_first_batch_shows_first_how_long_it_takes(tmp_pat
     generator = StandIn(held=[[2, 3]])
     make(new(tmp_path / "run"), generator, halt=Halt(end=time.time() + 3600))
     assert order(generator, ("decode", [0, 1]), ("denoise", [2, 3]), ("denoise", [4, 5]), ("decode", [2, 3]))
+
+
+def test_what_a_batch_takes_is_counted_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now: list[float] = []  # so that two threads can add to it at once
+    clock = SimpleNamespace(perf_counter=lambda: sum(now))
+    monkeypatch.setattr(shard, "time", clock)
+    monkeypatch.setattr(turns, "time", clock)
+    run, pace = new(tmp_path / "run"), Pace()
+    generator = StandIn(lambda stage, _: now.append({"denoise": 10.0, "decode": 8.0}[stage]), held=([0, 1], [2, 3]))
+    attempt = make(run, generator, pace=pace)
+    assert pace.expected(run.layout.batches(0)[-1]) == 8 + 10 + 8  # beside the batch before, as the next one may be
+    assert attempt.spent["generating"] == 3 * (10 + 8)
 
 
 def test_calls_see_what_compilation_was_set_to(tmp_path: Path) -> None:
