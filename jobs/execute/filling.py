@@ -6,6 +6,7 @@ from typing import Any
 from jobs.base.errors import BadInput
 from jobs.execute import queue
 from jobs.execute.launch import Launcher
+from jobs.options.cards import Card, card_named, check_card
 from jobs.options.fields import shown
 from jobs.options.schema import Options
 from jobs.run.resolve import VALUES
@@ -32,17 +33,10 @@ def fill(run: Run, asked: str | None, option: str, launcher: Launcher | None = N
     return value
 
 
-def _card(options: Options, asked: str | None, option: str, launcher: Launcher | None) -> Any:
-    from jobs.rehearse.cards import CARDS, card_named
-
+def _card(options: Options, asked: str | None, option: str, launcher: Launcher | None) -> Card:
     if asked is not None:
-        card = card_named(asked)
-        if card is None:
-            raise BadInput(
-                f"card={asked} is not known: it must be one of {', '.join(card.name for card in CARDS)}, or a memory "
-                "such as 24GB"
-            )
-        return card
+        return check_card(asked)
+    card: Card | None
     if launcher is None or launcher.on_this_machine:
         card, why = _card_here(options), "this run computes on the CPU"
     elif options.device == "cpu" or (options.device == "auto" and not options.model.gpus):
@@ -57,10 +51,8 @@ def _card(options: Options, asked: str | None, option: str, launcher: Launcher |
     return card
 
 
-def _card_here(options: Options) -> Any:
+def _card_here(options: Options) -> Card | None:
     import torch
-
-    from jobs.rehearse.cards import Card
 
     if options.device == "cpu" or not torch.cuda.is_available():
         return None
@@ -69,10 +61,8 @@ def _card_here(options: Options) -> Any:
     return Card(least.name, least.total_memory / 2**30)
 
 
-def _card_of(settings: dict[str, Any]) -> Any:
+def _card_of(settings: dict[str, Any]) -> Card | None:
     """Return the GPU that the launcher asks for by name; else the one with least memory that the partition has."""
-    from jobs.rehearse.cards import card_named
-
     if named := card_named(f"{settings.get('gres')} {settings.get('constraint')}"):
         return named
     kinds = queue.gpu_types(settings["partition"])

@@ -3,11 +3,9 @@
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.model.checkpoint import EMBEDDED
+from jobs.options.cards import CARDS, RESERVE, Card
 from jobs.rehearse.cards import (
-    CARDS,
-    RESERVE,
     UTILISATION,
-    Card,
     largest_batch,
     memory_of,
     offload_on,

@@ -5,7 +5,8 @@ from dataclasses import replace
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
-from jobs.rehearse.cards import LARGEST, Card, largest_batch, needs, offload_on
+from jobs.options.cards import Card
+from jobs.rehearse.cards import LARGEST, largest_batch, needs, offload_on
 from jobs.rehearse.counting import Work
 from jobs.rehearse.rehearsal import Rehearsal, rehearse
 from jobs.run.run import Run

@@ -114,6 +114,8 @@ def slurm(**settings: str) -> Any:
     [
         ({"gres": "gpu:h200:2"}, "", "H200 141 GB"),
         ({"constraint": "a100&80gb"}, "gpu:v100:4\n", "A100 80 GB"),
+        ({"gres": "gpu:a100_2g.10gb:1"}, "", "MIG slice 2g.10gb"),
+        ({}, "gpu:a100:4,gpu:a100_1g.5gb:7\n", "MIG slice 1g.5gb"),
         ({}, "gpu:h100:8(S:0-1)\ngpu:a100:4,gpu:h200:2,shard:64\n", "A100 40 GB"),
     ],
 )
@@ -140,6 +142,7 @@ def test_this_machines_gpu_is_that_of_a_run_made_here(monkeypatch: pytest.Monkey
     [
         (None, "", ("device=cpu",), "this run computes on the CPU"),
         (slurm(), "gpu:h100:8\n", ("device=cpu",), "the tasks of this run compute on CPUs"),
+        (slurm(gres="gpu:a100_mig:1"), "gpu:a100_mig:4\n", (), "neither hydra.launcher.gres nor the partition names "),
         (slurm(), "gpu:4\n", (), "neither hydra.launcher.gres nor the partition names one that is known"),
         (slurm(), "gpu:h100:8\ngpu:mi300:8\n", (), "neither hydra.launcher.gres nor the partition names one that is "),
     ],

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from jobs.base.times import GENERATES
+from jobs.options.cards import CARDS, Card
 from jobs.options.degrees import Degrees
 from jobs.rehearse.cards import (
-    CARDS,
-    Card,
     largest_batch,
     memory_of,
     offload_on,

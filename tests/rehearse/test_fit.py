@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from jobs.base.errors import BadInput
+from jobs.options.cards import CARDS, Card, card_named
 from jobs.rehearse import fit
-from jobs.rehearse.cards import CARDS, Card, card_named, needs
+from jobs.rehearse.cards import needs
 from jobs.rehearse.fit import fitting_batch, largest_sample, needs_tiles
 from jobs.rehearse.rehearsal import rehearse
 from jobs.run.run import Run
@@ -97,6 +98,11 @@ def test_a_batch_is_for_the_largest_sample(tmp_path: Path) -> None:
         ("nvidia_geforce_rtx_4090", "RTX 4090 24 GB"),
         ("l40s", "L40S 48 GB"),
         ("24GB", "GPU of 24 GB"),
+        ("gpu:a100_1g.5gb:7", "MIG slice 1g.5gb"),
+        ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "MIG slice 1g.5gb"),
+        ("gpu:nvidia_h100_80gb_hbm3_3g.40gb:1", "MIG slice 3g.40gb"),
+        ("gpu:7g.80gb:1,gpu:1g-10gb:1", "MIG slice 1g-10gb"),
+        ("gpu:a100_mig:4", None),
         ("gh200", None),
         ("l40", None),
         ("None None", None),
@@ -106,3 +112,8 @@ def test_a_batch_is_for_the_largest_sample(tmp_path: Path) -> None:
 def test_cards_are_known_by_what_clusters_call_them(text: str, name: str | None) -> None:
     card = card_named(text)
     assert (card and card.name) == name
+
+
+def test_a_slice_of_a_card_has_its_own_memory():
+    slices = [card_named(f"gpu:a100_{name}:1") for name in ("1g.5gb", "2g.10gb", "7g.80gb")]
+    assert [round(one.memory, 2) for one in slices if one] == [4.75, 9.5, 76.0]
