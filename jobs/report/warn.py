@@ -15,13 +15,13 @@ SHOWN = 10  # words in a warning
 
 
 def warn(run: Run) -> None:
-    """Print what there is to know of how the prompts were read, and the warnings, a line each, to standard error.
+    """Print what there is to know of how options and prompts were read, and the warnings, a line each, on stderr.
 
     Raises:
         BadInput: of long_prompts=error.
     """
     table = run.layout.table
-    for note in (*table.notes, calibrates(run)):
+    for note in (*run.notes, *table.notes, calibrates(run)):
         if note:
             print(f"note: {note}", file=sys.stderr)
     about_prompts = (*table.doubts, long_prompts(run), foreign_syntax(table), idle_negatives(run), unknown_words(run))

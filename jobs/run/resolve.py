@@ -22,10 +22,11 @@ from jobs.model.loras import read_loras
 from jobs.model.parts import check_fit, read_parts
 from jobs.model.preflight import check_pipeline, read_json
 from jobs.model.single_file import check_single_file
+from jobs.options.cards import check_card
 from jobs.options.container import Container
 from jobs.options.degrees import Degrees
 from jobs.options.explain import explain, option_names
-from jobs.options.fields import check_group
+from jobs.options.fields import check_group, shown
 from jobs.options.places import find_shipped
 from jobs.options.schema import (
     AUTO,
@@ -123,6 +124,8 @@ def _with_own(cfg: DictConfig, options: Options, option: str, pin: bool, choose:
             found.card = None
         return resolve(found, pin=pin, choose=choose)
 
+    if options.card is not None:
+        check_card(options.card)
     directory = _directory(options)
     if pin:
         pull(directory)
@@ -130,7 +133,7 @@ def _with_own(cfg: DictConfig, options: Options, option: str, pin: bool, choose:
             begun = directory.read()["identity"]
             run = given(OmegaConf.select(OmegaConf.create(begun), option))
             if run.identity == begun or not is_untouched(directory):
-                return run
+                return replace(run, notes=_kept(run, options.card))
     if choose is None:
         raise BadInput(f"{option}=auto is found where a run begins, by jobs.generate: give {VALUES[option]} here")
     least = cfg.copy()
@@ -138,6 +141,14 @@ def _with_own(cfg: DictConfig, options: Options, option: str, pin: bool, choose:
         OmegaConf.update(least, other, _LEAST[other])
     least.card = None
     return given(choose(resolve(least, pin=pin), options.card, option))
+
+
+def _kept(run: Run, card: str | None) -> tuple[str, ...]:
+    """Return what is to be said where the user names a card, and the run has long fitted one."""
+    if card is None:
+        return ()
+    values = f"batch_size={run.options.batch_size} and model.vae_tiling={shown(run.options.model.vae_tiling)}"
+    return (f"{run.directory.name}: card={card} changes nothing, because the run keeps {values}, as it began",)
 
 
 def _left_open(cfg: DictConfig) -> list[str]:

@@ -28,6 +28,7 @@ class Run:
         id: tells it from other runs of that name, likewise.
         identity: what decides the bytes of its tars (json types); the directory is refused to any other.
         config: the composed configuration as YAML, for the record.
+        notes: what there is to know of how the options were read.
     """
 
     options: Options
@@ -40,6 +41,7 @@ class Run:
     id: str
     identity: dict[str, Any] = field(repr=False)
     config: str = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def makes_clips(self) -> bool:

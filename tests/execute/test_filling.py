@@ -68,6 +68,13 @@ def test_tiles_are_found_once_and_before_the_batch(tmp_path: Path) -> None:
     create(run)
     again = begin("model.vae_tiling=auto", "batch_size=auto", "card=80GB")
     assert again.identity == run.identity and len(asked) == 2, "found once"
+    (note,) = again.notes
+    assert note.endswith("card=80GB changes nothing, because the run keeps batch_size=5 and model.vae_tiling=true, as "
+                         "it began")  # fmt: skip
+    assert not run.notes
+    assert not begin("model.vae_tiling=auto", "batch_size=auto").notes
+    with pytest.raises(BadInput, match=r"card=FOO is not known: it must be one of "):
+        begin("model.vae_tiling=auto", "batch_size=auto", "card=FOO")
     with pytest.raises(
         BadInput, match=r"model.vae_tiling=auto is found where a run begins, .* give true or false here"
     ):
