@@ -3,6 +3,7 @@
 import logging
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +32,8 @@ class Suspicion:
         crashes: so many in the same call are no accident.
         trying: told before each call, and whether this process is sound, so that the next one knows what it died of.
         sound: whether this process has made a call.
-        others: samples that nobody died of, to make once before a suspected call; None where there are none.
+        others: samples that nobody died of, to make once before a call of those that processes were making when they
+            died, alone or beside others; None where there are none.
     """
 
     deaths: list[Death] = field(default_factory=list)
@@ -49,11 +51,14 @@ class Suspicion:
 
     def begin(self, pipeline: Any, batch: list[Sample]) -> None:
         """Get ready for a call: make sure that it alone is to blame if the process dies of it."""
-        if self.others and not self.sound and self._crashes_at(batch):
-            self.trying(_indices(self.others), False)
-            pipeline(self.others)
-            self.sound = True
-        self.trying(_indices(batch), self.sound)
+        indices, others = _indices(batch), _indices(self.others or [])
+        named = {index for death in self.deaths if death.crashed for index in death.trying}
+        if others and not self.sound and named.intersection(indices) and not set(others).intersection(indices):
+            self.trying(others, False)
+            with suppress(Exception):  # which says nothing of this batch
+                pipeline(self.others)
+                self.sound = True
+        self.trying(indices, self.sound)
 
     def _crashes_at(self, batch: list[Sample]) -> list[Death]:
         return [death for death in self.deaths if death.crashed and death.trying == tuple(_indices(batch))]

@@ -102,11 +102,19 @@ def _record(writer: Writer, attempt: Attempt, sample: Sample, failure: Failure, 
 
 
 def _unsuspected(run: Run, attempt: Attempt) -> list[Sample] | None:
-    """Return a batch of this shard or another one of which no process died; None where there is none."""
-    suspected = {index for death in attempt.deaths for index in death.trying}
+    """Return a batch of this shard or another one of which no process died; None where there is none.
+
+    One that was under way beside another one when its process died is taken only if there is no other.
+    """
     count = run.layout.num_shards
-    for shard in ((attempt.shard + step) % count for step in range(min(count, 2))):
-        for batch in run.layout.batches(shard):
-            if not any(sample.index in suspected for sample in batch):
+    shards = [(attempt.shard + step) % count for step in range(min(count, 2))]
+    batches = [batch for shard in shards for batch in run.layout.batches(shard)]
+    samples = [{sample.index for sample in batch} for batch in batches]
+    named = [set(death.trying) for death in attempt.deaths]
+    alone = [death for death in named if any(death <= batch for batch in samples)]
+    for deaths in (named, alone):
+        suspected: set[int] = set().union(*deaths)
+        for batch, indices in zip(batches, samples, strict=True):
+            if not indices & suspected:
                 return batch
     return None

@@ -207,6 +207,16 @@ def test_a_process_shows_that_it_is_sound_before_a_suspected_call(batch) -> None
     assert drawn(generate_batch(generator, batch, doubt), 4) and len(calls) == 3  # once is enough
 
 
+def test_what_others_fail_of_is_not_blamed_on_a_suspected_batch(batch) -> None:
+    def fails(indices: list[int], call: int) -> None:
+        if 9 in indices:
+            raise ValueError("no")
+
+    others = [dataclasses.replace(batch[0], index=9)]
+    doubt = Suspicion([crash(0, 1, 2, 3)], others=others)
+    assert drawn(generate_batch(StandIn(fails), batch, doubt), 4) == {0, 1, 2, 3}
+
+
 def mixed(folder: Path) -> Run:
     folder.mkdir()
     (folder / "p.csv").write_text("prompt,height\n" + "".join(f"number {n},{64 if n % 2 else 32}\n" for n in range(8)))

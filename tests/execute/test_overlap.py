@@ -6,7 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,7 +31,7 @@ from jobs.model.pipeline import Failure, Made
 from jobs.options.schema import ModelOptions
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
-from jobs.store.journal import DIED, journals, write_end
+from jobs.store.journal import DIED, Death, journals, write_end
 from jobs.store.writer import Writer
 from tests.decoding import PATIENCE, Held, plain_pixels
 from tests.support import new_run, picture, resolved, tar_hashes, write_prompts
@@ -83,10 +83,10 @@ class StandIn:
         return any(stage == "denoise" for stage, _ in later)
 
 
-def new(folder: Path, *overrides: str) -> Run:
+def new(folder: Path, *overrides: str, count: int = 6) -> Run:
     folder.mkdir(exist_ok=True)
-    prompts = write_prompts(folder / "prompts.txt", 6)
-    return new_run(folder, f"prompt_file={prompts}", "batch_size=2", "shard_size=6", *overrides)
+    prompts = write_prompts(folder / "prompts.txt", count)
+    return new_run(folder, f"prompt_file={prompts}", "batch_size=2", f"shard_size={count}", *overrides)
 
 
 def make(
@@ -97,8 +97,10 @@ def make(
     halt: Halt | None = None,
     pace: Pace | None = None,
     audit: Any = None,
+    deaths: Sequence[Death] = (),
 ) -> Attempt:
     attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
+    attempt.deaths += deaths
     writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *event: None)
     overlap = generator.overlap if overlaps else None
     pipeline = Sparing(generator, run.options.oom, "cpu", overlap)  # type: ignore[arg-type]
@@ -216,8 +218,38 @@ def test_a_shard_that_a_process_died_at_is_made_batch_by_batch(tmp_path: Path, u
     generator = StandIn()
     attempt = make(run, generator)
     assert [death.trying for death in attempt.deaths] == [(0, 1, 2, 3)]
-    assert generator.events == [(stage, batch) for batch in ([0, 1], [2, 3], [4, 5]) for stage in ("denoise", "decode")]
+    first = [4, 5]  # of which nobody died, to see whether anything can be made
+    batches = (first, [0, 1], [2, 3], [4, 5])
+    assert generator.events == [(stage, batch) for batch in batches for stage in ("denoise", "decode")]
     assert tar_hashes(run.directory.path) == unharmed
+
+
+class Killed(BaseException):
+    """Ends a stand-in's process."""
+
+
+@pytest.mark.parametrize(("stage", "bad", "count"), [("decode", 0, 4), ("denoise", 2, 4), ("decode", 2, 6)])
+def test_a_deadly_sample_is_found_with_at_most_one_more_death(tmp_path: Path, stage: str, bad: int, count: int) -> None:
+    def deaths_until_done(overlaps: bool) -> list[Death]:
+        run, deaths = new(tmp_path / str(overlaps), count=count), []
+
+        def dies(at: str, indices: list[int]) -> None:
+            if at == stage and bad in indices:
+                journal = list(journals(run.directory, 0))[-1]
+                deaths.append(Death(tuple(journal.trying), journal.sound, True, "was killed by SIGSEGV"))
+                raise Killed
+
+        while not run.directory.is_done(0) and len(deaths) < 9:
+            company = overlaps and not deaths
+            beside = [[bad, bad + 1] if stage == "decode" else [bad - 2, bad - 1]]
+            with suppress(Killed):
+                attempt = make(run, StandIn(dies, held=beside if company else ()), overlaps=overlaps, deaths=deaths)
+        assert [row["failed"] for row in attempt.failures] == [bad]
+        return deaths
+
+    together, one_by_one = deaths_until_done(True), deaths_until_done(False)
+    assert len(together[0].trying) == 4 and len(one_by_one[0].trying) == 2
+    assert len(together) <= len(one_by_one) + 1 <= 6
 
 
 def test_an_interruption_leaves_nothing_under_way(tmp_path: Path) -> None:
