@@ -1,7 +1,7 @@
 """What is done where a device has too little memory for a batch: nothing, or to go on with less, step by step."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -65,8 +65,8 @@ class Sparing:
                 self._overlap.forget()
         return made
 
-    def prepare(self, batches: list[list[Sample]]) -> None:
-        """Encode the texts of a shard ahead, where the encoders have left the GPU."""
+    def prepare(self, batches: Iterable[list[Sample]]) -> None:
+        """Encode the texts of batches that are to be made ahead, where the encoders have left the GPU."""
         if self._released:
             self._pipeline.encode(batches)
 

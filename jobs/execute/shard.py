@@ -32,7 +32,7 @@ def make_shard(
     """Make the samples of a shard that nobody has made yet, and hand all to the writer in order.
 
     Args:
-        pipeline: a ``BatchPipeline``.
+        pipeline: a ``jobs.execute.memory.Sparing``.
         run: the run.
         attempt: at that shard.
         writer: takes the samples.
@@ -54,6 +54,8 @@ def make_shard(
     writer.start(attempt)
     began = time.perf_counter()
     try:
+        pipeline.prepare(batch for batch in turns.batches if turns.is_wanted(batch) and not halt.before(0.0))
+        attempt.spent["generating"] += time.perf_counter() - began
         for batch in turns.batches:
             inherited = turns.inherited(batch)
             results: Results = {}

@@ -108,7 +108,6 @@ def generate_shards(
                 if halt.why:
                     break
                 if not is_published(run.directory, shard):
-                    pipeline.prepare(run.layout.batches(shard))
                     attempt = Attempt(
                         run.directory,
                         shard,

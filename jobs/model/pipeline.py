@@ -1,6 +1,6 @@
 """Calls the diffusers pipeline of a run for one batch, and tells how each sample was made."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -117,7 +117,7 @@ class BatchPipeline:
         told = self._how(batch, asked, steps or self._steps(batch))
         return [self._judge(*one) for one in zip(media, finite, told, flags, strict=True)]
 
-    def encode(self, batches: list[list[Sample]]) -> None:
+    def encode(self, batches: Iterable[list[Sample]]) -> None:
         """Encode the texts of batches that are to be made; ranks do it in the calls, together."""
         if self.embeddings and not self.group:
             self.embeddings.ahead(partial(self._call_pipeline, batch, self.arguments(batch)) for batch in batches)

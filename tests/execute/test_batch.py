@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,8 +34,8 @@ from tests.support import new_run, picture, resolved, tar_hashes, write_prompts
 class StandIn:
     """Draws a picture that tells sample and batch size apart; ``fails(batch, call)`` returns an exception or None."""
 
-    def __init__(self, fails):
-        self.fails, self.calls = fails, 0
+    def __init__(self, fails, prepare=lambda batches: None):
+        self.fails, self.prepare, self.calls = fails, prepare, 0
 
     def __call__(self, batch: list[Sample]) -> list[Made | Failure]:
         self.calls += 1
@@ -142,6 +143,35 @@ def test_the_time_of_an_audit_is_its_batchs_and_no_samples(tmp_path: Path, monke
     record = json.loads(run.directory.done_record(0).read_text())
     assert record["attempts"][0]["generating"] == 100 and record["attempts"][0]["waiting"] == 0
     assert record["seconds"] == 40
+
+
+def test_texts_are_encoded_ahead_of_what_is_to_be_made_within_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = write_prompts(tmp_path / "prompts.txt", 8)
+    run = new_run(tmp_path, f"prompt_file={prompts}", "batch_size=2")
+    clock, halt, prepared = [0.0], Halt(), []
+
+    def ends(indices: list[int], call: int) -> None:
+        if call == 2:
+            halt.ask("enough")
+
+    def prepare(batches: Iterable[list[Sample]]) -> None:
+        for batch in batches:
+            prepared.append(batch[0].index)
+            clock[0] += 5.0
+            if batch[0].index == 4 and len(prepared) > 4:
+                halt.ask("its time is over")
+
+    monkeypatch.setattr(shard, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    for spent in (20.0, 5.0):
+        attempt = Attempt(run.directory, 0, fingerprint="same", device="cpu", log="")
+        writer = Writer(run.layout, ImageFormat("png", 95), {}, sample_attempts=2, in_flight=8, report=lambda *_: None)
+        make(StandIn(ends, prepare), run, attempt, writer, halt)
+        writer.close()
+        halt = Halt()
+        assert attempt.spent["generating"] == spent
+    assert prepared == [0, 2, 4, 6, 4]  # of the second attempt only what the first one left, and nothing once it ends
 
 
 def test_what_others_made_of_a_calibration_is_not_this_turns(tmp_path: Path) -> None:
