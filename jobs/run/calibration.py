@@ -155,8 +155,9 @@ def with_calibration(
     calibration = file.read()
     # Of another run, which was given up before it had made a sample. Once there are samples it is theirs, whatever an
     # earlier version called it: with other options they are refused elsewhere.
-    own = calibration.source.get("key") == key and _is_decoded_by(calibration, checkpoint)
-    if not own and is_untouched(directory):
+    measured = [int(steps) for steps in calibration.source.get("quality", {})]
+    own = all(is_measured(calibration, forecast, checkpoint, steps) for steps in measured)
+    if not (own and calibration.source.get("key") == key) and is_untouched(directory):
         return forecast
     if record.get("calibration") not in (None, "", file.digest):
         raise BadInput(

@@ -262,7 +262,7 @@ def test_a_pass_over_failed_samples_has_the_calibration_of_the_run():
     assert again.directory.read()["quality"] == {"50": MEASURED}
 
 
-@pytest.mark.parametrize("option", ["num_inference_steps=28", "model.vae=lab/vae"])
+@pytest.mark.parametrize("option", ["num_inference_steps=28", "model.vae=lab/vae", "algo.quality=40"])
 def test_what_a_given_up_run_left_is_not_used(at: Path, option: str):
     run = begin(*LARGE)
     run.directory.calibration.write_text(made(run).to_json())
