@@ -233,10 +233,15 @@ def test_a_deadly_sample_is_found_with_at_most_one_more_death(tmp_path: Path, st
     def deaths_until_done(overlaps: bool) -> list[Death]:
         run, deaths = new(tmp_path / str(overlaps), count=count), []
 
+        dead = threading.Event()
+
         def dies(at: str, indices: list[int]) -> None:
+            if overlaps and at == "decode" and stage == "denoise" and bad not in indices:
+                assert dead.wait(PATIENCE)  # or it might be over by then
             if at == stage and bad in indices:
                 journal = list(journals(run.directory, 0))[-1]
                 deaths.append(Death(tuple(journal.trying), journal.sound, True, "was killed by SIGSEGV"))
+                dead.set()
                 raise Killed
 
         while not run.directory.is_done(0) and len(deaths) < 9:
