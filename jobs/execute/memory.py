@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 FAIL, ADAPT = "fail", "adapt"  # what oom= may be
 TILES = "tiles"
+# What PyTorch says where no algorithm of cuDNN has room for its workspace, or none suits the GPU.
+NO_ENGINE = "unable to find an engine"
 
 
 class TooLittleMemory(Exception):
@@ -80,7 +82,10 @@ class Sparing:
 
         try:
             return self._overlap(part)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            crowded = NO_ENGINE in str(error) and self._overlap.shared  # if not for want of memory, it comes again
+            if not (crowded or isinstance(error, torch.OutOfMemoryError)):
+                raise
             log.warning("too little memory for %d samples from %s: %s", len(part), part[0].key, str(error))
         if torch.accelerator.is_available():
             torch.accelerator.empty_cache()

@@ -12,6 +12,7 @@ from threading import Event
 from typing import Any
 
 from jobs.dataset.layout import Sample
+from jobs.execute.room import Room
 from jobs.model.pipeline import BatchPipeline, Failure, Made
 
 
@@ -20,14 +21,15 @@ class Overlap:
 
     Args:
         pipeline: makes a batch a call; one without a ``handover`` is called as ever.
+        room: on a GPU, whether there is clearly room for two batches; None where nobody needs to ask.
 
     Attributes:
         following: asked as soon as a batch, its argument, has denoised: returns the batch to begin then, or nothing.
         lag: seconds from there until the last call came back.
     """
 
-    def __init__(self, pipeline: BatchPipeline):
-        self._pipeline = pipeline
+    def __init__(self, pipeline: BatchPipeline, room: Room | None = None):
+        self._pipeline, self._room = pipeline, room
         self._on = getattr(pipeline, "handover", None) is not None
         self._threads: ThreadPoolExecutor | None = None
         self._current: _Call | None = None
@@ -43,6 +45,8 @@ class Overlap:
             self._had_company = False
             if not self._on or self.following is None:
                 return self._pipeline(batch)
+            if self._room:
+                self._room.begin()
             call = self._begin(batch, None)
         self._current = call
         call.denoised.wait()
@@ -51,8 +55,19 @@ class Overlap:
             self._ahead = self._begin(following, call)
         self._had_company = call.has_company or self._ahead is not None
         made = call.take()
+        if self._room and not self._had_company:
+            self._room.note(batch)
         self._current, self.lag = None, time.perf_counter() - call.denoised_at
         return made
+
+    @property
+    def shared(self) -> bool:
+        """Whether the last call had to share the device with another one."""
+        return self._on and self._had_company
+
+    def has_room(self, batch: list[Sample], following: list[Sample]) -> bool:
+        """Return whether two batches may be under way at once, to the bytes that each has alone."""
+        return self._room is None or self._room.has_both(batch, following)
 
     @property
     def ahead(self) -> list[Sample]:
@@ -60,11 +75,11 @@ class Overlap:
         return self._ahead.batch if self._ahead else []
 
     def end(self) -> bool:
-        """Overlap no more; return whether the last call had to share the device with another one.
+        """Overlap no more; return whether the last call had to share the device.
 
         What was begun goes on first, and is kept if it comes out well.
         """
-        shared, self._on = self._on and self._had_company, False
+        shared, self._on = self.shared, False
         if self._ahead and self._ahead.fails():
             self.forget()
         return shared

@@ -87,6 +87,8 @@ class Turns:
         following = next(filter(self.is_wanted, self.batches[self.batches.index(batch) + 1 :]), None)
         if following is None or self._attempt.run.is_done(self._attempt.shard):
             return []
+        if not self._overlap.has_room(batch, following):
+            return []
         if self._halt.end is not None and not self._pace.begun:
             return []  # nobody knows yet how long a batch takes
         # It ends when this one has been decoded, and it too.

@@ -22,6 +22,7 @@ from jobs.execute.halt import Halt
 from jobs.execute.memory import Sparing
 from jobs.execute.overlap import Overlap
 from jobs.execute.pace import Pace
+from jobs.execute.room import Room
 from jobs.execute.shard import make_shard
 from jobs.model.environment import environment, versions
 from jobs.model.load import load_pipeline
@@ -80,7 +81,7 @@ def generate_shards(
         return 0.0
     with _group(run, member, device, lost) as group:
         loaded = load(run, device, group)
-        overlap = Overlap(loaded)
+        overlap = Overlap(loaded, Room() if device.startswith("cuda") else None)
         pipeline = Sparing(loaded, run.options.oom, device, overlap)
         mark_begun()
         # Imports count as loading: so does whatever a GPU waits for before its first batch.

@@ -198,6 +198,14 @@ def test_a_pipeline_without_an_autoencoder_has_fewer_ways(tmp_path: Path):
             Sparing(Full(), oom, "cpu")(batch)  # type: ignore[arg-type]
 
 
+def test_without_an_algorithm_alone_a_batch_fails_in_the_words_of_pytorch(tmp_path: Path):
+    def unsuited(batch: list[Any]) -> list[Made | Failure]:
+        raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+    with pytest.raises(RuntimeError, match="unable to find an engine"):
+        Sparing(unsuited, ADAPT, "cpu")(new(tmp_path).layout.batches(0)[0])  # type: ignore[arg-type]
+
+
 def test_ranks_share_each_call_so_that_it_cannot_be_halved(tmp_path: Path):
     with pytest.raises(BadInput, match=r"oom=adapt does not go with parallel.*: leave it out"):
         resolved("model=demo-video", "prompt_file=prompts/shapes-video.txt", "oom=adapt", "parallel.cfg=2")

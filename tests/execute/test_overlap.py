@@ -23,6 +23,7 @@ from jobs.execute.halt import Halt
 from jobs.execute.memory import Sparing
 from jobs.execute.overlap import Overlap
 from jobs.execute.pace import Pace
+from jobs.execute.room import Room, fits
 from jobs.execute.shard import make_shard
 from jobs.execute.worker import load
 from jobs.media.image import ImageFormat
@@ -46,12 +47,13 @@ class StandIn:
     Args:
         fails: what ``fails(stage, indices)`` returns is raised in that stage, "denoise" or "decode".
         held: batches that are not decoded before another one denoises.
+        room: see ``Overlap``.
     """
 
     handover = object()
 
-    def __init__(self, fails: Fails = lambda stage, indices: None, held: Sequence[list[int]] = ()):
-        self.fails, self.held, self.overlap = fails, held, Overlap(self)  # type: ignore[arg-type]
+    def __init__(self, fails: Fails = lambda stage, indices: None, held: Sequence[list[int]] = (), room: Any = None):
+        self.fails, self.held, self.overlap = fails, held, Overlap(self, room)  # type: ignore[arg-type]
         self.events: list[tuple[str, list[int]]] = []
         self.interruptions = 0
         self._changed = threading.Condition()
@@ -156,16 +158,17 @@ def test_a_failure_in_one_of_two_batches_is_that_ones_alone(tmp_path: Path, stag
     assert hashes[0] == hashes[1] and len(hashes[0]) == 1
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError("GET was unable to find an engine to")])
 @pytest.mark.parametrize("stage", ["denoise", "decode"])
 def test_too_little_memory_for_two_batches_ends_the_overlap_and_leaves_no_trace(
-    tmp_path: Path, unharmed: Any, stage: str
+    tmp_path: Path, unharmed: Any, stage: str, error: Exception
 ) -> None:
     tried = []
 
     def fails(at: str, indices: list[int]) -> Exception | None:
         tried.append((at, indices))
         full = at == stage and indices == ([2, 3] if at == "denoise" else [0, 1]) and tried.count((at, indices)) == 1
-        return torch.OutOfMemoryError("no memory left") if full else None
+        return error if full else None
 
     run, generator = new(tmp_path / "run"), StandIn(fails, held=[[0, 1]])
     make(run, generator)
@@ -221,6 +224,32 @@ def test_a_shard_that_a_process_died_at_is_made_batch_by_batch(tmp_path: Path, u
     first = [4, 5]  # of which nobody died, to see whether anything can be made
     batches = (first, [0, 1], [2, 3], [4, 5])
     assert generator.events == [(stage, batch) for batch in batches for stage in ("denoise", "decode")]
+    assert tar_hashes(run.directory.path) == unharmed
+
+
+def test_two_batches_fit_at_once_only_where_there_is_clearly_room() -> None:
+    gib = 1 << 30
+    assert fits(80 * gib, 30 * gib, 10 * gib, 10 * gib)
+    assert not fits(50 * gib, 30 * gib, 10 * gib, 10 * gib), "just enough"
+    assert not fits(30 * gib + gib // 2, 30 * gib, 0, 0)
+
+
+@pytest.mark.parametrize("there", [10, 0])
+def test_on_a_gpu_a_batch_shows_alone_what_it_needs(
+    tmp_path: Path, unharmed: Any, there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = {"memory_allocated": 4 << 30, "max_memory_allocated": 5 << 30, "memory_reserved": 5 << 30}
+    for name, size in memory.items():
+        monkeypatch.setattr(torch.cuda, name, lambda size=size: size)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (there << 30, 80 << 30))
+    run, generator = new(tmp_path / "run"), StandIn(held=[[2, 3]] if there else (), room=Room())
+    make(run, generator)
+    stages = [("denoise", [0, 1]), ("decode", [0, 1]), ("denoise", [2, 3])]
+    if there:
+        assert order(generator, *stages, ("denoise", [4, 5]), ("decode", [2, 3]))
+    else:
+        assert order(generator, *stages, ("decode", [2, 3]), ("denoise", [4, 5]))
     assert tar_hashes(run.directory.path) == unharmed
 
 
