@@ -126,8 +126,8 @@ def _runner(pipeline: Clocked, case: Case, path: Path, more: tuple[str, ...], *,
     run = replace(run, media=ClockedFormat(run.media, pipeline.spent, SIDE if case.large else None))
     create(run)
 
-    def overlap(loaded: BatchPipeline) -> Overlap:
-        made = Overlap(loaded)
+    def overlap(loaded: BatchPipeline, room: None) -> Overlap:
+        made = Overlap(loaded, room)
         if not overlaps:
             made.end()
         return made
