@@ -127,8 +127,9 @@ def test_parts_from_elsewhere_come_alone(hub: FakeHub, download: Run, tmp_path: 
 def test_a_dropped_line_is_picked_up_where_it_broke(hub: FakeHub, download: Run, tmp_path: Path, folder: Path):
     hub.folder = tmp_path / "large"
     shutil.copytree(folder, hub.folder)
-    large = random.Random(0).randbytes(24 << 20)  # the client writes 10 MiB at a time
-    (hub.folder / WEIGHTS).write_bytes(large)
+    noise = bytearray(random.Random(0).randbytes(24 << 20))  # the client writes 10 MiB at a time
+    save_file({"noise": torch.frombuffer(noise, dtype=torch.uint8)}, hub.folder / WEIGHTS)
+    large = (hub.folder / WEIGHTS).read_bytes()
     hub.drop.add(WEIGHTS)
     done = download()
     if done.returncode:  # the client gave up: the same command goes on

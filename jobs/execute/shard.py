@@ -69,7 +69,8 @@ def make_shard(
                     alike.end_of_shard()
                     writer.leave(attempt, why)
                     return
-                early, start = turns.early(batch), time.perf_counter()
+                start = time.perf_counter()
+                early = turns.early(batch, start)
                 results = generate_batch(pipeline, batch, suspicion)
                 turns.came_back()
                 seconds = (time.perf_counter() - start) / len(batch)

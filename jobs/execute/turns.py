@@ -56,9 +56,9 @@ class Turns:
         """Return whether a batch was begun while the one before was decoded."""
         return self._ahead == batch
 
-    def early(self, batch: list[Sample]) -> float:
-        """Return for how many seconds a batch has been under way before it is asked for."""
-        return time.perf_counter() - self._began if self.has_begun(batch) else 0.0
+    def early(self, batch: list[Sample], now: float) -> float:
+        """Return for how many seconds a batch has been under way before it is asked for, ``now`` by the same clock."""
+        return now - self._began if self.has_begun(batch) else 0.0
 
     def trying(self, indices: list[int], sound: bool) -> None:
         """Write down which samples are being made: those of a call, and those of the one that was begun."""

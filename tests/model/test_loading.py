@@ -261,7 +261,7 @@ def test_the_whole_denoiser_compiles_where_nothing_reaches_into_it(flux: Path, m
     modes = []
 
     def compiled(module, **settings):
-        modes.append(settings["mode"])
+        modes.append(settings.get("mode"))
         return plain(module, backend="eager", dynamic=settings["dynamic"])
 
     plain = functools.partial(torch.nn.Module.compile)
