@@ -131,6 +131,7 @@ class Writer:
         self._thread.join()
         self._sender.shutdown()
         self._stopped.set()
+        self._heart.join()
         self._pool.shutdown()
         if self._error:
             raise self._error
