@@ -1,8 +1,12 @@
 """An S3 server on the loopback interface, whose requests can be counted, refused, garbled, or end whoever asks."""
 
 import io
+import itertools
+import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -78,6 +82,34 @@ class S3:
             key.removeprefix(prefix): client.get_object(Bucket=bucket, Key=key)["Body"].read()
             for key in self.keys(bucket, prefix)
         }
+
+    def deaths(self, begin: Callable[[], BaseProcess], stride: int) -> Iterator[int]:
+        """Begin a process again and again until one comes through; kill each before a request, a few further on.
+
+        Args:
+            begin: starts it.
+            stride: requests further on.
+
+        Yields:
+            How many were killed, after each.
+        """
+        process: BaseProcess | None = None
+        step = 1
+
+        def deadly(method: str, path: str) -> None:
+            if process and process.pid and len(self.requests) == step:
+                os.kill(process.pid, signal.SIGKILL)
+
+        self.before = deadly
+        for killed in itertools.count(1):
+            self.requests.clear()
+            process = begin()
+            process.join()
+            if process.exitcode == 0:
+                return
+            assert process.exitcode == -signal.SIGKILL
+            process, step = None, step + stride
+            yield killed
 
     def close(self) -> None:
         self._server.shutdown()

@@ -17,6 +17,11 @@ _WORDS = {
 }
 
 
+def cache_folder(name: str) -> Path:
+    """Return where this user keeps what may be made again: ``$XDG_CACHE_HOME/spectrum-jobs/NAME``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spectrum-jobs" / name
+
+
 def disk_trouble(error: BaseException, folder: Path) -> str:
     """Return what is wrong with a run's directory, and what to do; "" where the error is about something else.
 

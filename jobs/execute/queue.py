@@ -130,15 +130,17 @@ def of_partition(partition: str | None) -> list[str]:
 
 def gpu_types(partition: str | None) -> list[str]:
     """Return what Slurm calls the GPUs of the nodes of a partition, or of all: "" where it has no name for them."""
-    listing = ask("sinfo", "--noheader", "--format=%G", *of_partition(partition)) or ""
-    return sorted({*re.findall(r"\bgpu:(?:([^\s:,(]+):)?\d", listing)})
+    return sorted({*re.findall(r"\bgpu:(?:([^\s:,(]+):)?\d", _listed_gpus(partition))})
 
 
 def node_gpus(partition: str | None) -> int | None:
     """Return the GPUs of the node that has most, in the partition or in all; None where none are listed."""
-    listing = ask("sinfo", "--noheader", "--format=%G", *of_partition(partition)) or ""
-    nodes = [sum(map(int, re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", line))) for line in listing.splitlines()]
-    return max(nodes, default=0) or None
+    lines = _listed_gpus(partition).splitlines()
+    return max((sum(map(int, re.findall(r"\bgpu(?::[^:,(]+)?:(\d+)", line))) for line in lines), default=0) or None
+
+
+def _listed_gpus(partition: str | None) -> str:
+    return ask("sinfo", "--noheader", "--format=%G", *of_partition(partition)) or ""
 
 
 def nodes(partition: str | None) -> set[str]:

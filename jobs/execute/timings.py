@@ -8,11 +8,11 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.base.disk import cache_folder
 from jobs.model.weights import weight_bytes
 from jobs.run.run import Run
 from jobs.store.atomic import write_json
@@ -44,8 +44,7 @@ class Timing:
 
 def folder() -> Path:
     """Return where they are kept: ``$XDG_CACHE_HOME/spectrum-jobs/timings``."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "spectrum-jobs" / "timings"
+    return cache_folder("timings")
 
 
 def keep(run: Run, device: str, *, sample: float, load: float) -> None:

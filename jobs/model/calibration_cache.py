@@ -1,10 +1,10 @@
 """Calibrations that runs made of themselves, kept for later runs of the same kind."""
 
 import logging
-import os
 from pathlib import Path
 
 import spectrum
+from jobs.base.disk import cache_folder
 from jobs.store.atomic import create_bytes
 
 log = logging.getLogger(__name__)
@@ -12,8 +12,7 @@ log = logging.getLogger(__name__)
 
 def folder() -> Path:
     """Return where they are kept: ``$XDG_CACHE_HOME/spectrum-jobs/calibrations``."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "spectrum-jobs" / "calibrations"
+    return cache_folder("calibrations")
 
 
 def find(key: str) -> spectrum.Calibration | None:

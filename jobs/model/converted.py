@@ -13,7 +13,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from jobs.base.disk import human_bytes
+from jobs.base.disk import cache_folder, human_bytes
 from jobs.base.errors import BadInput
 from jobs.model.checkpoint import EMBEDDED, Checkpoint
 from jobs.model.files import bytes_by_dtype
@@ -118,9 +118,8 @@ def _place(model: ModelOptions, checkpoint: Checkpoint) -> Path | None:
     if checkpoint.path.startswith(EMBEDDED):
         return None
     what = [Path(checkpoint.path).name, checkpoint.revision, checkpoint.variant, model.dtype]
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     vae = f"vae-{model.vae_dtype}" if model.vae_dtype not in (None, model.dtype) else None
-    return Path(cache) / "spectrum-jobs" / "converted" / "-".join(filter(None, [*what, vae]))
+    return cache_folder("converted") / "-".join(filter(None, [*what, vae]))
 
 
 def _copy_configuration(place: Path, copy: Path) -> None:

@@ -67,8 +67,8 @@ def resolve(cfg: DictConfig, *, pin: bool = False, choose: Choose | None = None)
         BadInput: anything a user can mend, in one sentence.
     """
     options = read_options(cfg)
-    for option in _left_open(cfg):
-        return _with_own(cfg, options, option, pin, choose)
+    if left := _left_open(cfg):
+        return _with_own(cfg, options, left[0], pin, choose)
     if options.card is not None:
         raise BadInput(
             f"card={options.card} says what batch_size=auto or model.vae_tiling=auto is to fit: add one of these, or "

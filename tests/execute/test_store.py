@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -101,30 +100,15 @@ def test_a_command_leaves_in_the_store_what_it_leaves_on_a_disk(s3, tmp_path, re
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_runs_that_are_killed_at_their_requests_end_in_the_same_bytes(s3, tmp_path, reference) -> None:
-    """The server ends the process before one request or the other, a few further on each time."""
-    kills, step, process = 0, 1, None
-
-    def deadly(method: str, path: str) -> None:
-        if process and len(s3.requests) == step:
-            os.kill(process.pid, signal.SIGKILL)
-
-    s3.before = deadly
-    run = stored(tmp_path, prompts=6)
-    while True:
-        s3.requests.clear()
-        process = start(work, s3.environment, run)
-        process.join()
+    kills, runs = 0, [stored(tmp_path, prompts=6)]
+    for kills in s3.deaths(lambda: start(work, s3.environment, runs[-1]), 2):
         found, done = there(s3), there(s3, "done")
         assert all(found[name.replace(".json", ".tar")] == reference[name.replace(".json", ".tar")] for name in done)
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
-        kills, step = kills + 1, step + 2
         if kills % 3 == 0:  # the next one is another machine
-            process = None
-            run = stored(tmp_path, name=f"work{kills}", prompts=6)
+            runs.append(stored(tmp_path, name=f"work{kills}", prompts=6))
+    found, done = there(s3), there(s3, "done")
     assert found == reference and len(done) == 2 and kills >= 6
-    assert not list(run.directory.work.glob("0*"))
+    assert not list(runs[-1].directory.work.glob("0*"))
 
 
 @pytest.mark.slow

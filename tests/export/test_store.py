@@ -165,27 +165,14 @@ def attempt(environment: dict[str, str], *arguments: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_uploads_that_are_killed_at_their_requests_go_on(run, s3, tmp_path) -> None:
-    """The server ends the client before one request or the other, a few further on each time."""
     export(run, tmp_path / "out", *OPTIONS)
-    whole, kills, step = files(tmp_path / "out"), 0, 1
-    process = None
-
-    def deadly(method: str, path: str) -> None:
-        if len(s3.requests) == step and process:
-            os.kill(process.pid, signal.SIGKILL)
-
-    s3.before = deadly
-    while True:
-        s3.requests.clear()
-        process = start(attempt, s3.environment, [run], tmp_path / "out", [DEST, *OPTIONS, *WEB])
-        process.join()
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
+    whole, kills = files(tmp_path / "out"), 0
+    again = [run], tmp_path / "out", [DEST, *OPTIONS, *WEB]
+    for _ in s3.deaths(lambda: start(attempt, s3.environment, *again), 7):
+        kills += 1
         found = there(s3)
         assert all(found[name] == whole[name] for name in found)
         assert "SHA256SUMS" not in found or found == whole
-        kills, step = kills + 1, step + 7
     assert there(s3) == whole and kills >= 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 

@@ -1,8 +1,6 @@
 """Exports of runs that are in a store: a real S3 server, kills between requests, and what the store has lost."""
 
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -67,23 +65,9 @@ def test_the_directory_where_it_works_does_too_and_hears_of_other_machines(run, 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_killed_at_its_requests_it_goes_on(run, copied, s3, tmp_path) -> None:
-    """The server ends the client before one request or the other, a few further on each time."""
     export(copied, tmp_path / "of-copy", *OPTIONS)
-    kills, step, process = 0, 1, None
-
-    def deadly(method: str, path: str) -> None:
-        if len(s3.requests) == step and process:
-            os.kill(process.pid, signal.SIGKILL)
-
-    s3.before = deadly
-    while True:
-        s3.requests.clear()
-        process = start(attempt, s3.environment, [ADDRESS], tmp_path / "out", [*OPTIONS, *WEB])
-        process.join()
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
-        kills, step = kills + 1, step + 2
+    again = [ADDRESS], tmp_path / "out", [*OPTIONS, *WEB]
+    kills = len([*s3.deaths(lambda: start(attempt, s3.environment, *again), 2)])
     assert kills >= 5 and files(tmp_path / "out") == files(tmp_path / "of-copy")
     assert not (tmp_path / "out.partial").exists()
 
