@@ -16,7 +16,7 @@ from tests.export.test_export import files
 from tests.warm.forks import start
 
 KILLS = 10
-CALLS = 60  # to the disk, before which an attempt dies; a whole export takes some hundred
+CALLS = 200  # to the disk, before which an attempt dies; a whole export of these takes about as many
 STRIDE = 11  # calls to the disk between deaths; no multiple of what one file takes
 OPTIONS = ["split=0.8,0.2", "shard_mb=0.02", "energon=false"]
 
