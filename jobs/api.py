@@ -24,7 +24,8 @@ from jobs.base.times import ENDS
 from jobs.options.container import Container
 from jobs.options.degrees import Degrees
 from jobs.options.export import ExportOptions, read_export
-from jobs.options.schema import WORK_PATH, AlgoOptions, ModelOptions, Options
+from jobs.options.model import ModelOptions
+from jobs.options.schema import WORK_PATH, AlgoOptions, Options
 from jobs.options.score import ScoreOptions
 from jobs.options.spelling import spelled, words_of
 from jobs.report.status import Status, read_status

@@ -19,8 +19,8 @@ from jobs.model.converted import convert, converted_by_each, find_converted
 from jobs.model.parts import read_parts
 from jobs.model.single_file import CONFIGURATION
 from jobs.options.compose import compose_options
-from jobs.options.schema import ModelOptions
-from jobs.run.resolve import read_options
+from jobs.options.model import ModelOptions
+from jobs.run.read_options import read_options
 
 MUCH = 1 << 30  # bytes of weights that each process converts, from which on it is said
 UNREACHABLE = "the hub cannot be reached for {}: run this where there is a network, with the same HF_HOME"

@@ -18,10 +18,10 @@ from hydra.core.global_hydra import GlobalHydra
 
 from jobs import api
 from jobs.options.compose import compose_options
+from jobs.options.model import ModelOptions
 from jobs.options.places import CONF
-from jobs.options.schema import ModelOptions
 from jobs.options.spelling import spelled, words_of
-from jobs.run.resolve import read_options
+from jobs.run.read_options import read_options
 from tests import warm
 from tests.export.runs import finished_run, lines
 from tests.support import command, tar_hashes, write_prompts

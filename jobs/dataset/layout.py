@@ -15,7 +15,7 @@ from typing import Any
 from jobs.dataset.numbering import Numbering, Raise
 from jobs.dataset.prompts import PromptTable
 from jobs.dataset.shards import Shards
-from jobs.options.schema import SampleOptions
+from jobs.options.model import SampleOptions
 
 _STRIDE = 0x9E3779B1  # odd
 _ALIKE_IN_A_BATCH = [one.name for one in fields(SampleOptions) if one.metadata["shared_by_batch"]]

@@ -14,7 +14,8 @@ from typing import Any
 
 from jobs.dataset.source import PromptSource
 from jobs.options.fields import Limits, limits_of
-from jobs.options.schema import Options, SampleOptions
+from jobs.options.model import SampleOptions
+from jobs.options.schema import Options
 
 PIECE = 1 << 14  # values that are hashed at once
 

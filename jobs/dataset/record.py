@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.dataset.layout import Sample
 from jobs.options.fields import limits_of
-from jobs.options.schema import SampleOptions
+from jobs.options.model import SampleOptions
 
 _ABSENT = {one.name: limits_of(SampleOptions, one.name).kind() for one in fields(SampleOptions)}  # 0 or ""
 

@@ -25,7 +25,7 @@ from jobs.report.summary import conclude
 from jobs.report.warn import warn
 from jobs.run.devices import check_cpu, worker_devices
 from jobs.run.open import create, open_run
-from jobs.run.resolve import read_options
+from jobs.run.read_options import read_options
 from jobs.run.run import Run
 
 IN_NAME = 40  # characters of a swept value in the name of its run

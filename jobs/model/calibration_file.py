@@ -7,7 +7,7 @@ from pathlib import Path
 import spectrum
 from jobs.base.errors import BadInput
 from jobs.model.preflight import read_json
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from jobs.model import demo
 from jobs.model.calibration_file import CalibrationFile, misfit_of, read_calibration
 from jobs.model.checkpoint import EMBEDDED, Checkpoint
 from jobs.model.forecast import FORM, Automatic, Forecast
-from jobs.options.schema import SCHEDULE, AlgoOptions, ModelOptions, Options
+from jobs.options.model import ModelOptions
+from jobs.options.schema import SCHEDULE, AlgoOptions, Options
 
 AUTO, NONE = "auto", "none"  # what algo.calibration may be instead of a file
 

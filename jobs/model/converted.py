@@ -19,7 +19,7 @@ from jobs.model.checkpoint import EMBEDDED, Checkpoint
 from jobs.model.files import bytes_by_dtype
 from jobs.model.preflight import read_json
 from jobs.model.weights import weight_bytes, weight_files
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 
 RECORD = "converted.json"
 

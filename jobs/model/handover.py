@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 
 # What calls of a pipeline may use of it from their decoding on, while another one denoises.
 AFTERWARDS = {

@@ -24,7 +24,7 @@ from jobs.model.single_file import load_single_file
 from jobs.model.tokens import TokenCounter
 from jobs.model.weights import weight_bytes
 from jobs.options.degrees import Degrees
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 from spectrum.denoisers import IN_PIPELINES
 
 log = logging.getLogger(__name__)

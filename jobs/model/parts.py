@@ -10,7 +10,7 @@ from jobs.base.errors import BadInput
 from jobs.model.files import GGUF, check_file, check_whole, digest_of, fitting, names_file
 from jobs.model.hub_cache import HUB_ID, cached_snapshot
 from jobs.model.sources import inherits
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 
 NAMES = ("vae", "transformer", "transformer_2")  # options of a model, and what pipelines call the part
 

@@ -16,7 +16,7 @@ from jobs.model.forecast import Forecast, as_used
 from jobs.model.handover import Handover
 from jobs.model.pixels import gives_tensors, to_pixels
 from jobs.model.tokens import Seen, TokenCounter
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 from spectrum.denoisers import BESIDE
 
 FLAGGED = "flagged by the pipeline's safety checker (flagged=keep keeps such samples)"

@@ -13,7 +13,8 @@ from jobs.model.kernels import check_kernels, denoiser_classes
 from jobs.model.loras import check_parts
 from jobs.model.quantization import check_quantization
 from jobs.model.sources import REQUIRED, ancestry, is_known, parameters_of
-from jobs.options.schema import ModelOptions, Options
+from jobs.options.model import ModelOptions
+from jobs.options.schema import Options
 from spectrum.denoisers import BESIDE, IN_PIPELINES, spec_named
 from spectrum.schedulers import check_scheduler_config, check_step_arguments
 

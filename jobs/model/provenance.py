@@ -5,7 +5,7 @@ from typing import Any
 from jobs.dataset.record import as_text
 from jobs.model.checkpoint import EMBEDDED, Checkpoint
 from jobs.model.quantization import described
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 
 
 def provenance(model: ModelOptions, checkpoint: Checkpoint, pipeline: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from jobs.model.files import GGUF, check_file, check_whole, digest_of, fitting, 
 from jobs.model.hub_cache import HUB_ID, cached_snapshot
 from jobs.model.preflight import read_json
 from jobs.model.sources import inherits
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 
 CONFIGURATION = ("*.json", "*/*.json", "*/*.txt", "*/*.model")  # of a repository, what is not in the file
 

@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 from jobs.model.preflight import read_json
 from jobs.model.sources import defines, parameters_of
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 
 SANE = 1 << 20  # tokens; a tokenizer whose limit was never set says 10^30
 CHUNK = 4096  # texts given to a tokenizer at once

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, get_type_hints
 from omegaconf import MISSING
 
 from jobs.options.fields import limits_of, shown
+from jobs.options.model import SampleOptions
 from jobs.options.places import CONF
-from jobs.options.schema import Options, SampleOptions
+from jobs.options.schema import Options
 
 _WIDTH = 100
 _LEFT_TO_THE_MODEL = {one.name for one in fields(SampleOptions)} | {"batch_size"}

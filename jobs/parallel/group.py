@@ -1,8 +1,7 @@
 """The ranks that make a sample together. Rank 0 leads: it announces calls, which all ranks then make alike.
 
-Whatever ends one rank ends the group, and no rank waits for a lost one. Every rank has a watchdog thread that writes
-a beat into a common store and looks at those of the others, so that it works while the main thread waits inside a
-collective. The first cause is written down before anybody leaves, and everybody leaves with it within half a minute.
+Whatever ends one rank ends the group, and no rank waits for a lost one (``jobs.parallel.watchdog``). The first cause is
+written down before anybody leaves, and everybody leaves with it within half a minute.
 
 Everything but the tensors goes through the store. It holds numbers and text, never pickles, which a stranger on the
 network could send as well; what decides anything is sealed (``jobs.parallel.sealed``).
@@ -24,7 +23,7 @@ from jobs.base.times import AGREE, BEAT, HANGS, LOST
 from jobs.parallel.introduce import introduce, misfit
 from jobs.parallel.ranks import Member
 from jobs.parallel.sealed import Sealed
-from jobs.store.process import lives_here
+from jobs.parallel.watchdog import Watchdog, first_cause
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +50,8 @@ class Group:
         self.device = device
         self._member, self._digest, self._on_loss = member, digest, on_loss
         self._calls = 0
-        self._rounds = 0
         self._leaving = threading.Lock()
-        self._closing = threading.Event()
-        self._watchdog = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._watchdog: Watchdog | None = None
 
     def __enter__(self) -> "Group":
         import torch
@@ -68,11 +65,11 @@ class Group:
         store, secret = self._member.connect()
         self._store = self._of_this_round(store)
         self._told = Sealed(self._store, secret)
-        self._own_store = self._client()  # of the watchdog's own: a client is one socket, for one thread
         try:
-            self._introduce()
+            others = self._introduce()
+            hosted = self._member.address is not None
+            self._watchdog = Watchdog(self.rank, others, self._client(), hosted=hosted, leave=self._leave)
             self._watchdog.start()
-            threading.Thread(target=self._watch_the_watchdog, name="watchdog's", daemon=True).start()
             gpu = torch.device(self.device) if self.device.startswith("cuda") else None
             if gpu:
                 torch.cuda.set_device(gpu)
@@ -97,11 +94,12 @@ class Group:
 
         return PrefixStore(f"group{self._member.round}", store)
 
-    def _introduce(self) -> None:
+    def _introduce(self) -> list[dict[str, Any]]:
         """Learn who the others are; rank 0 sees to it that they fit together."""
-        self._others = introduce(self._told, self._store, self.rank, self.size, self.device, self._digest)
-        if self.rank == 0 and (trouble := misfit(self._others)):
+        others = introduce(self._told, self._store, self.rank, self.size, self.device, self._digest)
+        if self.rank == 0 and (trouble := misfit(others)):
             self.end(trouble)
+        return others
 
     def announce(self, call: Any) -> None:
         """Rank 0 tells the others what to do next; anything JSON can say, and None for the end."""
@@ -163,12 +161,13 @@ class Group:
 
     def _await_the_watchdog(self) -> None:
         """The store is gone, and rank 0 with it: leave it to the watchdog to say so."""
-        self._watchdog.join(LOST * BEAT)
+        if self._watchdog:
+            self._watchdog.join(LOST * BEAT)
 
     def _fail(self, error: BaseException) -> NoReturn:
         """End this process because of what it met."""
         log.error("this rank cannot go on", exc_info=error)
-        if self._watchdog.is_alive():
+        if self._watchdog:
             self._watchdog.join(2 * BEAT)  # it may know of a loss that led to this
         self.end(self._cause(error))
 
@@ -177,19 +176,15 @@ class Group:
 
     def end(self, cause: str) -> NoReturn:
         """Write down why the group ends, if nobody has yet, and end this process."""
-        self._leave(self._first_cause(self._store, cause))
-
-    def _first_cause(self, store: Any, cause: str) -> str:
-        with contextlib.suppress(RuntimeError):  # the store is gone with rank 0
-            return str(store.compare_set("cause", "", cause).decode())
-        return cause
+        self._leave(first_cause(self._store, cause))
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        assert self._watchdog
         if error is not None:
             if self.rank:
                 self._fail(error)
-            self._closing.set()
-            self._first_cause(self._store, self._cause(error))
+            self._watchdog.close()
+            first_cause(self._store, self._cause(error))
             time.sleep(2 * BEAT)
             return
         import torch.distributed as dist
@@ -197,7 +192,7 @@ class Group:
         if self.rank == 0:
             self.announce(None)
         self._wait_for_all("done")
-        self._closing.set()
+        self._watchdog.close()
         self._watchdog.join()
         dist.destroy_process_group()
         if self.rank:
@@ -212,51 +207,6 @@ class Group:
         while arrived < self.size and time.monotonic() < deadline:
             time.sleep(0.01)
             arrived = self._store.add(key, 0)
-
-    def _watch(self) -> None:
-        store = self._own_store
-        seen: dict[int, tuple[bytes, int]] = {}  # the last beat of each rank, and the looks without a new one
-        while not self._closing.wait(BEAT):
-            try:
-                store.set(f"beat/{self.rank}", str(time.time()))
-                if store.check(["cause"]):
-                    self._leave(store.get("cause").decode())
-                for rank in range(self.size):
-                    key = f"beat/{rank}"
-                    beat = store.get(key) if store.check([key]) else b""
-                    last, looks = seen.get(rank, (b"", 0))
-                    seen[rank] = (beat, looks + 1 if beat == last else 0)
-                    self._check_alive(rank, seen[rank][1])
-            except RuntimeError:
-                if not self._closing.is_set():
-                    self._store_is_gone()
-            self._rounds += 1
-
-    def _watch_the_watchdog(self) -> None:
-        """The watchdog waits without end for the answers of a store that is there and says nothing."""
-        last, looks = -1, 0
-        while not self._closing.wait(BEAT):
-            last, looks = self._rounds, looks + 1 if self._rounds == last else 0
-            if looks > LOST:
-                self._leave(f"rank 0 has given no answer for {LOST * BEAT:g} seconds", lost=0)
-
-    def _store_is_gone(self) -> NoReturn:
-        if self._member.address:
-            self._leave("the store that the launcher keeps is gone")
-        self._check_alive(0, 0)
-        self._leave("rank 0, which keeps the group together, is gone", lost=0)
-
-    def _check_alive(self, rank: int, looks: int) -> None:
-        process = self._others[rank]["process"]
-        if lives_here(process) is False:
-            if self._closing.wait(BEAT):  # it may have left in order meanwhile
-                return
-            cause = f"rank {rank} (process {process['pid']}) was killed or ended"
-        elif looks > LOST:
-            cause = f"rank {rank} has given no sign of life for {LOST * BEAT:g} seconds"
-        else:
-            return
-        self._leave(self._first_cause(self._own_store, cause), lost=rank)
 
     def _leave(self, cause: str, lost: int | None = None) -> NoReturn:
         """End this process, whatever its main thread is waiting for."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jobs.base.errors import BadInput
 from jobs.options.degrees import Degrees
-from jobs.options.schema import FeatureOptions, ModelOptions
+from jobs.options.model import FeatureOptions, ModelOptions
 
 # Denoisers that can be shared, and the text tokens that are split together with the picture's (None: text stays whole).
 DENOISERS = {

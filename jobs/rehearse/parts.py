@@ -12,7 +12,7 @@ import torch
 
 from jobs.base.errors import BadInput, first_line
 from jobs.model.preflight import read_json
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 
 CPU = torch.device("cpu")
 # Bytes of a number of a linear layer in each scheme of model.quantization, scales left out: they are below 2 %.

@@ -18,7 +18,8 @@ from jobs.model.calibration_file import CalibrationFile
 from jobs.model.checkpoint import Checkpoint
 from jobs.model.environment import versions
 from jobs.model.forecast import Forecast
-from jobs.options.schema import SCHEDULE, Options, SampleOptions
+from jobs.options.model import SampleOptions
+from jobs.options.schema import SCHEDULE, Options
 from jobs.run.growth import is_untouched
 from jobs.run.run import Run
 from jobs.store.rundir import RunDir

@@ -5,7 +5,8 @@ from dataclasses import replace
 from jobs.base.errors import BadInput
 from jobs.dataset.prompts import PromptTable
 from jobs.model.sources import ancestry
-from jobs.options.schema import ModelOptions, Options
+from jobs.options.model import ModelOptions
+from jobs.options.schema import Options
 from jobs.parallel.limits import Size, check_divides
 
 

@@ -17,7 +17,7 @@ from jobs.options.score import ScoreOptions
 from jobs.report.status import read_status, render
 from jobs.report.summary import AGAIN, tell
 from jobs.run.devices import check_cpu, worker_devices
-from jobs.run.resolve import read_options
+from jobs.run.read_options import read_options
 from jobs.score.across import DUPLICATES, NearDuplicates
 from jobs.score.scorers import find_scorer
 from jobs.score.scoring import Scoring

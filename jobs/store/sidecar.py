@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.dataset.layout import Layout
 from jobs.options.fields import limits_of
-from jobs.options.schema import SampleOptions
+from jobs.options.model import SampleOptions
 
 if TYPE_CHECKING:
     import pyarrow

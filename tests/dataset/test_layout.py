@@ -10,7 +10,7 @@ from jobs.dataset.layout import Layout, Sample, sample_seed
 from jobs.dataset.prompts import Places, PromptTable
 from jobs.dataset.shards import format_shards, parse_shards, shard_name
 from jobs.dataset.source import PromptSource
-from jobs.options.schema import SampleOptions
+from jobs.options.model import SampleOptions
 
 DEFAULTS = SampleOptions(
     num_inference_steps=50, height=64, width=64, num_frames=1, guidance_scale=1.0, negative_prompt=""

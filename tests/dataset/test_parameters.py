@@ -6,7 +6,7 @@ import pytest
 
 from jobs.dataset.layout import Sample
 from jobs.dataset.parameters import parameters_text
-from jobs.options.schema import SampleOptions
+from jobs.options.model import SampleOptions
 
 OPTIONS = SampleOptions(
     num_inference_steps=50, height=512, width=768, num_frames=1, guidance_scale=3.5, negative_prompt=""

@@ -29,7 +29,7 @@ from jobs.execute.worker import load
 from jobs.media.image import ImageFormat
 from jobs.model.handover import _decodes_last, decodes_apart
 from jobs.model.pipeline import Failure, Made
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 from jobs.run.run import Run
 from jobs.store.attempt import Attempt
 from jobs.store.journal import DIED, Death, journals, write_end

@@ -12,7 +12,7 @@ from jobs.model import demo
 from jobs.model.choose_forecast import own_calibration
 from jobs.model.demo.scenes import image as grammar
 from jobs.model.demo.scenes.image_reader import judge, read
-from jobs.options.schema import ModelOptions
+from jobs.options.model import ModelOptions
 from tools.training import score
 from tools.training.domain import UNET
 

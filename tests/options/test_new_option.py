@@ -23,7 +23,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("changed")
     for name in ("jobs", "spectrum", "conf", "hydra_plugins"):
         shutil.copytree(PROJECT / name, copy / name)
-    schema, pipeline = copy / "jobs/options/schema.py", copy / "jobs/model/pipeline.py"
+    schema, pipeline = copy / "jobs/options/model.py", copy / "jobs/model/pipeline.py"
     after(schema, "    negative_prompt: str = option(", FIELD)
     after(pipeline, "        if self.model.negative_prompts:\n", LINE)
     (copy / "conf/model/demo.yaml").write_text((copy / "conf/model/demo.yaml").read_text().replace("call:", "# call:"))

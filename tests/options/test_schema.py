@@ -13,12 +13,14 @@ from jobs.dataset.prompts import SETTINGS
 from jobs.options.explain import option_names
 from jobs.options.export import ExportOptions
 from jobs.options.fields import limits_of
+from jobs.options.model import ModelOptions, SampleOptions
 from jobs.options.places import CONF
-from jobs.options.schema import ModelOptions, Options, SampleOptions
+from jobs.options.schema import Options
 from jobs.options.score import ScoreOptions
 from jobs.options.table import help_text, long_table, rows, short_table
 from jobs.options.words import group_table
-from jobs.run.resolve import read_options, resolve
+from jobs.run.read_options import read_options
+from jobs.run.resolve import resolve
 from tests.support import PROJECT, config
 
 MODELS = sorted(path.stem for path in CONF.glob("model/*.yaml"))

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from jobs.base.errors import BadInput
 from jobs.options.texts import literal, text_options, unquoted
-from jobs.run.resolve import read_options
+from jobs.run.read_options import read_options
 from tests.support import config
 
 

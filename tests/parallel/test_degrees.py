@@ -6,7 +6,7 @@ from jobs.base.errors import BadInput
 from jobs.options.degrees import Degrees
 from jobs.options.schema import Options
 from jobs.parallel.limits import Size, check_divides, check_shareable
-from jobs.run.resolve import read_options
+from jobs.run.read_options import read_options
 from tests.support import config
 from tests.tiny_pipelines import PIPELINES, save
 

@@ -14,7 +14,7 @@ from jobs.dataset.source import PromptSource
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline, Failure
 from jobs.options.compose import compose_options
-from jobs.options.schema import SampleOptions
+from jobs.options.model import SampleOptions
 from jobs.run.resolve import resolve
 from jobs.run.run import Run
 from tools.benchmarks.common.denoisers import denoiser_of, last_query

@@ -22,7 +22,7 @@ from jobs.dataset.prompts import Places, PromptTable
 from jobs.dataset.record import sample_json, sample_members
 from jobs.dataset.source import PromptSource
 from jobs.media.image import ImageFormat
-from jobs.options.schema import SampleOptions
+from jobs.options.model import SampleOptions
 from jobs.store.attempt import Attempt
 from jobs.store.publish import finish
 from jobs.store.rundir import RunDir
