@@ -29,7 +29,7 @@ from jobs.options.schema import WORK_PATH, AlgoOptions, Options
 from jobs.options.score import ScoreOptions
 from jobs.options.spelling import spelled, words_of
 from jobs.report.status import Status, read_status
-from jobs.store.mirror import opened, refuse_stored
+from jobs.store.mirror import opened
 
 __all__ = [
     "AlgoOptions",
@@ -122,7 +122,7 @@ def score(
     """Measure the samples of a run, or what is left of them, as ``python -m jobs.score`` does.
 
     Args:
-        run: its directory.
+        run: its directory, or its address in a store.
         options: what is measured.
         changes: options of ``generate`` that say where work is done, such as ``{"ngpu": 4}``, and with a launcher what
             it is to ask for.
@@ -130,17 +130,22 @@ def score(
         say: see ``generate``.
 
     Returns:
-        The run's directory; all of its samples are scored, unless ``wait`` was false.
+        The run's directory, of an address the one where it works (``work_path``); all of its samples are scored, unless
+        ``wait`` was false.
 
     Raises:
         BadInput: the options need mending; nothing was written.
         Unfinished: some samples are not scored, those that the run is still to make among them.
     """
-    refuse_stored(os.fspath(run), "score")
+    place = os.fspath(run)
+    stored = "://" in place
     given = {name: value for name, value in vars(options or ScoreOptions()).items() if value is not None}
-    words = [os.path.abspath(run), *(f"{name}={value}" for name, value in given.items())]
+    words = [place if stored else os.path.abspath(place), *(f"{name}={value}" for name, value in given.items())]
     _command("jobs.score", [*words, *_changed(changes), *_launched(launcher)], say)
-    return Path(run)
+    if not stored:
+        return Path(run)
+    work_path = (changes or {}).get("work_path") or WORK_PATH
+    return Path(work_path).expanduser() / place.rstrip("/").rpartition("/")[2]
 
 
 def export(

@@ -16,6 +16,10 @@ from jobs.store.journal import Death
 log = logging.getLogger(__name__)
 
 
+class Blameless(BadInput):
+    """A call failed for a reason that lies in no sample, and every later one would: the process is to end with it."""
+
+
 Results = dict[int, Made | Failure]
 
 
@@ -82,6 +86,7 @@ def generate_batch(pipeline: Any, batch: list[Sample], suspicion: Suspicion | No
         Sample index -> what was made, or why there is none.
 
     Raises:
+        Blameless: by the call.
         RuntimeError: the accelerator itself is broken, or has too little memory; the process cannot go on.
     """
     suspicion = suspicion or Suspicion()
@@ -112,6 +117,8 @@ def _try(pipeline: Any, batch: list[Sample], suspicion: Suspicion) -> Results | 
         results = dict(zip(_indices(batch), pipeline(batch), strict=True))
         suspicion.sound = True
         return results
+    except Blameless:
+        raise
     except TooLittleMemory as error:
         if not suspicion.sound:
             raise RuntimeError(str(error)) from error

@@ -93,8 +93,7 @@ def mounts(run: AnyWork) -> list[str]:
         BadInput: a path that cannot be written in such a list.
     """
     needed = [Path.cwd(), run.directory.path.parent]  # beside the run lie the logs of a sweep
-    if run.directory.url.startswith("file://"):  # a store on a file system
-        needed.append(Path(run.directory.url.removeprefix("file://")).parent)
+    needed += [folder.parent for folder in run.directory.mounted]
     needed += _read(run) if isinstance(run, Run) else run.inputs
     found = [os.path.realpath(path) for path in needed] + [os.path.abspath(path) for path in needed]
     for path in found:

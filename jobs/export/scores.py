@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ class Scores:
 
     Attributes:
         types: column -> its type, in the order of the scorers' names.
-        origins: column -> the scorer that made it, and its folder.
+        origins: column -> the scorer that made it, and where its scores are.
     """
 
     def __init__(self, runs: Sequence[SourceRun], *, partial: bool):
@@ -37,7 +36,7 @@ class Scores:
             for directory in {shard.directory.path: shard.directory for run in runs for shard in run.shards}.values()
         }
         self.types: dict[str, pa.DataType] = {}
-        self.origins: dict[str, tuple[str, Path]] = {}
+        self.origins: dict[str, tuple[str, str]] = {}
         for run in runs:
             for shard in run.shards:
                 for one in self._of(run, shard, partial):
@@ -65,10 +64,10 @@ class Scores:
         for field in directory.schema(shard.number):
             if field.name in KEYS:
                 continue
-            scorer, _ = self.origins.setdefault(field.name, (directory.scorer, directory.path))
+            scorer, _ = self.origins.setdefault(field.name, (directory.scorer, directory.name))
             if scorer != directory.scorer:
                 raise BadInput(
-                    f"{self.origins[field.name][1]} and {directory.path} both have a column {field.name}: "
+                    f"{self.origins[field.name][1]} and {directory.name} both have a column {field.name}: "
                     "delete one of the two folders"
                 )
             self.types[field.name] = _common(self.types.get(field.name, pa.null()), field.type)

@@ -135,7 +135,7 @@ def _open(directory: RunDir, partial: bool, copies: Path) -> SourceRun:
             f"{name} is a pass over failed samples of {name.rpartition('/')[0]}: name that run, it brings them along"
         )
     if "scorer" in record["identity"]:
-        raise BadInput(f"{name} holds scores of {directory.path.parents[1]}: name that run, it brings them along")
+        raise BadInput(f"{name} holds scores of {name.rsplit('/', 2)[0]}: name that run, it brings them along")
     copies /= str(record["id"])
     done = _done(directory, record, "", copies)
     if not done:

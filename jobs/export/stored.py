@@ -2,15 +2,15 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
+from jobs.base.together import together
 from jobs.export.source import Shard, SourceRun
 from jobs.export.work import Work
 from jobs.store.atomic import replace, sync
-from jobs.store.mirror import opened, pull
+from jobs.store.mirror import opened, pull, pull_scores
 from jobs.store.rundir import RunDir
 from jobs.store.tar import hash_file
 
@@ -32,6 +32,7 @@ def opened_runs(places: Sequence[str]) -> Iterator[list[RunDir]]:
         for place, directory in zip(places, directories, strict=True):
             if "://" not in place:
                 pull(directory)  # where a run in a store works there may be older ones
+            pull_scores(directory)
         yield directories
 
 
@@ -52,21 +53,17 @@ def fetch_tars(runs: Sequence[SourceRun], work: Work) -> int:
             f"{work.dest.parent} has {human_bytes(free)} free and the tars of runs in stores need "
             f"{human_bytes(needed)}: free some and run the same command again, or choose another destination"
         )
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        try:
-            list(pool.map(lambda shard: _fetch(shard, work), missing))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    together(lambda shard: _fetch(shard, work), missing, _AT_ONCE)
     return len(missing)
 
 
 def _fetch(shard: Shard, work: Work) -> None:
     directory, tar = shard.directory, shard.directory.tar(shard.number)
-    assert shard.copy and directory.remote
+    assert shard.copy
     begun = work.new / ".".join(shard.copy.relative_to(work.tars).parts)
     try:
-        directory.remote.fetch(directory.within(tar), begun, shard.size)
+        with open(begun, "wb") as file:
+            directory.fetch_tar(shard.number, file)
         whole = hash_file(begun) == shard.sha256
     except FileNotFoundError:
         raise BadInput(f"{directory.name_of(tar)} is missing although its run says it is done: put it back") from None

@@ -22,7 +22,7 @@ COLUMNS = {
 # Options of jobs.generate that say where and by how many processes work is done.
 WHERE = (
     *("device", "ngpu", "cpu_threads", "shards", "shards_per_task", "wait", "sample_attempts", "max_attempts"),
-    "container",
+    *("container", "work_path"),
 )
 _OF_HYDRA = re.compile(r"\+{0,2}(hydra[./]|container\.)[^=]*=")
 OWN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -124,14 +124,14 @@ def _adopt(run: Run) -> dict[str, Any]:
         shutil.rmtree(begun, ignore_errors=True)
     directory.adopted.unlink(missing_ok=True)
     if forecast is None or forecast.automatic is None:
-        directory.remove_calibration()
+        directory.remove(directory.calibration)
         return {}
     key, shared = calibration_key(run.options, run.checkpoint, forecast, run.layout)
     known = with_calibration(forecast, key, run.checkpoint, directory, {}).calibration
     if known:  # its own, or of a pass over failed samples that of the run
         calibration = known.read()
     else:
-        directory.remove_calibration()
+        directory.remove(directory.calibration)
         cached = calibration_cache.find(key) if shared else None
         if cached is None:
             return {"calibration": "", "quality": {}}

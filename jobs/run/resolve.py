@@ -145,10 +145,9 @@ def _left_open(cfg: DictConfig) -> list[str]:
 def _directory(options: Options) -> RunDir:
     base, name, work = options.output_base_path, str(options.exp_name), options.work_path
     if "://" in base:
-        kind = check_address(base, "output_base_path")
+        check_address(base, "output_base_path")
         directory = RunDir(Path(work or WORK_PATH).expanduser() / name, f"{base.rstrip('/')}/{name}")
-        if kind == "file" and _overlap(directory.path, Path(directory.url.removeprefix("file://"))):
-            raise BadInput(f"work_path: {directory.path} is in {directory.url}, or around it: choose another work_path")
+        directory.check_apart()
         return directory
     if work:
         raise BadInput(f"work_path={work} is for runs in a store (output_base_path=s3://BUCKET/FOLDER): leave it out")
@@ -160,11 +159,6 @@ def _directory(options: Options) -> RunDir:
             f"work_path={base} to go on with it, or choose another exp_name"
         )
     return directory
-
-
-def _overlap(one: Path, other: Path) -> bool:
-    one, other = one.resolve(), other.resolve()
-    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def _pinned(options: Options, checkpoint: Checkpoint, record: dict[str, Any]) -> Checkpoint:

@@ -1,6 +1,7 @@
 """Measure the samples of a run: ``python -m jobs.score RUN [option=value ...]``.
 
-Scores go into tables of RUN/scores; tars and sidecars stay as they are. On a cluster, as with jobs.generate:
+RUN is its directory, or its address in a store. Scores go into tables of RUN/scores; tars and sidecars stay as they
+are. On a cluster, as with jobs.generate:
 ``python -m jobs.score RUN -m hydra/launcher=submitit_slurm hydra.launcher.partition=gpu scorers=[clip]``. The same
 command again scores what is missing and nothing else. Exit code 0: all that is asked for is scored. 1: something is
 left, and the summary says what. 2: the command line needs mending; nothing was written.
@@ -8,14 +9,12 @@ left, and the summary says what. 2: the command line needs mending; nothing was 
 
 import os
 import sys
-from pathlib import Path
 
 from jobs.base.errors import BadInput, refuse
 from jobs.base.output import print_all
 from jobs.options.score import WHERE, ScoreOptions, parse_score
 from jobs.options.words import group_help
 from jobs.score.command import score
-from jobs.store.mirror import refuse_stored
 
 _LAUNCH = {"-m", "--multirun"}
 
@@ -32,8 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         paths, options, elsewhere = parse_score([word for word in words if word not in _LAUNCH])
         if len(paths) != 1:
             raise BadInput(f"name one run, like outputs/demo-shapes, not {' and '.join(paths) or 'none'}")
-        refuse_stored(paths[0], "jobs.score")
-        return score(Path(paths[0]), options, elsewhere, launch=bool(_LAUNCH & {*words}))
+        return score(paths[0], options, elsewhere, launch=bool(_LAUNCH & {*words}))
     except BadInput as error:
         refuse(str(error))
     except KeyboardInterrupt:

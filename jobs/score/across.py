@@ -12,11 +12,12 @@ import pyarrow as pa
 from jobs import __version__
 from jobs.base.disk import disk_trouble
 from jobs.base.errors import BadInput
+from jobs.base.together import together
 from jobs.dataset.shards import Shards
-from jobs.options.score import ScoreOptions
 from jobs.score.duplicates import near_duplicates
 from jobs.score.publish import table_bytes
-from jobs.store.atomic import write_bytes, write_json
+from jobs.store.atomic import json_bytes
+from jobs.store.mirror import working
 from jobs.store.rundir import RunDir
 from jobs.store.scores import ScoreDir, tar_hash
 from jobs.store.sidecar import OK
@@ -39,21 +40,20 @@ class NearDuplicates:
     bits: int
 
     @classmethod
-    def of(cls, run: RunDir, options: ScoreOptions) -> "NearDuplicates":
-        """Return them as the options say.
+    def of(cls, run: RunDir, against: RunDir | None, bits: int) -> "NearDuplicates":
+        """Return them, if the other run has hashes; arguments as above.
 
         Raises:
-            BadInput: the other run is none, or has no hashes.
+            BadInput: it has none.
         """
-        against = open_other(options.against, run)
         if against:
             for one in _directories(against):
                 if one.unfinished(0):
                     raise BadInput(
-                        f"against={against.path} is not scored whole by basic, whose phash is compared: "
-                        f"run python -m jobs.score {against.path} scorers=[basic] first"
+                        f"against={against.name} is not scored whole by basic, whose phash is compared: "
+                        f"run python -m jobs.score {against.name} scorers=[basic] first"
                     )
-        return cls(run, against, options.duplicate_bits)
+        return cls(run, against, bits)
 
     def find(self, say: Callable[[str], None]) -> bool:
         """Find them and write the tables, unless they are there; return whether they are now.
@@ -69,10 +69,10 @@ class NearDuplicates:
         try:
             records = [self._record(one, inputs) for one in targets]
             if all(_is_there(one, record) for one, record in zip(targets, records, strict=True)):
-                say(f"{targets[0].path}: there already")
+                say(f"{targets[0].name}: there already")
                 return True
             self._write(hashed, targets, records, say)
-        except OSError as error:
+        except (OSError, BadInput) as error:
             say(f"problem: {disk_trouble(error, targets[0].path) or error}")
             return False
         return True
@@ -104,28 +104,24 @@ class NearDuplicates:
             [(f"{name}:{key}", value) for key, value in others],
         )
         for source, target, record in zip(hashed, targets, records, strict=True):
-            for shard in target.done_shards():  # from here on none of them counts
-                target.done_record(shard).unlink()
-            target.begin(record)
-            for shard in sorted(source.done_shards()):
-                table = tables[source.path, shard]
-                rows = [
-                    {"key": key, "sample_index": index, "status": OK, "reason": "", "near_duplicate_of": found.get(key)}
-                    for key, index in zip(table["key"].to_pylist(), table["sample_index"].to_pylist(), strict=True)
-                ]
-                _publish(target, shard, rows)
-        say(f"{targets[0].path}: {len(found):,} near duplicates among {sum(map(len, tables.values())):,} samples")
+            _rewrite(target, record, {shard: tables[source.path, shard] for shard in source.done_shards()}, found)
+        say(f"{targets[0].name}: {len(found):,} near duplicates among {sum(map(len, tables.values())):,} samples")
 
 
-def open_other(against: str | None, run: RunDir) -> RunDir | None:
+def open_other(against: str | None, run: RunDir, work_path: Path) -> RunDir | None:
     """Return the run that ``against`` names.
+
+    Args:
+        against: its directory, or its address in a store.
+        run: that is scored.
+        work_path: where runs that are given by their addresses work.
 
     Raises:
         BadInput: it is none, or this one.
     """
     if against is None:
         return None
-    other = RunDir(Path(against).expanduser())
+    other = working(against, work_path)
     if other.read()["id"] == run.read()["id"]:
         raise BadInput(f"against={against} is the run that is scored: name another one, or leave it out")
     return other
@@ -158,9 +154,19 @@ def _is_there(target: ScoreDir, record: dict[str, Any]) -> bool:
     return (old["identity"], old["inputs"]) == (record["identity"], record["inputs"])
 
 
-def _publish(target: ScoreDir, shard: int, rows: list[dict[str, Any]]) -> None:
+def _rewrite(target: ScoreDir, record: dict[str, Any], hashed: dict[int, pa.Table], found: dict[str, str]) -> None:
+    together(lambda shard: target.remove(target.done_record(shard)), target.done_shards())  # from here on none counts
+    target.begin(record)
+    together(lambda shard: _publish(target, shard, hashed[shard], found), sorted(hashed))
+
+
+def _publish(target: ScoreDir, shard: int, hashed: pa.Table, found: dict[str, str]) -> None:
+    rows = [
+        {"key": key, "sample_index": index, "status": OK, "reason": "", "near_duplicate_of": found.get(key)}
+        for key, index in zip(hashed["key"].to_pylist(), hashed["sample_index"].to_pylist(), strict=True)
+    ]
     data = table_bytes(rows, {"near_duplicate_of": pa.string()})
-    write_bytes(target.sidecar(shard), data)
+    target.put(target.sidecar(shard), data)
     record = {
         "shard": shard,
         "samples": len(rows),
@@ -173,4 +179,4 @@ def _publish(target: ScoreDir, shard: int, rows: list[dict[str, Any]]) -> None:
         "version": __version__,
         "finished": time.time(),
     }
-    write_json(target.done_record(shard), record)
+    target.put(target.done_record(shard), json_bytes(record))

@@ -12,25 +12,25 @@ from jobs.execute.fanout import work_through
 from jobs.execute.pool import run_pool
 from jobs.execute.resources import check_leaving, check_resources
 from jobs.options.compose import compose_options
-from jobs.options.schema import Options
+from jobs.options.schema import WORK_PATH, Options
 from jobs.options.score import ScoreOptions
 from jobs.report.status import read_status, render
 from jobs.report.summary import AGAIN, tell
 from jobs.run.devices import check_cpu, worker_devices
 from jobs.run.read_options import read_options
-from jobs.score.across import DUPLICATES, NearDuplicates
+from jobs.score.across import DUPLICATES, NearDuplicates, open_other
 from jobs.score.scorers import find_scorer
 from jobs.score.scoring import Scoring
-from jobs.store.mirror import refuse_stored
+from jobs.store.mirror import working
 from jobs.store.publish import clear_leftovers
 from jobs.store.rundir import RunDir
 
 
-def score(path: Path, options: ScoreOptions, elsewhere: list[str], *, launch: bool) -> int:
+def score(place: str | Path, options: ScoreOptions, elsewhere: list[str], *, launch: bool) -> int:
     """Score a run, or go on with it, or find that it is scored.
 
     Args:
-        path: the run's directory.
+        place: the run's directory, or its address in a store.
         options: what to measure.
         elsewhere: options of ``jobs.generate`` and of launchers.
         launch: whether a launcher is to do it (``-m``).
@@ -42,18 +42,22 @@ def score(path: Path, options: ScoreOptions, elsewhere: list[str], *, launch: bo
         BadInput: whatever a user can mend; nothing was written.
         SystemExit: code 1: not everything could be launched, or the command does not wait.
     """
-    run = RunDir(path)
-    refuse_stored(run.name, "jobs.score")
-    record = run.read()
-    _check_run(run, record)
     where = _where(elsewhere, launch=launch)
-    duplicates = NearDuplicates.of(run, options) if DUPLICATES in options.names else None
-    scorings = _scorings(run, options, where)
+    if where.work_path and "://" not in f"{place} {options.against}":
+        raise BadInput(f"work_path={where.work_path} is for the address of a run in a store: leave it out")
+    work_path = Path(where.work_path or WORK_PATH).expanduser()
+    run = working(str(place), work_path)
+    _check_run(run, run.read())
+    other = open_other(options.against, run, work_path)
+    duplicates = NearDuplicates.of(run, other, options.duplicate_bits) if DUPLICATES in options.names else None
+    scorings = _scorings(run, other, options, where)
     for one in scorings:
         one.unfinished()  # refuses shards= out of range
         one.directory.check_same(one.identity)
         one.scorer.check()
     asked = [one.unfinished() for one in scorings]
+    if run.remote and any(asked):
+        run.remote.try_writing()
     problems = _launched(scorings, elsewhere) if launch else _here(scorings)
     whole = _conclude([*zip(scorings, asked, strict=True)], problems)
     if duplicates:
@@ -65,11 +69,11 @@ def _check_run(run: RunDir, record: dict[str, object]) -> None:
     identity = record["identity"]
     assert isinstance(identity, dict)
     if "retry" in identity:
-        raise BadInput(f"{run.path} is a pass over failed samples of {run.path.parent}: name that run")
+        raise BadInput(f"{run.name} is a pass over failed samples of {run.name.rpartition('/')[0]}: name that run")
     if "scorer" in identity:
-        raise BadInput(f"{run.path} holds scores of {run.path.parents[1]}: name that run")
+        raise BadInput(f"{run.name} holds scores of {run.name.rsplit('/', 2)[0]}: name that run")
     if not run.done_shards():
-        raise BadInput(f"{run.path} has no finished shard yet: there is nothing to score")
+        raise BadInput(f"{run.name} has no finished shard yet: there is nothing to score")
 
 
 def _where(elsewhere: list[str], *, launch: bool) -> Options:
@@ -80,7 +84,7 @@ def _where(elsewhere: list[str], *, launch: bool) -> Options:
     return read_options(compose_options(elsewhere))
 
 
-def _scorings(run: RunDir, options: ScoreOptions, where: Options) -> list[Scoring]:
+def _scorings(run: RunDir, other: RunDir | None, options: ScoreOptions, where: Options) -> list[Scoring]:
     """Return the work: each scorer over the run, and over each pass over its failed samples."""
     names = [name for name in options.names if name != DUPLICATES]
     if DUPLICATES in options.names and "basic" not in names:
@@ -88,7 +92,7 @@ def _scorings(run: RunDir, options: ScoreOptions, where: Options) -> list[Scorin
     found = []
     for name in names:
         for of in (run, *run.retries()):
-            scorer = find_scorer(name, options, run)
+            scorer = find_scorer(name, options, other)
             found.append(Scoring.of_run(where, of, of.read(), scorer, options.batch_size))
     return found
 
@@ -142,7 +146,7 @@ def _conclude(scorings: list[tuple[Scoring, list[int]]], problems: list[str]) ->
             print(f"problem: {disk_trouble(error, one.directory.path) or error}")
             return False
         left = one.unfinished()
-        print(render(str(one.directory.path), status))
+        print(render(one.directory.name, status))
         if left:
             print(f"  {AGAIN}")
         whole &= not left and not any(one.directory.given_up(shard) for shard in {*asked} - {*left})
@@ -154,5 +158,5 @@ def _is_finished(run: RunDir) -> bool:
     """Whether the run itself is; says so where it is not."""
     left = run.read()["shards"] - len(run.done_shards())
     if left:
-        print(f"{run.path} is not finished: the same command later scores the {left} shards that are still to come")
+        print(f"{run.name} is not finished: the same command later scores the {left} shards that are still to come")
     return not left

@@ -10,7 +10,6 @@ import numpy as np
 
 from jobs.base.errors import BadInput
 from jobs.media.fidelity import psnr, ssim
-from jobs.score.across import open_other
 from jobs.score.reading import Media, Picture, pictures_of
 from jobs.store.rundir import RunDir
 
@@ -37,16 +36,14 @@ class Fidelity:
     by_batch: bool = False
 
     @classmethod
-    def find(cls, run: RunDir, against: str | None) -> "Fidelity":
-        """Find the other run.
+    def find(cls, other: RunDir | None) -> "Fidelity":
+        """Return it, if there is another run.
 
         Raises:
-            BadInput: none is named, or it is none.
+            BadInput: none is named.
         """
-        if against is None:
+        if other is None:
             raise BadInput("fidelity compares with another run: name it, like against=outputs/all-steps")
-        other = open_other(against, run)
-        assert other
         return cls(other, other.read()["id"])
 
     @property
@@ -57,12 +54,12 @@ class Fidelity:
     @property
     def inputs(self) -> list[Path]:
         """See ``Scorer``."""
-        return [self.other.path]
+        return [self.other.path, *self.other.mounted]
 
     def check(self) -> None:
         """See ``Scorer``."""
         if self.other.read()["id"] != self.run_id:
-            raise BadInput(f"against={self.other.path} is another run by now: run the same command again")
+            raise BadInput(f"against={self.other.name} is another run by now: run the same command again")
 
     def load(self, device: str) -> "Measure":
         """See ``Scorer``."""

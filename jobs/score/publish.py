@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.score.reading import Picture
-from jobs.store.atomic import write_bytes, write_json
+from jobs.store.atomic import json_bytes
 from jobs.store.attempt import Attempt, strikes_of
+from jobs.store.mirror import is_published
 from jobs.store.publish import DONE, INCOMPLETE, clear_work, done_record
 from jobs.store.scores import tar_hash
 from jobs.store.sidecar import FAILED, OK
@@ -53,9 +54,10 @@ def publish(
         if tar_hash(scoring.of, shard) != tar_sha256:
             attempt.end("failed", "the run has more prompts by now")
             return INCOMPLETE
-        if not directory.is_done(shard):
-            write_bytes(directory.sidecar(shard), data)
-            write_json(directory.done_record(shard), record)
+        if not is_published(directory, shard):
+            directory.check_there()
+            directory.put(directory.sidecar(shard), data)
+            directory.put(directory.done_record(shard), json_bytes(record))
     attempt.end(DONE)
     clear_work(attempt)
     return DONE

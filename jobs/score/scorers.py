@@ -103,13 +103,13 @@ class BuiltIn:
         return basic
 
 
-def find_scorer(name: str, options: ScoreOptions, run: RunDir) -> Scorer:
+def find_scorer(name: str, options: ScoreOptions, other: RunDir | None) -> Scorer:
     """Return the scorer that a name means.
 
     Args:
         name: one of ``ScoreOptions.names``.
         options: of the command.
-        run: that is scored.
+        other: the run that ``against`` names.
 
     Raises:
         BadInput: it is nothing for this run, or cannot be found.
@@ -117,7 +117,7 @@ def find_scorer(name: str, options: ScoreOptions, run: RunDir) -> Scorer:
     if ":" in name:
         return OwnScorer.find(name, options.gpus or 0)
     if name == "fidelity":
-        return Fidelity.find(run, options.against)
+        return Fidelity.find(other)
     gpus = 1 if options.gpus is None else options.gpus
     if name == "nsfw":
         return Nsfw.find(options.nsfw, options.nsfw_labels, gpus)

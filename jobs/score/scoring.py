@@ -79,7 +79,7 @@ class Scoring:
     @property
     def inputs(self) -> list[Path]:
         """What its processes read."""
-        return [self.of.path.parent, *self.scorer.inputs]
+        return [self.of.path.parent, *(folder.parent for folder in self.of.mounted), *self.scorer.inputs]
 
     @property
     def weight_bytes(self) -> int:

@@ -26,6 +26,7 @@ from jobs.score.reading import Media, Picture, batches, pictures_of
 from jobs.score.scorers import Measure
 from jobs.store.attempt import Attempt
 from jobs.store.journal import STOPPED
+from jobs.store.mirror import is_published
 from jobs.store.scores import tar_hash
 from jobs.store.writer import Report
 
@@ -48,7 +49,7 @@ def score_shards(
     for shard in shards:
         if halt.why:
             break
-        if scoring.directory.is_done(shard):
+        if is_published(scoring.directory, shard):
             continue
         attempt = Attempt(
             scoring.directory,

@@ -53,11 +53,6 @@ def write_json(target: Path, value: Any) -> None:
     write_bytes(target, json_bytes(value))
 
 
-def create_json(target: Path, value: Any) -> None:
-    """As ``write_json``, but of several that try at once the first wins and the others change nothing."""
-    create_bytes(target, json_bytes(value))
-
-
 def create_bytes(target: Path, data: bytes) -> None:
     """As ``write_bytes``, but of several that try at once the first wins and the others change nothing."""
     with _temporary(target, [data]) as temporary:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from jobs.base.errors import BadInput
-from jobs.store.atomic import write_bytes, write_json
+from jobs.store.atomic import create_bytes, write_bytes, write_json
 from jobs.store.remote import Remote
 
 _STORE = "store.json"
@@ -62,6 +62,34 @@ class Place:
         if self.remote:
             self.remote.write(self.within(path), data)
         write_bytes(path, data)
+
+    def put_new(self, path: Path, data: bytes) -> None:
+        """Write a record as ``put`` does unless there is one; of several that try at once the first wins."""
+        if self.remote:
+            data = self.remote.create(self.within(path), data)
+        create_bytes(path, data)
+
+    def remove(self, path: Path) -> None:
+        """Remove a record, if it is there, first where it counts."""
+        if self.remote:
+            self.remote.remove(self.within(path))
+        path.unlink(missing_ok=True)
+
+    @property
+    def mounted(self) -> list[Path]:
+        """The store's folder where that is on a file system that is mounted here; none of other places."""
+        return [Path(self.url.removeprefix("file://"))] if self.url.startswith("file://") else []
+
+    def check_apart(self) -> None:
+        """See that neither the directory nor the store's folder is in the other: what goes here would go there.
+
+        Raises:
+            BadInput: they are.
+        """
+        for folder in self.mounted:
+            here, there = self.path.resolve(), folder.resolve()
+            if here.is_relative_to(there) or there.is_relative_to(here):
+                raise BadInput(f"work_path: {self.path} is in {self.url}, or around it: choose another work_path")
 
     def record_url(self) -> None:
         """Have the directory say in which store the run is, if it is in one."""

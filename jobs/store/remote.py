@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import IO, Any, BinaryIO, TypeVar
 
 from jobs.base.errors import BadInput, first_line
 from jobs.store.address import open_address
@@ -100,11 +100,10 @@ class Remote:
         """
         return io.BufferedReader(Ranged(lambda start, end: self._range(name, start, end), size), 1 << 20)
 
-    def fetch(self, name: str, target: Path, size: int) -> None:
-        """Copy a file here."""
-        with open(target, "wb") as file:
-            for start in range(0, size, _CHUNK):
-                file.write(self._range(name, start, min(start + _CHUNK, size)))
+    def fetch(self, name: str, file: IO[bytes], size: int) -> None:
+        """Copy a file of so many bytes into one here."""
+        for start in range(0, size, _CHUNK):
+            file.write(self._range(name, start, min(start + _CHUNK, size)))
 
     def create(self, name: str, data: bytes) -> bytes:
         """Write a small file unless there is one; of several that try at once the first wins.

@@ -13,7 +13,7 @@ from jobs.dataset.layout import Layout
 from jobs.dataset.shards import shard_name
 from jobs.store.atomic import write_bytes
 from jobs.store.journal import REOPENED
-from jobs.store.mirror import bring_back, undo
+from jobs.store.mirror import bring_back
 from jobs.store.process import process_identity
 from jobs.store.rundir import RunDir
 from jobs.store.sidecar import FAILED, FLAGGED
@@ -40,7 +40,7 @@ def reopen_short(run: RunDir, layout: Layout) -> None:
             if run.is_done(shard) and _is_short(run, layout, shard):
                 bring_back(run, shard)
                 _write_journal(run, shard)
-                undo(run, shard)
+                run.remove(run.done_record(shard))
 
 
 def _is_short(run: RunDir, layout: Layout, shard: int) -> bool:

@@ -19,11 +19,11 @@ import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from jobs.base.errors import BadInput
 from jobs.dataset.shards import Shards, shard_name
-from jobs.store.atomic import byte_lock, create_bytes, json_bytes, replace, write_bytes, write_json
+from jobs.store.atomic import byte_lock, json_bytes, replace, write_bytes, write_json
 from jobs.store.place import Place
 
 FORMAT = 3
@@ -64,20 +64,40 @@ class RunDir(Place):
             OSError: the disk does not take it.
             BadInput: the store does not.
         """
+        self.check_there()
         if self.remote is None:
             replace(partial, self.tar(shard))
-        elif self.remote.mark("run.json") is None:  # a folder that is mounted elsewhere, and here a mere path
-            raise BadInput(f"{self.url} has no run.json here: see that it is the same place on every machine")
         else:
             changed = f"{partial} has other bytes than were written: start the same command again"
             self.remote.send(partial, self.within(self.tar(shard)), sha256, changed=changed)
+
+    def check_there(self) -> None:
+        """See that the store has the run, before something is published: elsewhere a folder may be mounted, here not.
+
+        Raises:
+            BadInput: it has not.
+        """
+        if self.remote and self.remote.mark("run.json") is None:
+            raise BadInput(f"{self.url} has no run.json here: see that it is the same place on every machine")
 
     def open_tar(self, shard: int) -> BinaryIO:
         """Return the tar of a done shard, to be read from where it is."""
         if self.remote is None:
             return open(self.tar(shard), "rb")
-        size = int(json.loads(self.done_record(shard).read_text())["bytes"])
-        return self.remote.open(self.within(self.tar(shard)), size)
+        return self.remote.open(self.within(self.tar(shard)), self._tar_bytes(shard))
+
+    def fetch_tar(self, shard: int, file: IO[bytes]) -> None:
+        """Copy the tar of a done shard here, from a store.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            BadInput: the store does not answer.
+        """
+        assert self.remote
+        self.remote.fetch(self.within(self.tar(shard)), file, self._tar_bytes(shard))
+
+    def _tar_bytes(self, shard: int) -> int:
+        return int(json.loads(self.done_record(shard).read_text())["bytes"])
 
     def is_done(self, shard: int) -> bool:
         return self.done_record(shard).exists()
@@ -105,6 +125,10 @@ class RunDir(Place):
     def shard_samples(self, shard: int) -> int:
         """Return how many samples a shard has by now."""
         return len(Shards.of(self.read()).shard_range(shard))
+
+    def is_whole(self, shard: int, record: dict[str, Any]) -> bool:
+        """Return whether a shard's done record tells of all samples that it has by now: the run may have grown."""
+        return bool(record["samples"] + len(record["failed"]) >= self.shard_samples(shard))
 
     def record_task_failure(self, shards: list[int], reason: str, log: str) -> None:
         """Leave word of a task that ended before its shards: it may not have come to a first attempt."""
@@ -180,10 +204,7 @@ class RunDir(Place):
     def create(self, record: dict[str, Any], config: str) -> None:
         """Write the records of a new run; ``run.json`` comes last, so that a run exists whole or not at all."""
         self.put(self.path / "config.yaml", config.encode())
-        data = json_bytes({"format": FORMAT, **record})
-        if self.remote:
-            data = self.remote.create("run.json", data)
-        create_bytes(self.path / "run.json", data)
+        self.put_new(self.path / "run.json", json_bytes({"format": FORMAT, **record}))
 
     def make_folders(self) -> None:
         """Make the folders that are missing, and say in which store the run is; a copy of a run may lack some."""
@@ -199,16 +220,8 @@ class RunDir(Place):
 
     def create_calibration(self, data: bytes) -> bytes:
         """Write down the run's calibration, unless it has one; returns the one that it has now."""
-        if self.remote:
-            data = self.remote.create(self.within(self.calibration), data)
-        create_bytes(self.calibration, data)
+        self.put_new(self.calibration, data)
         return self.calibration.read_bytes()
-
-    def remove_calibration(self) -> None:
-        """Remove the calibration of a run that was given up before it had made a sample."""
-        if self.remote:
-            self.remote.remove(self.within(self.calibration))
-        self.calibration.unlink(missing_ok=True)
 
     def pin_calibration(self, digest: str, quality: dict[str, Any]) -> None:
         """Write down which calibration the run has and what it brings, unless that is known."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.base.differences import differences
 from jobs.base.errors import BadInput
-from jobs.store.atomic import create_json, write_json
+from jobs.store.atomic import json_bytes
 from jobs.store.rundir import FORMAT, RunDir
 
 if TYPE_CHECKING:
@@ -38,8 +38,9 @@ class ScoreDir(RunDir):
     """
 
     def __init__(self, of: RunDir, scorer: str):
-        run, suffix = (of.path.parent, f".{of.path.name}") if _is_pass(of) else (of.path, "")
-        super().__init__(run / "scores" / f"{scorer.replace(':', '.')}{suffix}")
+        run, suffix = _run_of(of)
+        name = f"scores/{scorer.replace(':', '.')}{suffix}"
+        super().__init__(run.path / name, f"{run.url}/{name}" if run.url else "")
         self.of, self.scorer = of, scorer
 
     def unfinished(self, num_shards: int) -> list[int]:
@@ -57,11 +58,12 @@ class ScoreDir(RunDir):
             shutil.rmtree(self.work, ignore_errors=True)
         for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
+        self.record_url()
         record = {"format": FORMAT, **record}
         if not self.exists():
-            create_json(self.path / "run.json", record)
+            self.put_new(self.path / "run.json", json_bytes(record))
         elif {**self.read(), "created": 0} != {**record, "created": 0}:
-            write_json(self.path / "run.json", {**record, "created": self.read()["created"]})
+            self.put(self.path / "run.json", json_bytes({**record, "created": self.read()["created"]}))
 
     def check_same(self, identity: dict[str, Any]) -> None:
         """Refuse to go on with other scores.
@@ -73,7 +75,7 @@ class ScoreDir(RunDir):
             return
         if said := differences(self.read()["identity"], identity):
             raise BadInput(
-                f"{self.path} holds other scores: {'; '.join(said)}: set these back to go on, or delete that folder to "
+                f"{self.name} holds other scores: {'; '.join(said)}: set these back to go on, or delete that folder to "
                 "score again"
             )
 
@@ -81,7 +83,11 @@ class ScoreDir(RunDir):
         """Forget the scores of shards that have other bytes by now, because the run has more prompts."""
         for shard in self.done_shards():
             if self.scored(shard) != tar_hash(self.of, shard):
-                self.done_record(shard).unlink(missing_ok=True)
+                self.remove(self.done_record(shard))
+
+    def is_whole(self, shard: int, record: dict[str, Any]) -> bool:
+        """Return whether a done record tells of the tar that the run has by now."""
+        return bool(record["tar_sha256"] == tar_hash(self.of, shard))
 
     def scored(self, shard: int) -> str | None:
         """Return the hash of the tar whose samples were scored; None where none was."""
@@ -120,15 +126,16 @@ class ScoreDir(RunDir):
                 yield pq.ParquetFile(file)
         except (FileNotFoundError, pa.ArrowException):
             raise BadInput(
-                f"{self.sidecar(shard)} is missing or torn: delete {self.done_record(shard)} and score again"
+                f"{self.name_of(self.sidecar(shard))} is missing or torn: "
+                f"delete {self.name_of(self.done_record(shard))} and score again"
             ) from None
 
 
 def score_dirs(of: RunDir) -> list[ScoreDir]:
     """Return what was measured of a run's samples, or of a pass's, by the scorers' names."""
-    run, suffix = (of.path.parent, f".{of.path.name}") if _is_pass(of) else (of.path, "")
+    run, suffix = _run_of(of)
     found = []
-    for record in sorted((run / "scores").glob("*/run.json")):
+    for record in sorted((run.path / "scores").glob("*/run.json")):
         stem, _, ending = record.parent.name.partition(".retry-")
         if (f".retry-{ending}" if ending else "") == suffix:
             found.append(ScoreDir(of, _text(record, "name") or stem))
@@ -140,8 +147,11 @@ def tar_hash(of: RunDir, shard: int) -> str | None:
     return _text(of.done_record(shard), "sha256")
 
 
-def _is_pass(of: RunDir) -> bool:
-    return of.path.name.startswith("retry-") and (of.path.parent / "run.json").exists()
+def _run_of(of: RunDir) -> tuple[RunDir, str]:
+    """Return the run beside whose sidecars scores lie, and what tells those of a pass over its failed samples."""
+    if of.path.name.startswith("retry-") and (of.path.parent / "run.json").exists():
+        return RunDir(of.path.parent, of.url.rpartition("/")[0]), f".{of.path.name}"
+    return of, ""
 
 
 def _text(path: Path, name: str) -> str | None:

@@ -341,11 +341,7 @@ def test_commands_that_look_at_a_run_take_its_address_or_say_what_they_take(s3, 
     for module in ("jobs.logs", "jobs.cancel", "jobs.report"):
         said = say(module, address)
         assert said.returncode == 2 and "name the directory where the run works" in said.stderr
-    for run in (address, f"{tmp_path}/here/run"):
-        assert "jobs.score reads runs on a file system" in say("jobs.score", run).stderr
     assert api.status(address).done == api.status(tmp_path / "here/run").done == 2
-    with pytest.raises(BadInput, match="score reads runs on a file system"):
-        api.score(address)
 
 
 def test_a_copy_of_the_store_is_a_run_on_a_disk(s3, tmp_path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from jobs.execute.halt import Halt
 from jobs.options.score import parse_score
 from jobs.score.__main__ import main
+from jobs.score.across import open_other
 from jobs.score.command import _scorings, _where
 from jobs.score.scoring import Scoring
 from jobs.store.rundir import RunDir
@@ -16,7 +17,9 @@ from jobs.store.scores import ScoreDir
 def scorings(path: Path, *words: str) -> list[Scoring]:
     """The work that a command would have done, with its directories made."""
     _, options, elsewhere = parse_score([*words, "device=cpu"])
-    found = _scorings(RunDir(path), options, _where(elsewhere, launch=False))
+    run = RunDir(path)
+    other = open_other(options.against, run, path.parent)
+    found = _scorings(run, other, options, _where(elsewhere, launch=False))
     for one in found:
         one.create()
     return found

@@ -1,6 +1,7 @@
 """Scoring by array jobs on a real Slurm: a task that is killed, what the others made of it, and the same again."""
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +13,9 @@ from jobs.store.journal import Journal, journals
 from jobs.store.rundir import RunDir
 from jobs.store.scores import ScoreDir
 from tests import warm
+from tests.execute.test_store import KEYS, STORE, make, stored
 from tests.export.runs import finished_run, lines
+from tests.s3 import BUCKET, S3
 from tests.slurm.test_fanout import kill_all_of
 from tests.support import command
 from tools.slurm import Cluster
@@ -66,3 +69,18 @@ def test_a_scoring_outlives_the_death_of_a_task(slurm_env: Cluster, tmp_path: Pa
     assert ScoreDir(RunDir(run), "near_duplicates").done_shards() == {0, 1, 2}
     (tasks,) = [launch.listing for launch in launches_of([directory.path]).values() if len(launch.listing) > 1]
     assert len(tasks) == 6  # three shards by each of two scorers, in one launch
+
+
+@pytest.mark.timeout(600)
+def test_an_array_scores_a_run_in_a_store(slurm_env: Cluster, s3: S3, tmp_path: Path) -> None:
+    """Its tasks share a directory where none was, and put their tables into the store."""
+    make(stored(tmp_path))
+    shutil.rmtree(tmp_path / "here")
+    words = (f"{STORE}/run", *LAUNCHED, f"work_path={tmp_path}/work", "scorers=[basic,near_duplicates]")
+    result = warm.run(command(*words, module="jobs.score"), env=dict(os.environ), timeout=400)
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert "launching 3 tasks for 3 shards" in result.stdout
+    found = {key.removeprefix(f"{KEYS}scores/") for key in s3.keys(BUCKET, f"{KEYS}scores/")}
+    each = {f"meta/{n:05d}.parquet" for n in range(3)} | {f"done/{n:05d}.json" for n in range(3)} | {"run.json"}
+    assert found == {f"{scorer}/{name}" for scorer in ("basic", "near_duplicates") for name in each}
+    assert not any((tmp_path / "work").rglob("0*.tar"))
