@@ -22,14 +22,19 @@ class FakeHub:
     """
 
     def __init__(self, repository: str, folder: Path):
-        self.repository, self.folder = repository, folder
+        self.repository = repository
+        self.reset(folder)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def reset(self, folder: Path) -> None:
+        """Be as at first, with these files."""
+        self.folder = folder
         self.commit = "c" * 40
         self.requests: list[tuple[str, str, str]] = []
         self.gate: tuple[int, str] | None = None
         self.drop: set[str] = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
 
     @property
     def url(self) -> str:

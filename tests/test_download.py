@@ -34,21 +34,35 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def hub(folder: Path) -> Iterator[FakeHub]:
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the client keeps its cache, in all tests: it reads that when it is imported."""
+    return tmp_path_factory.mktemp("home") / "hf"
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path, home: Path) -> Iterator[tuple[FakeHub, dict[str, str]]]:
+    """One hub for all tests, and the environment in which commands find it, whose libraries are imported once."""
     hub = FakeHub(REPOSITORY, folder)
-    yield hub
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    with warm.imported_in(environment):
+        yield hub, environment
     hub.close()
 
 
 @pytest.fixture
-def environment(hub: FakeHub, tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+def hub(served: tuple[FakeHub, dict[str, str]], folder: Path, home: Path) -> Iterator[FakeHub]:
+    """That hub as it was at first, and nothing fetched from it."""
+    hub, _ = served
+    yield hub
+    hub.reset(folder)
+    shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture
-def download(environment: dict[str, str]) -> Run:
-    """Run the command for real, with a cache of its own."""
+def download(hub: FakeHub, served: tuple[FakeHub, dict[str, str]]) -> Run:
+    """Run the command for real."""
+    _, environment = served
 
     def run(*arguments: str, module: str = "jobs.download", **more: str) -> subprocess.CompletedProcess[str]:
         words = command("model=wan14b", f"model.path={REPOSITORY}", *arguments, module=module)
@@ -57,19 +71,14 @@ def download(environment: dict[str, str]) -> Run:
     return run
 
 
-def snapshot(tmp_path: Path, hub: FakeHub) -> Path:
-    return tmp_path / "hf" / "hub" / "models--lab--tiny" / "snapshots" / hub.commit
+def snapshot(home: Path, hub: FakeHub) -> Path:
+    return home / "hub" / "models--lab--tiny" / "snapshots" / hub.commit
 
 
 @pytest.mark.slow
 def test_what_is_needed_comes_whole_and_goes_into_the_runs_identity(
-    hub: FakeHub, download: Run, tmp_path: Path, environment: dict[str, str]
+    hub: FakeHub, download: Run, tmp_path: Path, home: Path
 ):
-    with warm.imported_in(environment):
-        check_a_download_and_its_runs(hub, download, tmp_path)
-
-
-def check_a_download_and_its_runs(hub: FakeHub, download: Run, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("a cat\n")
     run = (f"prompt_file={tmp_path}/p.txt", f"output_base_path={tmp_path}", "exp_name=run", "device=cpu")
     small = ("model.dtype=float32", "height=32", "width=32", "num_frames=5", "num_inference_steps=2")
@@ -80,8 +89,8 @@ def check_a_download_and_its_runs(hub: FakeHub, download: Run, tmp_path: Path) -
 
     done = download()
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{REPOSITORY} is complete: revision {hub.commit} in {snapshot(tmp_path, hub)}\n"
-    fetched = {str(p.relative_to(snapshot(tmp_path, hub))) for p in snapshot(tmp_path, hub).rglob("*") if p.is_file()}
+    assert done.stdout == f"{REPOSITORY} is complete: revision {hub.commit} in {snapshot(home, hub)}\n"
+    fetched = {str(p.relative_to(snapshot(home, hub))) for p in snapshot(home, hub).rglob("*") if p.is_file()}
     unwanted = {"transformer/diffusion_pytorch_model.bin", "examples/cat.png"}
     assert fetched == set(hub.files()) - unwanted
 
@@ -99,32 +108,34 @@ def check_a_download_and_its_runs(hub: FakeHub, download: Run, tmp_path: Path) -
     assert "c" * 40 in (tmp_path / "run" / "run.json").read_text()
 
     # Gone from the cache, those weights are asked for by their commit, although the branch means others.
-    shutil.rmtree(snapshot(tmp_path, hub).parent / ("c" * 40))
+    shutil.rmtree(snapshot(home, hub).parent / ("c" * 40))
     (tmp_path / "run" / "done" / "00000.json").unlink()
     lost = download(*run, *small, module="jobs.generate")
     assert f"run python -m jobs.download model.path=lab/tiny model.revision={'c' * 40} first" in lost.stderr
 
 
 @pytest.mark.slow
-def test_parts_from_elsewhere_come_alone(hub: FakeHub, download: Run, tmp_path: Path, folder: Path):
+def test_parts_from_elsewhere_come_alone(hub: FakeHub, download: Run, tmp_path: Path, folder: Path, home: Path):
     done = download(f"model.transformer={folder}/transformer")
     assert done.returncode == 0, done.stderr
-    fetched = {file.name for file in (snapshot(tmp_path, hub) / "transformer").iterdir()}
+    fetched = {file.name for file in (snapshot(home, hub) / "transformer").iterdir()}
     assert fetched == {"config.json"}, "its weights are not loaded"
     hub.folder, hub.commit = folder / "vae", "d" * 40
     done = download(f"model.path={folder}", "model.vae=lab/tiny@main")
     assert done.returncode == 0, done.stderr
-    names = {file.name for file in snapshot(tmp_path, hub).iterdir()}
+    names = {file.name for file in snapshot(home, hub).iterdir()}
     assert names == {"config.json", "diffusion_pytorch_model.safetensors"}
     save_file({"vae.a": torch.zeros(1)}, tmp_path / "all.safetensors")
     hub.folder, hub.commit = folder, "e" * 40
     done = download(f"model.path={tmp_path}/all.safetensors", "model.config=lab/tiny")
-    found = [file for file in snapshot(tmp_path, hub).rglob("*") if file.is_file()]
+    found = [file for file in snapshot(home, hub).rglob("*") if file.is_file()]
     assert {file.suffix for file in found} == {".json"} and len(found) > 4
 
 
 @pytest.mark.slow
-def test_a_dropped_line_is_picked_up_where_it_broke(hub: FakeHub, download: Run, tmp_path: Path, folder: Path):
+def test_a_dropped_line_is_picked_up_where_it_broke(
+    hub: FakeHub, download: Run, tmp_path: Path, folder: Path, home: Path
+):
     hub.folder = tmp_path / "large"
     shutil.copytree(folder, hub.folder)
     noise = bytearray(random.Random(0).randbytes(24 << 20))  # the client writes 10 MiB at a time
@@ -138,7 +149,7 @@ def test_a_dropped_line_is_picked_up_where_it_broke(hub: FakeHub, download: Run,
     assert done.returncode == 0, done.stderr
     ranges = [wanted for method, path, wanted in hub.requests if method == "GET" and path.endswith(WEIGHTS)]
     assert ranges == ["", f"bytes={10 << 20}-"], "the second request begins where the first one ended"
-    assert (snapshot(tmp_path, hub) / WEIGHTS).read_bytes() == large
+    assert (snapshot(home, hub) / WEIGHTS).read_bytes() == large
 
 
 SLOW = pytest.mark.slow
