@@ -49,15 +49,6 @@ step() {
     "$@" || failed="${failed:+$failed, }$*"
 }
 
-check_types() {
-    local code=0
-    say "== mypy --strict jobs spectrum"
-    mypy --strict jobs spectrum || code=1
-    say "== mypy tools hydra_plugins"
-    mypy tools hydra_plugins || code=1
-    return "$code"
-}
-
 bash tools/setup.sh dev
 export PATH="$PWD/.venv/bin:$PATH"
 # Four processes, also on two cores: three of them have the tests that start processes themselves, one after another
@@ -85,7 +76,7 @@ fi
 # Types are checked beside the tests, which leave the processor idle for as long as that takes.
 types=$(mktemp)
 output=$(mktemp)
-check_types >"$types" 2>&1 &
+mypy jobs spectrum tools hydra_plugins >"$types" 2>&1 &  # strictly: pyproject.toml
 checking=$!
 trap 'kill "$checking" 2>/dev/null || true; rm -f "$output" "$types"' EXIT
 
@@ -100,6 +91,7 @@ say "== ${pytest[*]} ${coverage[*]} $*"
 code=0
 "${pytest[@]}" -ra --durations=25 "${coverage[@]}" "$@" | tee "$output" || code=$?
 wait "$checking" || failed="${failed:+$failed, }mypy"
+say "== mypy jobs spectrum tools hydra_plugins"
 cat "$types"
 # Once more, because libraries that pytest's workers have imported may write something after it.
 tail -n 1 "$output"

@@ -23,6 +23,8 @@ from jobs.run.run import Run
 from spectrum.denoisers import IN_PIPELINES
 from tests.support import resolved
 
+FEW_STEPS = ("num_inference_steps=6", "algo.weights=chebyshev", "warmup_steps=1")
+
 
 @pytest.fixture(autouse=True)
 def nothing_downloaded(monkeypatch: pytest.MonkeyPatch):
@@ -37,7 +39,7 @@ def run_of(folder: Path, *options: str) -> Run:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["demo", "demo-unet", "demo-video"])
 def test_what_is_counted_is_what_the_real_pipeline_does(model: str, tmp_path: Path):
-    run = run_of(tmp_path, f"model={model}", "num_inference_steps=6", "algo.weights=chebyshev", "warmup_steps=1")
+    run = run_of(tmp_path, f"model={model}", *FEW_STEPS)
     rehearsal = rehearse(run)
 
     real = load_pipeline(run.options.model, run.forecast, run.checkpoint, device="cpu")
@@ -146,7 +148,7 @@ def patched_forward(monkeypatch: pytest.MonkeyPatch, extra: Callable[[torch.Tens
 @pytest.mark.slow
 def test_a_wait_of_the_host_is_seen_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     patched_forward(monkeypatch, lambda states: states.max().item())
-    run = run_of(tmp_path, "model=demo")
+    run = run_of(tmp_path, "model=demo", *FEW_STEPS)
     rehearsal = rehearse(run)
     assert rehearsal.forecast and len(rehearsal.evaluated.waits) == len(rehearsal.forecast.waits) == 2  # both branches
     assert f"2 host synchronisations ({Path(__file__)}:" in describe(run, rehearsal)
@@ -156,7 +158,7 @@ def test_a_wait_of_the_host_is_seen_and_named(tmp_path: Path, monkeypatch: pytes
 def test_memory_that_each_step_leaves_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     left: list[torch.Tensor] = []
     patched_forward(monkeypatch, lambda states: left.append(states + 1))
-    run = run_of(tmp_path, "model=demo", "batch_size=1")
+    run = run_of(tmp_path, "model=demo", "batch_size=1", *FEW_STEPS)
     rehearsal = rehearse(run)
     assert rehearsal.growth == 2 * left[-1].nbytes > 0
     assert "behind: memory grows by the step" in describe(run, rehearsal)
@@ -172,7 +174,7 @@ def test_what_is_brought_over_from_main_memory_is_counted(tmp_path: Path, monkey
 @pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "p.txt").write_text("a cat\n")
-    words = ["model=demo", "model.dtype=bfloat16", f"prompt_file={tmp_path}/p.txt"]
+    words = ["model=demo", "model.dtype=bfloat16", f"prompt_file={tmp_path}/p.txt", *FEW_STEPS]
     assert main([*words, "--price", "2"]) == 0
     said = capsys.readouterr().out
     assert "cost at 2 an hour" in said and "evaluated step: " in said
