@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jobs.base.errors import BadInput, refuse
 from jobs.base.output import print_all
 from jobs.execute.command import run_command
-from jobs.options.compose import DEFAULTS
+from jobs.options.compose import DEFAULTS, is_group_without_name
 from jobs.options.explain import explain
 from jobs.options.hydra_private import sort_arguments
 from jobs.options.places import CONF
@@ -36,7 +36,7 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         refuse(explain(error))
     except ValueError as error:
-        if not str(error).startswith("Config group override must be a string"):
+        if not is_group_without_name(error):
             raise
         refuse(explain(error))
     except yaml.YAMLError as error:

@@ -34,3 +34,12 @@ def compose_options(overrides: Sequence[str], *, with_hydra: bool = False) -> Di
             return compose("generate", literal(overrides), return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise BadInput(explain(error)) from None
+    except ValueError as error:
+        if not is_group_without_name(error):
+            raise
+        raise BadInput(explain(error)) from None
+
+
+def is_group_without_name(error: ValueError) -> bool:
+    """Whether this is what Hydra says of a null or a number in place of a file's name, like ``model=null``."""
+    return str(error).startswith("Config group override must be a string")

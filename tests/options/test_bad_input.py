@@ -12,8 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import open_dict
 
 import jobs.generate
+from jobs.base.errors import BadInput, refuse
+from jobs.execute.command import run_command
+from jobs.options.compose import compose_options
 from tests.support import generate
 
 LAUNCHERS = "basic, joblib, submitit_local, submitit_slurm"
@@ -677,6 +682,22 @@ def check_sentence(case: Case, stderr: str) -> None:
     assert re.fullmatch(pattern, stderr.rstrip("\n")), stderr
 
 
+def attempt(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a command line as ``main`` does; where only options are at stake, past Hydra's main, which composes twice."""
+    if any(re.match(r"-|[+~]*hydra|[\w.]+$", word) for word in words):
+        monkeypatch.setattr(sys, "argv", ["generate", *words])
+        jobs.generate.main()
+        return
+    try:
+        cfg = compose_options(words, with_hydra=True)
+    except BadInput as error:
+        refuse(str(error))
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    run_command(cfg)
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_bad_input_gets_one_sentence(
     case: Case,
@@ -687,11 +708,10 @@ def test_bad_input_gets_one_sentence(
 ):
     before = lay_out(tmp_path, case)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["generate", *case.words()])
     if case.path is not None:
         monkeypatch.setenv("PATH", case.path)
     with pytest.raises(SystemExit) as ended:
-        jobs.generate.main()
+        attempt(case.words(), monkeypatch)
     out, err = capfd.readouterr()
     check_sentence(case, err)
     assert ended.value.code == 2
