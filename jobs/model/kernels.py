@@ -1,5 +1,6 @@
 """Which kernels a denoiser computes with: its attention backend, and whether it is compiled."""
 
+import os
 from typing import Any
 
 from jobs.base.errors import BadInput, first_line
@@ -34,6 +35,9 @@ def check_kernels(options: Options, denoisers: list[str]) -> None:
         check_padding(model.compile, denoisers)
     if model.attention is not None:
         check_attention(model.attention, denoisers)
+    backend = model.attention or os.environ.get("DIFFUSERS_ATTN_BACKEND")
+    if backend and DENOISER in denoisers:
+        check_masks(backend, options)
 
 
 def check_padding(compile: str, denoisers: list[str]) -> None:
@@ -71,6 +75,27 @@ def check_attention(name: str, denoisers: list[str]) -> None:
             raise BadInput(
                 f"model.attention={name} has no effect on {denoiser}, whose attention is PyTorch's own: leave it out"
             )
+
+
+def check_masks(name: str, options: Options) -> None:
+    """Refuse a backend that takes no masks where HunyuanVideo makes them.
+
+    Raises:
+        BadInput: says what leaves none.
+    """
+    from jobs.parallel.diffusers_private import refuses_masks
+
+    if not refuses_masks(name):
+        return
+    said = f"attention backend {name} takes no masks, and HunyuanVideo masks the padding of texts"
+    if not options.model.drop_padding:
+        raise BadInput(f"{said}: add model.drop_padding=true, or choose another backend")
+    if options.batch_size > 1:
+        raise BadInput(f"{said} of different lengths also with drop_padding: use batch_size=1, or another backend")
+    if options.parallel.sequence > 1:
+        raise BadInput(
+            f"{said} also with drop_padding where {options.parallel} does not divide their lengths: use another backend"
+        )
 
 
 def set_attention(denoiser: Any, name: str) -> None:

@@ -5,6 +5,9 @@ and so divides by zero on a CPU; and the plan of a model that diffusers has none
 the attention backend in use, which is set by ``DIFFUSERS_ATTN_BACKEND`` and told nowhere.
 """
 
+import inspect
+import re
+
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput, ParallelConfig
 from diffusers.models.attention_dispatch import (
     AttentionBackendName,
@@ -18,6 +21,7 @@ __all__ = [
     "ParallelConfig",
     "attention_backend",
     "attention_backends",
+    "refuses_masks",
     "require_attention_backend",
 ]
 
@@ -39,3 +43,9 @@ def require_attention_backend(name: str | None = None) -> None:
         name: of the backend; None: the one that this process uses.
     """
     _check_attention_backend_requirements(AttentionBackendName(name or attention_backend()))
+
+
+def refuses_masks(name: str) -> bool:
+    """Return whether a backend's function raises where it is given an attention mask, which only its code says."""
+    function = _AttentionBackendRegistry._backends[AttentionBackendName(name)]
+    return bool(re.search(r"if attn_mask is not None:\s+raise", inspect.getsource(function)))

@@ -245,6 +245,30 @@ def test_a_backend_that_a_denoiser_would_not_use_is_refused(tmp_path: Path, monk
         begin(tmp_path / "sdxl", "model=sdxl", "model.attention=flash")
 
 
+@pytest.mark.parametrize(
+    ("backend", "more", "words"),
+    [
+        ("_native_flash", (), "takes no masks, and HunyuanVideo masks the padding of texts: add model.drop_padding"),
+        ("sage", ("model.drop_padding=true", "batch_size=2"), "of different lengths .* use batch_size=1"),
+        ("flash", ("model.drop_padding=true", "parallel.ulysses=2"), "where parallel.ulysses=2 does not divide"),
+        ("_flash_3", ("model.drop_padding=true",), ""),
+        ("native", ("batch_size=2",), ""),
+        ("flash_varlen", ("batch_size=2",), ""),
+    ],
+)
+def test_a_backend_that_takes_no_masks_is_refused_where_there_are_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, more: tuple[str, ...], words: str
+) -> None:
+    save("hunyuan", tmp_path / "hunyuan")
+    monkeypatch.setattr("jobs.parallel.diffusers_private.require_attention_backend", lambda name: None)
+    small = ("model=hunyuan", "height=64", "width=64", "num_frames=5", f"model.attention={backend}", *more)
+    if not words:
+        begin(tmp_path / "hunyuan", *small)
+        return
+    with pytest.raises(BadInput, match=words):
+        begin(tmp_path / "hunyuan", *small)
+
+
 def test_a_backend_is_used_and_recorded(flux: Path) -> None:
     run = begin(flux, "model.attention=_native_math")
     pipeline = load_pipeline(run.options.model, None, run.checkpoint, device="cpu").pipeline
