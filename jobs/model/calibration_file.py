@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 
 import spectrum
+from jobs.base.checkpoint_json import read_json
 from jobs.base.errors import BadInput
-from jobs.model.preflight import read_json
 from jobs.options.model import ModelOptions
 
 

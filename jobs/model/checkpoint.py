@@ -1,18 +1,17 @@
 """Where a model's checkpoint is, whether all of it is there, and what pins it."""
 
-import json
 import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.base.checkpoint_json import read_index, read_json, read_shards
 from jobs.base.errors import BadInput
 from jobs.model.files import digest_of, names_file
 from jobs.model.hub_cache import COMMIT, HUB_ID, cached_snapshot
 from jobs.model.loras import Lora
 from jobs.model.parts import Part
-from jobs.model.preflight import read_json
 from jobs.model.single_file import SingleFile, find_single_file
 
 EMBEDDED = "embedded:"
@@ -174,7 +173,7 @@ def missing_part(folder: Path, variant: str | None = None, elsewhere: Collection
             but some part must have it.
         elsewhere: parts that come from elsewhere; of these only the configuration is needed.
     """
-    index = read_json(folder / "model_index.json")
+    index = read_index(folder)
     if not index:
         return "a readable model_index.json"
     parts = [name for name, value in index.items() if not name.startswith("_") and isinstance(value, list) and value[0]]
@@ -182,9 +181,12 @@ def missing_part(folder: Path, variant: str | None = None, elsewhere: Collection
         if not (folder / name).is_dir():
             return f"the folder {name}"
         if name in elsewhere:
-            if not (folder / name / "config.json").is_file():
-                return f"{name}/config.json"
+            if not read_json(folder / name / "config.json"):
+                return f"a readable {name}/config.json"
             continue
+        for config in ("config.json", "scheduler_config.json"):
+            if (folder / name / config).is_file() and not read_json(folder / name / config):
+                return f"a readable {name}/{config}"
         missing = _missing_weights(folder / name, variant)
         if missing and variant:
             missing = _missing_weights(folder / name, None) and missing
@@ -205,10 +207,9 @@ def _missing_weights(part: Path, variant: str | None) -> str | None:
     """Name what is missing of one variant of a part's weights; None when they are there, or it needs none."""
     shards = list(part.glob(f"*.index.{variant}.json" if variant else "*.index.json"))
     # A repository may list shards in several formats; one complete set of weights is enough.
-    lists = [sorted(set(json.loads(shard.read_text())["weight_map"].values())) for shard in shards]
-    absent = [[file for file in files if not (part / file).is_file()] for files in lists]
-    if lists:
-        return f"{part.name}/{absent[0][0]}" if all(absent) else None
+    if shards:
+        absent = [_absent(shard) for shard in shards]
+        return absent[0] if all(absent) else None
     # Networks have a config.json; tokenizers, schedulers and processors have files of other names.
     if not (part / "config.json").is_file():
         return None
@@ -216,6 +217,14 @@ def _missing_weights(part: Path, variant: str | None) -> str | None:
     if any((part / f"{stem}{ending}").is_file() for stem in WEIGHT_FILES for ending in endings):
         return None
     return f"the weights in {part.name}"
+
+
+def _absent(index: Path) -> str | None:
+    """Name a file that is listed among weights in several, and is not there; None when all are."""
+    part, files = index.parent, read_shards(index)
+    if not files:
+        return f"a readable {part.name}/{index.name}"
+    return next((f"{part.name}/{file}" for file in files if not (part / file).is_file()), None)
 
 
 def _digest(folder: Path) -> str:

@@ -13,11 +13,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from jobs.base.checkpoint_json import read_json
 from jobs.base.disk import cache_folder, human_bytes
 from jobs.base.errors import BadInput
 from jobs.model.checkpoint import EMBEDDED, Checkpoint
 from jobs.model.files import bytes_by_dtype
-from jobs.model.preflight import read_json
 from jobs.model.weights import weight_bytes, weight_files
 from jobs.options.model import ModelOptions
 
@@ -39,7 +39,8 @@ def find_converted(model: ModelOptions, checkpoint: Checkpoint) -> Path | None:
     record = read_json(folder / RECORD) if folder else {}
     if folder is None or not record:
         return None
-    for name, size in record["files"].items():
+    listed = record.get("files")
+    for name, size in listed.items() if isinstance(listed, dict) else [(RECORD, -1)]:
         if not (folder / name).is_file() or (folder / name).stat().st_size != size:
             log.warning("%s is passed over: %s is not as it was written", folder, name)
             return None

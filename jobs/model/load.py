@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from functools import partial, wraps
 from typing import Any
 
+from jobs.base.checkpoint_json import read_index
 from jobs.base.errors import BadInput
 from jobs.base.node import one_at_a_time
 from jobs.model.checkpoint import Checkpoint
@@ -18,7 +19,6 @@ from jobs.model.loras import attach_loras
 from jobs.model.padding import drop_padding
 from jobs.model.parts import Part, load_part
 from jobs.model.pipeline import BatchPipeline
-from jobs.model.preflight import read_json
 from jobs.model.quantization import quantization_config
 from jobs.model.single_file import load_single_file
 from jobs.model.tokens import TokenCounter
@@ -161,7 +161,7 @@ def read_weights(model: ModelOptions, checkpoint: Checkpoint, encodes: bool = Tr
     dtype = getattr(torch, model.dtype)
     dtypes = {"default": dtype, "vae": getattr(torch, model.vae_dtype)} if model.vae_dtype else dtype
     more: dict[str, Any] = {"variant": checkpoint.variant} if checkpoint.variant else {}
-    index = read_json(checkpoint.folder / "model_index.json") if checkpoint.folder else {}
+    index = read_index(checkpoint.folder) if checkpoint.folder else {}
     if model.quantization:
         more["quantization_config"] = quantization_config(model.quantization, index, dtype)
     elif device and not checkpoint.single:

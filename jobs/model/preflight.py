@@ -1,13 +1,13 @@
 """What a pipeline's own json files tell that will not work: refused before any weights are read."""
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import spectrum
+from jobs.base.checkpoint_json import read_index, read_json
 from jobs.base.errors import BadInput
 from jobs.model.kernels import check_kernels, denoiser_classes
 from jobs.model.loras import check_parts
@@ -42,7 +42,7 @@ def check_pipeline(options: Options, folder: Path | None) -> None:
     Raises:
         BadInput: names the option and what to use instead.
     """
-    index = read_json(folder / "model_index.json") if folder else {}
+    index = read_index(folder) if folder else {}
     name = index.get("_class_name")
     if folder is None or not isinstance(name, str):  # a list names a class of the checkpoint's own
         return
@@ -67,15 +67,6 @@ def check_pipeline(options: Options, folder: Path | None) -> None:
             _check_denoisers(index, model)
         if scheduler:
             _check_scheduler(scheduler, read_json(folder / "scheduler" / "scheduler_config.json"), model)
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return what a json file of a checkpoint holds; nothing where it cannot be read (``Checkpoint.check`` says so)."""
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _check_call(name: str, parameters: Mapping[str, Any], model: ModelOptions) -> None:

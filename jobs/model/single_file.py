@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.base.checkpoint_json import read_index
 from jobs.base.errors import BadInput
 from jobs.model.files import GGUF, check_file, check_whole, digest_of, fitting, read_header
 from jobs.model.hub_cache import HUB_ID, cached_snapshot
-from jobs.model.preflight import read_json
 from jobs.model.sources import inherits
 from jobs.options.model import ModelOptions
 
@@ -66,7 +66,7 @@ def find_single_file(path: str, config: str | None) -> SingleFile:
     folder = _folder_of(config)
     if folder is None:
         return SingleFile(file, config, None, (), None)
-    index = read_json(folder / "model_index.json")
+    index = read_index(folder)
     if not index:
         raise BadInput(f"model.config {config} has no readable model_index.json: fetch it again")
     lacks = tuple(name for name, value in sorted(index.items()) if _is_lacking(name, value, header))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from jobs.model.preflight import read_json
+from jobs.base.checkpoint_json import read_index
 from jobs.model.sources import defines, parameters_of
 from jobs.options.model import ModelOptions
 
@@ -83,7 +83,7 @@ class TokenCounter:
             model: the model's options; those of every call count.
             folder: the checkpoint's.
         """
-        index = read_json(folder / "model_index.json")
+        index = read_index(folder)
         name = str(index.get("_class_name"))
         call = {**(parameters_of(name, "__call__") or {}), **model.call}
         return cls(tuple(_encoders(index, folder, call)), defines(name, CLEANER))
@@ -133,7 +133,8 @@ def _encoders(index: dict[str, Any], folder: Path, call: dict[str, Any]) -> Iter
         place = name.replace("text_encoder", "tokenizer")
         if not name.startswith("text_encoder") or part[1] is None or not (folder / place).is_dir():
             continue
-        tokenizer = _tokenizer(index[place][1], folder / place)
+        kind = index.get(place, [None, None])[1]
+        tokenizer = _tokenizer(kind, folder / place) if kind else None
         if tokenizer is None:
             continue
         own = tokenizer.model_max_length if tokenizer.model_max_length < SANE else None

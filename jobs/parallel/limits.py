@@ -1,10 +1,10 @@
 """What ranks can share: which models, and which sizes. No torch here: it is asked before a launch."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.base.checkpoint_json import read_index, read_json
 from jobs.base.errors import BadInput
 from jobs.options.degrees import Degrees
 from jobs.options.model import FeatureOptions, ModelOptions
@@ -99,9 +99,11 @@ def check_shareable(model: ModelOptions, folder: Path | None, degrees: Degrees, 
         raise BadInput(f"model.offload={model.offload} does not go with {degrees}: use model.offload=none")
     if folder is None or degrees.size == 1:
         return
-    index = json.loads((folder / "model_index.json").read_text())
+    index = read_index(folder)
+    if not index:  # and so it is refused
+        return
     name = index.get("transformer", [None, None])[1] or index.get("unet", [None, "its denoiser"])[1]
-    if degrees.cfg > 1 and index["_class_name"] not in TWO_CALLS:
+    if degrees.cfg > 1 and str(index["_class_name"]) not in TWO_CALLS:
         raise BadInput(
             f"parallel.cfg=2 needs a pipeline that computes the branches of guidance in two calls, and model "
             f"{model.name} ({index['_class_name']}) does not: use parallel.cfg=1"
@@ -123,8 +125,8 @@ def check_shareable(model: ModelOptions, folder: Path | None, degrees: Degrees, 
             f"parallel.ring={degrees.ring} works on GPUs in half precision only: use parallel.ulysses, or "
             "model.dtype=bfloat16 on GPUs"
         )
-    heads = json.loads((folder / "transformer" / "config.json").read_text())["num_attention_heads"]
-    if heads % degrees.ulysses:
+    heads = read_json(folder / "transformer" / "config.json").get("num_attention_heads")
+    if isinstance(heads, int) and heads % degrees.ulysses:
         works = ", ".join(str(degree) for degree in range(1, heads + 1) if heads % degree == 0)
         raise BadInput(
             f"parallel.ulysses={degrees.ulysses} does not divide the {heads} attention heads of model "

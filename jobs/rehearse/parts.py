@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from jobs.base import checkpoint_json
+from jobs.base.checkpoint_json import read_json
 from jobs.base.errors import BadInput, first_line
-from jobs.model.preflight import read_json
 from jobs.options.model import ModelOptions
 
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def read_index(folder: Path, elsewhere: Mapping[str, Path]) -> Index:
     """
     parts: dict[str, tuple[str, str, dict[str, Any]]] = {}
     config: dict[str, Any] = {}
-    index = read_json(folder / "model_index.json")
+    index = checkpoint_json.read_index(folder)
     for name, value in index.items():
         if isinstance(value, list):
             if value[0]:

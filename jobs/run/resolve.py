@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from jobs.base.checkpoint_json import read_index
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Layout
 from jobs.dataset.prompt_files import read_prompts
@@ -18,7 +19,7 @@ from jobs.model.choose_forecast import resolve_forecast
 from jobs.model.environment import check_attention_backend
 from jobs.model.loras import read_loras
 from jobs.model.parts import check_fit, read_parts
-from jobs.model.preflight import check_pipeline, read_json
+from jobs.model.preflight import check_pipeline
 from jobs.model.single_file import check_single_file
 from jobs.options.cards import check_card
 from jobs.options.fields import shown
@@ -75,7 +76,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False, choose: Choose | None = None)
     check_attention_backend()
     check_shareable(options.model, checkpoint.folder, options.parallel, options.guidance_scale)
     check_pipeline(options, checkpoint.folder)
-    index = read_json(checkpoint.folder / "model_index.json") if checkpoint.folder else {}
+    index = read_index(checkpoint.folder) if checkpoint.folder else {}
     check_fit(checkpoint.parts, index, model)
     if checkpoint.single and index:
         check_single_file(checkpoint.single, index, model)

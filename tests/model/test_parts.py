@@ -130,7 +130,7 @@ def test_the_own_weights_of_a_part_from_elsewhere_need_not_be_there(folders: Pat
     run.checkpoint.check()
     assert np.array_equal(picture(run), picture(begin(folders / "flux", f"model.transformer={folders}/other")))
     (tmp_path / "flux/transformer/config.json").unlink()
-    with pytest.raises(BadInput, match=r"lacks transformer/config.json"):
+    with pytest.raises(BadInput, match=r"lacks a readable transformer/config.json"):
         begin(tmp_path / "flux", f"model.transformer={folders}/other").checkpoint.check()
 
 
