@@ -4,6 +4,7 @@ Whoever then lacks something says so (``jobs.model.checkpoint.missing_part``), b
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def _fits(entry: tuple[str, Any]) -> bool:
     if isinstance(value, list):
         return len(value) == 2 and all(one is None or isinstance(one, str) for one in value)
     return not isinstance(value, dict) and not name.startswith(_PARTS)
+
+
+def text_encoders(parts: Iterable[str]) -> list[str]:
+    """Return which of a pipeline's parts, by their names, are text encoders."""
+    return [name for name in parts if name.startswith("text_encoder")]
 
 
 def read_shards(file: Path) -> list[str]:

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+from jobs.base.checkpoint_json import text_encoders
 from jobs.dataset.layout import Sample
 from jobs.execute.overlap import Overlap
 from jobs.model.load import set_tiling
@@ -122,9 +123,9 @@ class Sparing:
             set_tiling(pipeline, True)
             yield TILES
         if model.offload == "none" and not self._released:
-            for name, part in pipeline.components.items():
-                if name.startswith("text_encoder") and part is not None:
-                    _fetch_when_needed(part, self._device)
+            for name in text_encoders(pipeline.components):
+                if pipeline.components[name] is not None:
+                    _fetch_when_needed(pipeline.components[name], self._device)
             yield "text encoders in main memory"
 
     def _marked(self, result: Made | Failure) -> Made | Failure:

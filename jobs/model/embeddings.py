@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from jobs.base.checkpoint_json import text_encoders
+
 KEPT = 1 << 30  # bytes in main memory, within what a task asks for (jobs.execute.asks)
 FULL = 0.9  # of that: what is encoded ahead beyond would take the place of what is needed first
 _PLAIN = (str, int, float, bool, type(None))  # of arguments that say all there is to know
@@ -116,8 +118,8 @@ class Embeddings:
 
     @property
     def _encoders(self) -> list[Any]:
-        parts = self._pipeline.components.items()
-        return [part for name, part in parts if name.startswith("text_encoder") and part is not None]
+        parts = self._pipeline.components
+        return [parts[name] for name in text_encoders(parts) if parts[name] is not None]
 
     def _move(self, device: Any) -> None:
         for part in self._encoders:

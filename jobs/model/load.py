@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from functools import partial, wraps
 from typing import Any
 
-from jobs.base.checkpoint_json import read_index
+from jobs.base.checkpoint_json import read_index, text_encoders
 from jobs.base.errors import BadInput
 from jobs.base.node import one_at_a_time
 from jobs.model.checkpoint import Checkpoint
@@ -155,8 +155,6 @@ def read_weights(model: ModelOptions, checkpoint: Checkpoint, encodes: bool = Tr
     """
     import diffusers
     import torch
-
-    from jobs.parallel.text import text_encoders
 
     dtype = getattr(torch, model.dtype)
     dtypes = {"default": dtype, "vae": getattr(torch, model.vae_dtype)} if model.vae_dtype else dtype

@@ -1,18 +1,14 @@
 """Has rank 0 encode prompts for all ranks, so that no other one needs text encoders."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from jobs.base.checkpoint_json import text_encoders
+
 _HEADER = 4096  # bytes that say what follows
-
-
-def text_encoders(parts: Iterable[str]) -> list[str]:
-    """Return which of a pipeline's parts, by their names, are text encoders."""
-    return [name for name in parts if name.startswith("text_encoder")]
 
 
 class SharedText:
