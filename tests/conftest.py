@@ -51,7 +51,7 @@ SLOW = (
         "test_runs.py",
     ),
     *("test_parallel.py", "benchmarks", "test_examples.py", "test_compile.py", "test_training.py", "test_kinds.py"),
-    *("test_offload.py", "test_embedded_unet.py"),
+    *("test_offload.py", "test_embedded_unet.py", "test_provenance.py", "test_stored_runs.py"),
 )
 # Whose many small tensors a tracer slows down to twice the time: other tests reach the same lines.
 UNTRACED = (

@@ -106,6 +106,7 @@ def test_modules_stay_readable(package: str):
     } == {}
 
 
+@pytest.mark.slow
 def test_a_command_that_submits_or_looks_imports_no_network_library():
     """Which takes seconds and 200 MB: it may wait on a login node for days."""
     modules = "jobs.generate, jobs.execute.command, jobs.execute.sweep, jobs.status, jobs.logs, jobs.cancel"

@@ -25,6 +25,7 @@ def card_of(usable: float) -> Card:
     return Card("a card", usable / 2**30 / 0.92)
 
 
+@pytest.mark.slow
 def test_a_batch_fills_a_card_as_what_was_counted_says(tmp_path: Path) -> None:
     run = run_of(tmp_path, "shard_size=1000")
     counted = rehearse(run, largest_sample(run))
