@@ -188,8 +188,12 @@ def test_a_clip_by_hand():
 
 
 @pytest.mark.timeout(600)
-def test_ranks_make_the_collectives_and_keep_the_features_that_are_counted(tmp_path: Path):
-    """The smoke test: from the command line to the page, on one and two ranks."""
+def test_ranks_make_the_collectives_and_keep_the_features_that_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The smoke test: from the command line to the page, on one and two ranks, which need not import all anew."""
+    forked = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: forked)
     options = ["measure", "--scale", str(SCALE), "--steps", "7", "--degrees", "1,2", "--device", "cpu"]
     options += ["--time-limit", "500"]
     assert main([*options, "--out", str(tmp_path)]) == 0
