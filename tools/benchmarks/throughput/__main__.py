@@ -31,19 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         command = " ".join([COMMAND, *options.given, *(["--quick"] if options.quick else [])])
         results: dict[str, Any] = {"command": command, "repeats": options.repeats}
-        cases = [replace(case, samples=2 * _batch(case.model)) for case in CASES] if options.quick else CASES
+        few = [replace(case, samples=4, options=(*case.options, "batch_size=2")) for case in CASES]
         with tempfile.TemporaryDirectory(prefix="bench-throughput-") as folder, watched(results):
             results["machine"] = describe(Path(folder), ("torch", "diffusers", "pillow", "imageio-ffmpeg"))
-            results["cases"] = measure(Path(folder), cases, options.repeats, tuple(options.given))
+            results["cases"] = measure(
+                Path(folder), few if options.quick else CASES, options.repeats, tuple(options.given)
+            )
         write_json(target, results)
     page = target.with_suffix(".md")
     write_bytes(page, render(read_results(parser, target)).encode())
     print(page)
     return 0
-
-
-def _batch(model: str) -> int:
-    return 8 if model == "demo-video" else 4
 
 
 if __name__ == "__main__":
