@@ -26,7 +26,7 @@ def arguments(name: str, folder: Path, *given: str) -> list[str]:
     return [
         *(f"model={name}", f"model.path={folder}/{name}", "model.dtype=float32", f"model.feature.channels={WIDTH}"),
         *(f"prompt_file={folder}/p.txt", f"output_base_path={folder}", f"num_inference_steps={STEPS}", "device=cpu"),
-        *("height=64", "width=64", "num_frames=13", "shard_size=2", "video_crf=0", *given),
+        *("height=64", "width=64", "num_frames=5", "shard_size=2", "video_crf=0", *given),
     ]
 
 
