@@ -14,7 +14,6 @@ from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
 from jobs.export.filters import check_filters
 from jobs.export.formats import FORMATS, Format, remove
-from jobs.export.hub import Hub
 from jobs.export.index import index_shard
 from jobs.export.indexes import energon_is_installed
 from jobs.export.licence import find_licence
@@ -86,8 +85,12 @@ def _export(directories: list[RunDir], work: Work, options: ExportOptions, copie
 
 def _copies(options: ExportOptions) -> list[Place]:
     """Return where the export is copied to; they are not looked at yet."""
-    stores: list[Place] = [Store(options.dest)] if options.dest else []
-    return [*stores, Hub(options.hub)] if options.hub else stores
+    copies: list[Place] = [Store(options.dest)] if options.dest else []
+    if options.hub:
+        from jobs.export.hub import Hub  # and what it imports: few exports need it
+
+        copies.append(Hub(options.hub))
+    return copies
 
 
 def _make(

@@ -122,7 +122,8 @@ def flatten(table: pa.Table) -> pa.Table:
 
 def _rows(sidecar: Path) -> pa.Table:
     try:
-        with reading(sidecar), open(sidecar, "rb") as file:
-            return pq.ParquetFile(file).read(columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
+        with reading(sidecar):
+            data = sidecar.read_bytes()
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
     except (FileNotFoundError, pa.ArrowException):
         raise BadInput(f"{sidecar} is missing or torn: restore it, or delete the shard's done record and tar") from None

@@ -91,7 +91,8 @@ class Rows:
             hashes[self.listed(number, self._work.read_index(number, ["status"]))] if self._chosen else hashes
             for number, hashes in enumerate(self._hashes)
         )
-        return len(np.unique(np.concatenate([*listed])))
+        hashes = np.sort(np.concatenate([*listed]))
+        return int(np.count_nonzero(np.diff(hashes))) + bool(len(hashes))
 
     def public(self, number: int, table: pa.Table, files: pa.Array) -> pa.Table:
         """Return a shard's rows as the export's table has them.

@@ -108,9 +108,14 @@ def public_rows(
     own |= metadata.columns(own["metadata"].to_pylist()) if metadata.fields and "metadata" in own else {}
     count = table.num_rows
     columns = [
-        own[field.name].cast(field.type) if field.name in own else pa.nulls(count, field.type) for field in schema
+        _cast(own[field.name], field.type) if field.name in own else pa.nulls(count, field.type) for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return a column as another type, at no cost where it is of that type."""
+    return column if column.type == kind else column.cast(kind)
 
 
 def write_metadata(target: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:

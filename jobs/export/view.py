@@ -98,7 +98,7 @@ class View:
         kept = has_file(table) & listed
         starts, sizes = (table[name].to_numpy()[kept].astype(np.int64) for name in ("media_start", "bytes"))
         rows = self._of.public(number, table, self._files(number, table, kept))
-        return rows.filter(pa.array(listed)), rows.filter(pa.array(kept)), starts, sizes
+        return _among(rows, listed), _among(rows, kept), starts, sizes
 
     def _files(self, number: int, table: pa.Table, kept: np.ndarray) -> pa.Array:
         """Return where each sample of a source lies in the export; null where it has no file."""
@@ -122,3 +122,7 @@ class View:
             tar: Path = self.tars[source]
             if (self._work.read_schema(source).metadata or {}).get(STAMP) != stamp_of(tar).encode():
                 raise BadInput(f"{tar} was changed since it was read: run the same command again")
+
+
+def _among(rows: pa.Table, which: np.ndarray) -> pa.Table:
+    return rows if which.all() else rows.filter(pa.array(which))

@@ -85,12 +85,12 @@ class Work:
 
     def read_index(self, number: int, columns: list[str] | None = None) -> pa.Table:
         """Return a shard's table, or those of some columns that it has."""
+        options = pa.ipc.IpcReadOptions(use_threads=False)
         with pa.OSFile(str(self.index(number))) as file:
-            chosen = None
             if columns is not None:
                 names = pa.ipc.open_file(file).schema.names
-                chosen = [names.index(one) for one in columns if one in names]
-            return pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(included_fields=chosen)).read_all()
+                options.included_fields = [names.index(one) for one in columns if one in names]
+            return pa.ipc.open_file(file, options=options).read_all()
 
     def read_schema(self, number: int) -> pa.Schema:
         """Return the columns of a shard's table, and its metadata."""

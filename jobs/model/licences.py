@@ -7,11 +7,12 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from jobs.model.checkpoint import EMBEDDED, Checkpoint
+if TYPE_CHECKING:
+    from jobs.model.checkpoint import Checkpoint
 
 _HUB = "https://huggingface.co/"
 _TEXTS = ("LICENSE*", "LICENCE*", "license*")
@@ -86,8 +87,10 @@ def output_terms(path: str, licence: Licence | None) -> OutputTerms | None:
     return None
 
 
-def checkpoint_licence(checkpoint: Checkpoint) -> Licence | None:
+def checkpoint_licence(checkpoint: "Checkpoint") -> Licence | None:
     """Return the licence that a checkpoint's model card, ``README.md``, names; None where it names none."""
+    from jobs.model.checkpoint import EMBEDDED  # not above: exports read what was recorded, and need no model
+
     if checkpoint.path.startswith(EMBEDDED):
         return Licence("apache-2.0")  # this project's own
     if checkpoint.folder is None or checkpoint.single:  # whose card is of the model that it comes from

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin, get_type_hints
 
-from omegaconf import MISSING
-
 from jobs.base.errors import BadInput
 from jobs.options.suggest import no_such_option
+
+MISSING: Any = "???"  # omegaconf's, without its import, which takes longer than all else of commands without a config
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,7 @@ An option that may differ from sample to sample is one field of ``SampleOptions`
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
-
-from jobs.options.fields import option
+from jobs.options.fields import MISSING, option
 
 DTYPES = ("float32", "bfloat16", "float16")
 AUTO = "auto"  # what batch_size and model.vae_tiling may be until a run begins

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
 
 from jobs.options.container import Container
 from jobs.options.degrees import Degrees
-from jobs.options.fields import choice_of, limits_of, option
+from jobs.options.fields import MISSING, choice_of, limits_of, option
 from jobs.options.model import AUTO, ModelOptions, SampleOptions
 
 IMAGE_FORMATS = ("png", "jpg", "webp")

@@ -5,9 +5,7 @@ from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, NamedTuple, get_type_hints
 
-from omegaconf import MISSING
-
-from jobs.options.fields import limits_of, shown
+from jobs.options.fields import MISSING, limits_of, shown
 from jobs.options.model import SampleOptions
 from jobs.options.places import CONF
 from jobs.options.schema import Options

@@ -5,8 +5,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 _CLOCK = 2.0  # seconds by which two processes may see the same start differently, after the clock was set
 
 
@@ -25,6 +23,8 @@ HOST = _host()
 
 def process_identity(pid: int) -> dict[str, Any] | None:
     """Return host, pid and start time of a process of this machine; None when there is none (a zombie is none)."""
+    import psutil  # not above: who knows that there is no process to ask about need not wait for it
+
     try:
         process = psutil.Process(pid)
         if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):

@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from jobs.dataset.layout import Layout
 from jobs.options.fields import limits_of
 from jobs.options.model import SampleOptions
 
 if TYPE_CHECKING:
     import pyarrow
 
+    from jobs.dataset.layout import Layout
+
 OK, FLAGGED, FAILED = "ok", "flagged", "failed"  # what became of a sample: kept, kept with a mark, given up
 
 
-def sidecar_bytes(layout: Layout, rows: Mapping[int, dict[str, Any]]) -> bytes:
+def sidecar_bytes(layout: "Layout", rows: Mapping[int, dict[str, Any]]) -> bytes:
     """Return the file's contents.
 
     Args:

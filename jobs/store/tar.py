@@ -8,6 +8,7 @@ import hashlib
 import os
 import tarfile
 from pathlib import Path
+from typing import IO
 
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 1 << 20
@@ -44,12 +45,17 @@ def end_of_archive(size: int) -> bytes:
     return bytes(2 * BLOCK + -(size + 2 * BLOCK) % tarfile.RECORDSIZE)
 
 
+def forget(file: IO[bytes]) -> None:
+    """Have the system drop its copy of a file, where it can: what is read from then on is what the disk has."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def hash_file(path: Path) -> str:
     """Return the sha256 of what the disk has, not of what was cached, where the system can tell them apart."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        forget(file)
         while data := file.read(CHUNK):
             digest.update(data)
     return digest.hexdigest()
@@ -70,8 +76,7 @@ def verify(path: Path, names: list[str], sha256: str) -> None:
     digest = hashlib.sha256()
     found: list[str] = []
     with open(path, "rb", buffering=CHUNK) as file:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        forget(file)
         while True:
             header = file.read(BLOCK)
             if len(header) < BLOCK or not any(header):

@@ -12,7 +12,7 @@ import sys
 import tarfile
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -297,6 +297,35 @@ def test_a_shard_with_a_changed_byte_is_not_exported(tmp_path, capsys, place) ->
     (path / "data/00000.tar").write_bytes(data)
     assert "00000.tar has other bytes than its run recorded" in refusal(capsys, path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1] + b"x", lambda data: data[:-1], lambda data: data + b"x"])
+def test_a_tar_that_the_disk_gives_back_otherwise_is_not_taken(run, tmp_path, monkeypatch, change) -> None:
+    words = (run, tmp_path / "out", "shard_mb=0.02")
+
+    def lossy(file: IO[bytes]) -> None:
+        Path(file.name).write_bytes(change(Path(file.name).read_bytes()))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.export.tars.forget", lossy)
+        with pytest.raises(OSError, match="was read back with"):
+            export(*words)
+    assert not list(tmp_path.rglob("out/*.tar"))
+    export(*words)
+    export(run, tmp_path / "whole", "shard_mb=0.02")
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_the_command_imports_nothing_that_it_has_no_use_for(run, tmp_path) -> None:
+    heavy = "{'pandas', 'duckdb', 'torch', 'hydra', 'omegaconf', 'psutil', 'huggingface_hub', 'pyarrow.dataset'}"
+    lines = (
+        "import sys; from jobs.export.__main__ import main; main()",
+        f"print('imported:', *{heavy} & sys.modules.keys())",
+        "import pyarrow; print(len(pyarrow.table({'a': [1, 2]}).to_pandas()))",  # who asks for pandas gets it
+    )
+    words = [str(run), str(tmp_path / "out"), "shard_mb=0.02", *WEB]
+    done = subprocess.run([sys.executable, "-c", "; ".join(lines), *words], capture_output=True, text=True)
+    assert done.stdout.endswith("given up\nimported:\n2\n"), done.stdout + done.stderr
 
 
 def test_a_shard_that_changes_after_it_was_read_is_read_again(tmp_path, monkeypatch, capsys) -> None:
