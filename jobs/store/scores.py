@@ -6,7 +6,8 @@
                      run.json             what is measured; another scorer, or other settings, are refused
     RUN/scores/basic.retry-1/             of the samples of RUN/retry-1 (jobs.run.retry)
 
-Tars and sidecars of the run stay as they are.
+Tars and sidecars of the run stay as they are. Of a run in a store tables and records are there, and here are
+copies (jobs.store.mirror).
 """
 
 import contextlib

@@ -13,6 +13,7 @@ from jobs import api
 from jobs.base.errors import BadInput
 from jobs.execute.batch import Blameless
 from jobs.options.score import parse_score
+from jobs.report.status import read_status
 from jobs.run.run import Run
 from jobs.score.across import NearDuplicates, open_other
 from jobs.score.command import _scorings, _where
@@ -254,6 +255,23 @@ def test_a_directory_of_another_run_or_the_store_itself_is_not_taken(tmp_path, c
     (tmp_path / "own/run/run.json").write_text("{}")
     said = refusal(capsys, f"{mounted}/run", f"work_path={tmp_path}/own")
     assert "own/run holds a run of its own, not for" in said
+
+
+def test_the_directory_where_it_works_does_too_also_on_a_mounted_file_system(tmp_path) -> None:
+    run = stored(tmp_path, store=f"file://{tmp_path}/mounted").directory
+    make(stored(tmp_path, store=f"file://{tmp_path}/mounted"))
+    assert score(str(run.path), tmp_path)
+    there, here = (folder / "run/scores" for folder in (tmp_path / "mounted", tmp_path / "here"))
+    for scorer in ("basic", "near_duplicates"):
+        names = {str(path.relative_to(there / scorer)) for path in (there / scorer).rglob("*.*")}
+        tables = {f"{kind}/{n:05d}.{end}" for n in range(3) for kind, end in (("meta", "parquet"), ("done", "json"))}
+        assert names == {"run.json", *tables}
+        assert all((here / scorer / name).read_bytes() == (there / scorer / name).read_bytes() for name in names)
+    found = RunDir(here / "basic")
+    assert found.name == f"file://{there}/basic" and read_status(found).done == 3
+    shutil.rmtree(tmp_path / "mounted")
+    with pytest.raises(BadInput, match=r"has no run.json any more"):
+        score(str(run.path), tmp_path)
 
 
 @pytest.mark.slow
