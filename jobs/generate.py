@@ -7,23 +7,24 @@ left, and the summary says what. 2: the command line or the prompt file needs me
 import os
 import sys
 
-import hydra
-import yaml
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
-
-from jobs.base.errors import BadInput, refuse
-from jobs.base.output import print_all
-from jobs.execute.command import run_command
-from jobs.options.compose import DEFAULTS, is_group_without_name
-from jobs.options.explain import explain
-from jobs.options.hydra_private import sort_arguments
-from jobs.options.places import CONF
-from jobs.options.table import help_text
-
 
 def main() -> None:
     """Run Hydra, and turn what a user can mend into one sentence and exit code 2."""
+    # Here, because multiprocessing has every worker import this module, of which it needs nothing.
+    import hydra
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from jobs.base.errors import BadInput, refuse
+    from jobs.base.output import print_all
+    from jobs.execute.command import run_command
+    from jobs.options.compose import DEFAULTS, is_group_without_name
+    from jobs.options.explain import explain
+    from jobs.options.hydra_private import sort_arguments
+    from jobs.options.places import CONF
+    from jobs.options.table import help_text
+
     if {"--help", "-h"} & set(sys.argv[1:]):
         print_all(help_text())
         return

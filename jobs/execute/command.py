@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from functools import partial
 from typing import NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 
 from jobs.base.errors import BadInput, refuse
 from jobs.base.times import SPEAKS
+from jobs.execute.aside import call_aside
 from jobs.execute.container import check_container
 from jobs.execute.filling import fill
 from jobs.execute.halt import Halt
@@ -20,6 +22,7 @@ from jobs.execute.pool import run_pool
 from jobs.execute.resources import check_leaving
 from jobs.parallel.ranks import Member, launched_member
 from jobs.report.dryrun import describe
+from jobs.report.long_prompts import long_prompts
 from jobs.report.summary import conclude
 from jobs.report.warn import warn
 from jobs.run.devices import worker_devices
@@ -63,8 +66,11 @@ def _run(cfg: DictConfig) -> NoReturn:
         devices = [] if member else worker_devices(run.options)
         run.checkpoint.check()  # last of the checks: mending it takes longest
         if devices:
-            prepare_workers(devices)  # beside counting the tokens of prompts, which takes a second
-        warn(run)
+            every = [device for worker in devices for device in worker]
+            prepare_workers(every)
+            warn(run, partial(call_aside, every, long_prompts))
+        else:
+            warn(run)
         create(run)
         shards = _others_last(run, shards)
         if member:

@@ -90,7 +90,7 @@ def start_worker(run: AnyWork, devices: list[str], stem: str, log_path: str, end
         log_path: where its first process logs.
         end: when its time is over, in seconds since the epoch.
     """
-    context = _context(devices)
+    context = worker_context(devices)
     ours, theirs = context.Pipe()
     logs = [log_path, *(str(run.directory.logs / f"{stem}-rank{rank}.log") for rank in range(1, len(devices)))]
     meeting = run.directory.work / f"group-{stem}-{time.time_ns():x}.json"
@@ -108,13 +108,13 @@ def start_worker(run: AnyWork, devices: list[str], stem: str, log_path: str, end
     return Worker(process, ours, devices, log_path, list(zip(followers, logs[1:], strict=True)), meeting)
 
 
-def prepare_workers(devices: list[list[str]]) -> None:
+def prepare_workers(devices: list[str]) -> None:
     """Begin to import what workers need, beside what a command has still to do before it starts them.
 
     Args:
-        devices: of each worker, one a rank.
+        devices: of them all.
     """
-    if _context([each for worker in devices for each in worker]).get_start_method() == "forkserver":
+    if worker_context(devices).get_start_method() == "forkserver":
         with _blocked_signals():
             forkserver.ensure_running()
 
@@ -130,7 +130,7 @@ def _blocked_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _context(devices: list[str]) -> Any:
+def worker_context(devices: list[str]) -> Any:
     """Return how workers are started.
 
     On GPUs from nothing, because CUDA does not survive a fork; on a CPU as forks of one process that has imported what

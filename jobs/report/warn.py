@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Callable
 from itertools import chain
 
 from jobs.model.checkpoint import EMBEDDED
@@ -14,8 +15,12 @@ from jobs.run.run import Run
 SHOWN = 10  # words in a warning
 
 
-def warn(run: Run) -> None:
+def warn(run: Run, count: Callable[[Run], str | None] = long_prompts) -> None:
     """Print what there is to know of how options and prompts were read, and the warnings, a line each, on stderr.
+
+    Args:
+        run: what begins.
+        count: ``long_prompts``, or what has another process call it.
 
     Raises:
         BadInput: of long_prompts=error.
@@ -24,7 +29,7 @@ def warn(run: Run) -> None:
     for note in (*run.notes, *table.notes, calibrates(run)):
         if note:
             print(f"note: {note}", file=sys.stderr)
-    about_prompts = (*table.doubts, long_prompts(run), foreign_syntax(table), idle_negatives(run), unknown_words(run))
+    about_prompts = (*table.doubts, count(run), foreign_syntax(table), idle_negatives(run), unknown_words(run))
     for warning in (*about_prompts, licence_of_outputs(run), unused_calibration(run), foreign_calibration(run)):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)

@@ -158,7 +158,7 @@ def _commands(scratch: Path, sizes: PlanSizes) -> dict[str, float]:
         finish_shard(run.directory, shard, len(samples), body + end_of_archive(len(body)))
     given = [f"output_base_path={scratch}", "exp_name=finished", *overrides]
     return {
-        "imports": _process(sizes, 0, "-c", "import jobs.generate"),
+        "imports": _process(sizes, 0, "-c", "import jobs.execute.command"),
         "refusal": _process(sizes, 2, "-m", "jobs.generate", "no_such_option=1"),
         "nothing_to_do": _process(sizes, 0, "-m", "jobs.generate", *given),
         "status": _process(sizes, 1, "-m", "jobs.status", str(scratch / "half")),
