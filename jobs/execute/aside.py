@@ -26,7 +26,7 @@ def call_aside(devices: list[str], function: Callable[[Run], Found], run: Run) -
     Raises:
         BadInput: the function's.
     """
-    context = worker_context(devices)
+    context = worker_context(run, devices)
     if context.get_start_method() != "forkserver":
         return function(run)
     ours, theirs = context.Pipe(duplex=False)

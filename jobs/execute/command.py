@@ -67,7 +67,7 @@ def _run(cfg: DictConfig) -> NoReturn:
         run.checkpoint.check()  # last of the checks: mending it takes longest
         if devices:
             every = [device for worker in devices for device in worker]
-            prepare_workers(every)
+            prepare_workers(run, every)
             warn(run, partial(call_aside, every, long_prompts))
         else:
             warn(run)

@@ -16,6 +16,7 @@ from jobs.base.times import ENDS
 from jobs.execute.child import follow, lead
 from jobs.execute.work import AnyWork
 from jobs.parallel.ranks import Member
+from jobs.run.run import Run
 
 PRELOADED = ["jobs.execute.preload"]
 # A cluster sends its signals to every process of a job; the parent is the one that heeds them.
@@ -90,7 +91,7 @@ def start_worker(run: AnyWork, devices: list[str], stem: str, log_path: str, end
         log_path: where its first process logs.
         end: when its time is over, in seconds since the epoch.
     """
-    context = worker_context(devices)
+    context = worker_context(run, devices)
     ours, theirs = context.Pipe()
     logs = [log_path, *(str(run.directory.logs / f"{stem}-rank{rank}.log") for rank in range(1, len(devices)))]
     meeting = run.directory.work / f"group-{stem}-{time.time_ns():x}.json"
@@ -108,13 +109,14 @@ def start_worker(run: AnyWork, devices: list[str], stem: str, log_path: str, end
     return Worker(process, ours, devices, log_path, list(zip(followers, logs[1:], strict=True)), meeting)
 
 
-def prepare_workers(devices: list[str]) -> None:
+def prepare_workers(run: AnyWork, devices: list[str]) -> None:
     """Begin to import what workers need, beside what a command has still to do before it starts them.
 
     Args:
+        run: whose shards they will work.
         devices: of them all.
     """
-    if worker_context(devices).get_start_method() == "forkserver":
+    if worker_context(run, devices).get_start_method() == "forkserver":
         with _blocked_signals():
             forkserver.ensure_running()
 
@@ -130,13 +132,15 @@ def _blocked_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def worker_context(devices: list[str]) -> Any:
+def worker_context(run: AnyWork, devices: list[str]) -> Any:
     """Return how workers are started.
 
     On GPUs from nothing, because CUDA does not survive a fork; on a CPU as forks of one process that has imported what
-    takes seconds. That process listens on a socket below the temporary directory, whose path must not be long.
+    takes seconds, but for those that compile their model, which is not what it was imported for. That process listens
+    on a socket below the temporary directory, whose path must not be long.
     """
-    if any(device.startswith("cuda") for device in devices) or len(tempfile.gettempdir()) > 60:
+    compiles = isinstance(run, Run) and run.options.model.compile != "none"
+    if compiles or any(device.startswith("cuda") for device in devices) or len(tempfile.gettempdir()) > 60:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)

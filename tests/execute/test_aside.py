@@ -21,7 +21,7 @@ def _forks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forks of this process, quicker to come than those of a server."""
     forks = multiprocessing.get_context("fork")
     context = SimpleNamespace(get_start_method=lambda: "forkserver", Pipe=forks.Pipe, Process=forks.Process)
-    monkeypatch.setattr(aside, "worker_context", lambda devices: context)
+    monkeypatch.setattr(aside, "worker_context", lambda run, devices: context)
 
 
 def name_and_process(run: Run) -> tuple[str, int]:
@@ -53,7 +53,9 @@ def test_one_that_is_killed_is_replaced_by_this_process() -> None:
     assert aside.call_aside(["cpu"], die_apart, RUN) == os.getpid()
 
 
-def test_what_is_not_forked_is_called_here(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("devices", "option"), [(["cuda:0"], "none"), (["cpu"], "blocks")])
+def test_what_is_not_forked_is_called_here(monkeypatch: pytest.MonkeyPatch, devices: list[str], option: str) -> None:
     monkeypatch.setattr(aside, "worker_context", worker_context)
-    assert worker_context(["cuda:0"]).get_start_method() == "spawn"
-    assert aside.call_aside(["cuda:0"], name_and_process, RUN) == ("demo-shapes", os.getpid())
+    run = resolved("prompt_file=prompts/shapes.txt", f"model.compile={option}")
+    assert worker_context(run, devices).get_start_method() == "spawn"
+    assert aside.call_aside(devices, name_and_process, run) == ("demo-shapes", os.getpid())
