@@ -143,7 +143,7 @@ def worker_context(run: AnyWork, devices: list[str]) -> Any:
     if compiles or any(device.startswith("cuda") for device in devices) or len(tempfile.gettempdir()) > 60:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
+    context.set_forkserver_preload(PRELOADED if isinstance(run, Run) else run.preloaded)
     return context
 
 

@@ -17,6 +17,7 @@ class OtherWork(Work, Protocol):
         inputs: files and folders that its processes read, beside its directory's parent.
         weight_bytes: what each of them loads.
         sample_seconds: what a sample may take, roughly, to size tasks.
+        preloaded: modules that the process imports of which those on a CPU are forked.
     """
 
     @property
@@ -27,6 +28,9 @@ class OtherWork(Work, Protocol):
 
     @property
     def sample_seconds(self) -> float: ...
+
+    @property
+    def preloaded(self) -> list[str]: ...
 
     def check(self) -> None:
         """Make sure, where a task starts, that it is still for what lies in its directory.

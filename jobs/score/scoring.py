@@ -91,6 +91,11 @@ class Scoring:
         """See ``Scorer``."""
         return self.scorer.sample_seconds
 
+    @property
+    def preloaded(self) -> list[str]:
+        """See ``OtherWork``: to measure pixels takes no diffusers and no transformers."""
+        return ["jobs.execute.preload"] if self.weight_bytes else ["torch", "jobs.score.shard"]
+
     def create(self) -> None:
         """Make the directory, or go on in it.
 
