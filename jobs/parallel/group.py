@@ -65,10 +65,11 @@ class Group:
         store, secret = self._member.connect()
         self._store = self._of_this_round(store)
         self._told = Sealed(self._store, secret)
+        own = self._client()  # the watchdog's, made while the store can still be found: rank 0 may leave at once
         try:
             others = self._introduce()
             hosted = self._member.address is not None
-            self._watchdog = Watchdog(self.rank, others, self._client(), hosted=hosted, leave=self._leave)
+            self._watchdog = Watchdog(self.rank, others, own, hosted=hosted, leave=self._leave)
             self._watchdog.start()
             gpu = torch.device(self.device) if self.device.startswith("cuda") else None
             if gpu:

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import stat
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,12 @@ import pytest
 import torch
 
 from jobs.base.errors import BadInput
+from jobs.parallel import group
 from jobs.parallel.group import Group, Torn
-from jobs.parallel.introduce import misfit
+from jobs.parallel.introduce import introduce, misfit
 from jobs.parallel.ranks import Member, Network
 from jobs.parallel.sealed import Sealed
+from tests.warm.forks import start
 
 
 def test_what_ranks_say_is_sealed_and_a_strangers_word_is_not_taken(tmp_path: Path) -> None:
@@ -126,3 +129,26 @@ def test_a_torn_exchange_ends_the_group_without_asking_the_others(monkeypatch: p
 )
 def test_ranks_that_do_not_fit_together_are_told(ranks: list[tuple[str, str]], sentence: str | None):
     assert misfit([{"device": device, "digest": digest} for device, digest in ranks]) == sentence
+
+
+def enter(rank: int, meeting: Path) -> None:
+    """Be a rank of two that do not fit; rank 1 goes on only when rank 0 has left, and nobody can be met any more."""
+    if rank == 1:
+
+        def slow(*given: Any) -> Any:
+            others = introduce(*given)
+            while meeting.exists():
+                time.sleep(0.01)
+            return others
+
+        group.introduce = slow  # type: ignore[assignment]
+    with Group(Member(rank, 2, rank, meeting), device="cpu", digest=str(rank), on_loss=lambda cause: None):
+        raise AssertionError("they do not fit together")
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_slow_to_hear_of_the_end_leaves_too(tmp_path: Path) -> None:
+    ranks = [start(enter, rank, tmp_path / "meeting.json") for rank in (0, 1)]
+    for each in ranks:
+        each.join(200)  # ten minutes, if it waits for the others to meet again
+    assert [each.exitcode for each in ranks] == [group.LEFT_BEHIND] * 2
