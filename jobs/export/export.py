@@ -180,7 +180,10 @@ def _write_pieces(work: Work, view: View, form: Format) -> dict[str, dict[str, A
         view.check_unchanged(piece)
         new, target = work.new / name.replace("/", "."), work.out / name
         remove(new)
-        record = form.write(view, piece, new)
+        try:
+            record = form.write(view, piece, new)
+        finally:
+            view.check_unchanged(piece)  # whatever went wrong, another tar by now is the reason
         target.parent.mkdir(parents=True, exist_ok=True)
         remove(target)
         move(new, target)

@@ -121,9 +121,16 @@ def flatten(table: pa.Table) -> pa.Table:
 
 
 def _rows(sidecar: Path) -> pa.Table:
+    torn = f"{sidecar} is missing or torn: restore it, or delete the shard's done record and tar"
     try:
         with reading(sidecar):
             data = sidecar.read_bytes()
-        return pq.ParquetFile(pa.BufferReader(data)).read(columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
-    except (FileNotFoundError, pa.ArrowException):
-        raise BadInput(f"{sidecar} is missing or torn: restore it, or delete the shard's done record and tar") from None
+    except FileNotFoundError:
+        raise BadInput(torn) from None
+    try:
+        rows = pq.ParquetFile(pa.BufferReader(data)).read(columns=[*_OF_SIDECAR, "sha256"], use_threads=False)
+    except (OSError, ValueError, pa.ArrowException):  # pyarrow says it in any of these
+        raise BadInput(torn) from None
+    if not {"key", "sample_index", "status", "reason", "sha256"} <= {*rows.column_names}:
+        raise BadInput(torn)
+    return rows

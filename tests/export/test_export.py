@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -14,11 +15,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.base.errors import BadInput
+from jobs.export import tars
 from jobs.export.__main__ import main
+from jobs.export.index import index_shard
+from jobs.export.source import open_runs
 from jobs.options.export import ExportOptions
+from jobs.store.rundir import RunDir
 from tests.export.runs import finished_run, lines, make_shards
 from tests.support import PROJECT, small_disk
 
@@ -480,3 +487,47 @@ def test_help_lists_every_option(capsys) -> None:
     said = capsys.readouterr().out
     for one in fields(ExportOptions):
         assert f"\n  {one.name}=" in said and one.metadata["help"] in said
+
+
+def test_a_tar_that_is_replaced_while_it_is_exported_is_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    tar = tmp_path / "run/data/00001.tar"
+    read_back = tars._read_back
+
+    def replaced(*given: Any) -> str:
+        new = bytearray(tar.read_bytes())
+        new[600] ^= 1
+        tar.with_suffix(".new").write_bytes(new)
+        os.replace(tar.with_suffix(".new"), tar)
+        return read_back(*given)
+
+    monkeypatch.setattr(tars, "_read_back", replaced)
+    said = refusal(capsys, tmp_path / "run", tmp_path / "out", "shard_mb=100")
+    assert said == f"error: {tar} was changed since it was read: run the same command again\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_sidecar_is_a_sentence_whatever_is_damaged(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    (source,) = open_runs([RunDir(tmp_path / "run")], partial=False, copies=tmp_path)
+    shard = source.shards[1]
+    sidecar = shard.directory.sidecar(shard.number)
+    whole, dice, told = sidecar.read_bytes(), random.Random(3), 0
+    other = io.BytesIO()
+    pq.write_table(pa.table({"key": ["a"]}), other)
+    for damaged in (b"", b"PAR1", other.getvalue(), *(_damaged(whole, dice) for _ in range(60))):
+        sidecar.write_bytes(damaged)
+        try:
+            index_shard(source, shard)
+        except BadInput as error:
+            told += str(error) == f"{sidecar} is missing or torn: restore it, or delete the shard's done record and tar"
+    assert told > 40, "some hit what nobody reads"
+
+
+def _damaged(data: bytes, dice: random.Random) -> bytes:
+    changed = bytearray(data)
+    for place in dice.sample(range(len(data)), 40):
+        changed[place] ^= 0x55
+    return bytes(changed)
