@@ -4,13 +4,14 @@ Whoever then lacks something says so (``jobs.model.checkpoint.missing_part``), b
 """
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 INDEX = "model_index.json"
-# What names of a pipeline's parts begin with; other entries of an index are settings of the pipeline itself.
-_PARTS = ("scheduler", "text_encoder", "tokenizer", "transformer", "unet", "vae")
+# Parts that are lists in any index; what else is none is a setting of the pipeline itself.
+_PARTS = re.compile(r"scheduler|unet|vae|(text_encoder|tokenizer|transformer)(_\d)?")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -26,20 +27,23 @@ def read_index(folder: Path) -> dict[str, Any]:
     """Return a pipeline's ``model_index.json``, without entries that are null; nothing where it is not such a file.
 
     ``_class_name`` is a text, or a list that names a class of the checkpoint's own. Each part is a list of two, library
-    and class, both null for one that the pipeline goes without.
+    and class, both null for one that the pipeline goes without; a list among the settings of a pipeline is a tuple.
     """
     index = {name: value for name, value in read_json(folder / INDEX).items() if value is not None}
-    named = isinstance(index.get("_class_name"), str | list)
-    return index if named and all(map(_fits, index.items())) else {}
+    if not isinstance(index.get("_class_name"), str | list):
+        return {}
+    for name, value in index.items():
+        if name.startswith("_") or _is_pair(value):
+            continue
+        if _PARTS.fullmatch(name):
+            return {}
+        if isinstance(value, list):
+            index[name] = tuple(value)
+    return index
 
 
-def _fits(entry: tuple[str, Any]) -> bool:
-    name, value = entry
-    if name.startswith("_"):
-        return True
-    if isinstance(value, list):
-        return len(value) == 2 and all(one is None or isinstance(one, str) for one in value)
-    return not isinstance(value, dict) and not name.startswith(_PARTS)
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(one is None or isinstance(one, str) for one in value)
 
 
 def text_encoders(parts: Iterable[str]) -> list[str]:

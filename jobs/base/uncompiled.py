@@ -66,6 +66,8 @@ def leave_compiler_unread() -> None:
 
     diffusers and transformers import it to mark functions for it, which takes half as long as torch itself. Where it is
     needed after all it is there, but knows nothing of these marks: so this is for processes that compile no model.
+    And no thread may import a module of the package itself while another one has its code run: neither would come back.
+    Ours do not, as a second batch begins to denoise only after a first one has, and ranks meet before anything else.
     """
     if COMPILER in sys.modules:
         return

@@ -165,7 +165,7 @@ def read_weights(model: ModelOptions, checkpoint: Checkpoint, encodes: bool = Tr
     elif device and not checkpoint.single:
         more["device_map"] = device
     if not encodes:
-        more.update(dict.fromkeys(text_encoders(index)))
+        more.update(dict.fromkeys(text_encoders(name for name, part in index.items() if isinstance(part, list))))
     try:
         for part in checkpoint.parts:
             own = dtypes["vae"] if part.name == "vae" and isinstance(dtypes, dict) else dtype

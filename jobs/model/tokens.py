@@ -131,7 +131,8 @@ def _encoders(index: dict[str, Any], folder: Path, call: dict[str, Any]) -> Iter
     """Yield the encoders of a pipeline whose tokenizers can be read; ``call`` has the arguments of each call."""
     for name, part in sorted(index.items()):
         place = name.replace("text_encoder", "tokenizer")
-        if not name.startswith("text_encoder") or part[1] is None or not (folder / place).is_dir():
+        is_encoder = name.startswith("text_encoder") and isinstance(part, list) and part[1]
+        if not is_encoder or not (folder / place).is_dir():
             continue
         kind = index.get(place, [None, None])[1]
         tokenizer = _tokenizer(kind, folder / place) if kind else None

@@ -51,7 +51,11 @@ def test_each_is_refused_in_a_sentence(pipeline: Path, tmp_path: Path, ranks: st
             run.checkpoint.check()
 
 
-def test_null_is_nothing(pipeline: Path, tmp_path: Path) -> None:
+def test_null_is_nothing_and_settings_may_be_lists(pipeline: Path, tmp_path: Path) -> None:
     text = (pipeline / INDEX).read_text()
-    (tmp_path / INDEX).write_text(text.replace("{", '{"image_encoder": null, "safety": [null, null],', 1))
-    assert read_index(tmp_path) == {**read_index(pipeline), "safety": [None, None]}
+    more = (
+        '"image_encoder": null, "safety": [null, null], "text_encoder_select_layers": [2, 5, 8], "vae_scale_factor": 8'
+    )
+    (tmp_path / INDEX).write_text(text.replace("{", f"{{{more},", 1))
+    settings = {"text_encoder_select_layers": (2, 5, 8), "vae_scale_factor": 8}
+    assert read_index(tmp_path) == {**read_index(pipeline), "safety": [None, None], **settings}
