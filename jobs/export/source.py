@@ -131,11 +131,10 @@ def key_prefixes(runs: Sequence[tuple[str, str, str | None]]) -> list[str]:
 def _open(directory: RunDir, partial: bool, copies: Path) -> SourceRun:
     record, name = directory.read(), directory.name
     if "retry" in record["identity"]:
-        raise BadInput(
-            f"{name} is a pass over failed samples of {name.rpartition('/')[0]}: name that run, it brings them along"
-        )
+        of = directory.above()
+        raise BadInput(f"{name} is a pass over failed samples of {of}: name that run, it brings them along")
     if "scorer" in record["identity"]:
-        raise BadInput(f"{name} holds scores of {name.rsplit('/', 2)[0]}: name that run, it brings them along")
+        raise BadInput(f"{name} holds scores of {directory.above(2)}: name that run, it brings them along")
     copies /= str(record["id"])
     done = _done(directory, record, "", copies)
     if not done:

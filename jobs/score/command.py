@@ -69,9 +69,9 @@ def _check_run(run: RunDir, record: dict[str, object]) -> None:
     identity = record["identity"]
     assert isinstance(identity, dict)
     if "retry" in identity:
-        raise BadInput(f"{run.name} is a pass over failed samples of {run.name.rpartition('/')[0]}: name that run")
+        raise BadInput(f"{run.name} is a pass over failed samples of {run.above()}: name that run")
     if "scorer" in identity:
-        raise BadInput(f"{run.name} holds scores of {run.name.rsplit('/', 2)[0]}: name that run")
+        raise BadInput(f"{run.name} holds scores of {run.above(2)}: name that run")
     if not run.done_shards():
         raise BadInput(f"{run.name} has no finished shard yet: there is nothing to score")
 

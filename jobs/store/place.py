@@ -44,6 +44,10 @@ class Place:
         """Where people find it."""
         return self.url or str(self.path)
 
+    def above(self, levels: int = 1) -> str:
+        """Return where people find the folder that it lies in, or one further up: a path as a whole, not as given."""
+        return self.url.rsplit("/", levels)[0] if self.url else str(self.path.resolve().parents[levels - 1])
+
     def name_of(self, path: Path) -> str:
         """Return where people find a record or tar."""
         return f"{self.url}/{self.within(path)}" if self.url else str(path)

@@ -205,8 +205,14 @@ def test_columns_that_are_there_already_are_refused(copy, tmp_path, capsys, monk
     assert said in refusal(capsys, copy, tmp_path / "out")
 
 
-def test_a_folder_of_scores_is_no_run(scored, tmp_path, capsys) -> None:
-    assert "holds scores of" in refusal(capsys, scored / "scores/basic", tmp_path / "out")
+def test_a_folder_of_scores_is_no_run_and_neither_is_a_pass(copy, tmp_path, capsys, monkeypatch) -> None:
+    record = json.loads((copy / "run.json").read_text())
+    (copy / "retry-1").mkdir()
+    (copy / "retry-1/run.json").write_text(json.dumps({**record, "identity": {"retry": {}}}))
+    monkeypatch.chdir(copy)
+    said = f" of {copy}: name that run, it brings them along"
+    for place in ("scores/basic", copy / "scores/basic", "retry-1"):
+        assert said in refusal(capsys, place, tmp_path / "out")
 
 
 def test_without_duckdb_a_choice_is_refused_with_what_to_install(scored, tmp_path, capsys, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 """``python -m jobs.report``: what it says, what it refuses, and a server that ends when it is told to."""
 
+import contextlib
 import os
 import re
 import signal
@@ -42,6 +43,8 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(tmp_path: Path, monkeypatc
         )
     (scoring,) = scorings(Path(run), "scorers=[basic]")
     assert f"holds scores of {run}: name that run" in refusal(monkeypatch, capsys, str(scoring.directory.path))
+    with contextlib.chdir(run):
+        assert f"holds scores of {run}: name that run" in refusal(monkeypatch, capsys, "scores/basic")
     (Path(run) / "report.html").mkdir()  # what nothing can be moved onto
     assert "there is no new report.html: " in refusal(monkeypatch, capsys, run)
     assert not list(Path(run).glob(".report*"))

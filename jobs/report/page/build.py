@@ -45,7 +45,7 @@ def make_report(run: RunDir, most: int | None = None, *, status: Status | None =
     """
     record = run.read()
     if "scorer" in record["identity"]:
-        raise BadInput(f"{run.path} holds scores of {run.path.parents[1]}: name that run")
+        raise BadInput(f"{run.path} holds scores of {run.path.resolve().parents[1]}: name that run")
     if most is None:
         most = IMAGES if record["identity"].get("image_format") in IMAGE_FORMATS else CLIPS
         most = most // AT_THE_END if brief else most
