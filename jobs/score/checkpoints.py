@@ -1,12 +1,12 @@
 """Checkpoints of transformers that scorers load: a folder, or what the hub's cache has of a hub id. No network."""
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.base.checkpoint_json import read_json
 from jobs.base.errors import BadInput
 
 _PIECE = 1 << 20  # bytes of the beginning and the end of a file that identify it, beside its size
@@ -59,11 +59,11 @@ def find_checkpoint(option: str, path: str, kinds: tuple[str, ...]) -> Checkpoin
     """
     given = Path(path).expanduser()
     folder = given if given.is_dir() else _cached(option, path)
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        raise BadInput(f"{option}={path} has no readable config.json: give a transformers model's folder") from None
-    names = [str(config.get("model_type")), *map(str, config.get("architectures") or [])]
+    config = read_json(folder / "config.json")
+    if not config:
+        raise BadInput(f"{option}={path} has no readable config.json: give a transformers model's folder")
+    classes = config.get("architectures")
+    names = [str(config.get("model_type")), *(map(str, classes) if isinstance(classes, list) else ())]
     if not any(name == kind or name.endswith(kind) for name in names for kind in kinds):
         raise BadInput(f"{option}={path} is a model of the kind {names[0]}, and {option} needs {' or '.join(kinds)}")
     weights = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))

@@ -12,7 +12,6 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -21,7 +20,7 @@ from jobs.base.errors import BadInput, first_line
 from jobs.execute.batch import Blameless
 from jobs.media.video import read_clip
 from jobs.store.rundir import RunDir
-from jobs.store.sidecar import FAILED
+from jobs.store.sidecar import FAILED, whole
 
 _TEXT = ("txt", "json")
 _BATCH_BYTES = 256 << 20  # of the pixels that a scorer gets at a time; a single clip may have more
@@ -53,13 +52,10 @@ def pictures_of(run: RunDir, shard: int) -> list[Picture]:
     Raises:
         BadInput: the sidecar cannot be read.
     """
-    try:
-        with open(run.sidecar(shard), "rb") as file:
-            rows = pq.ParquetFile(file).read(use_threads=False).to_pylist()
-    except (FileNotFoundError, pa.ArrowException):
-        name = run.name_of(run.sidecar(shard))
-        raise BadInput(f"{name} is missing or torn: restore it, or delete the shard's done record and tar") from None
-    return [Picture(row["sample_index"], row["key"], row) for row in rows if row["status"] != FAILED]
+    path = run.sidecar(shard)
+    with whole(run.name_of(path), "restore it, or delete the shard's done record and tar"), open(path, "rb") as file:
+        rows = pq.ParquetFile(file).read(use_threads=False).to_pylist()
+        return [Picture(row["sample_index"], row["key"], row) for row in rows if row["status"] != FAILED]
 
 
 def batches(pictures: list[Picture], size: int) -> Iterator[list[Picture]]:

@@ -3,11 +3,13 @@
 It says again what a sample is, and beside it what varies between runs and therefore is not in the tar.
 """
 
+import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from jobs.base.errors import BadInput
 from jobs.options.fields import limits_of
 from jobs.options.model import SampleOptions
 
@@ -58,6 +60,30 @@ def sidecar_bytes(layout: "Layout", rows: Mapping[int, dict[str, Any]]) -> bytes
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink, compression="zstd")
     return sink.getvalue()
+
+
+@contextlib.contextmanager
+def whole(name: str, mend: str) -> "Iterator[None]":
+    """Say in a sentence that a Parquet file which is read meanwhile is not there, or has damaged bytes.
+
+    Of those pyarrow says many things: an exception of its own, an ``OSError`` without a number, a text that is none.
+
+    Args:
+        name: where people find it.
+        mend: what to do then.
+
+    Raises:
+        BadInput: it is missing or torn.
+        OSError: the disk does not give it.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno and not isinstance(error, FileNotFoundError):
+            raise
+        raise BadInput(f"{name} is missing or torn: {mend}") from None
 
 
 def _kind(name: str) -> "pyarrow.DataType":

@@ -149,6 +149,9 @@ def test_of_clips_a_few_frames_are_looked_at() -> None:
         (["scorers=[clip]", "clip=nowhere"], "clip=nowhere is neither a folder nor a hub id"),
         (["scorers=[clip]", "clip={classifier}"], "is a model of the kind vit, and clip needs clip"),
         (["scorers=[clip]", "clip={empty}"], "has no readable config.json"),
+        (["scorers=[clip]", "clip={listed}"], "has no readable config.json"),
+        (["scorers=[nsfw]", "nsfw={listed}"], "has no readable config.json"),
+        (["scorers=[clip]", "clip={odd}"], "is a model of the kind None, and clip needs clip"),
         (["scorers=[clip]", "clip={torn}"], "has no weights (.safetensors, .bin)"),
         (["scorers=[aesthetic]"], "aesthetic needs a head: download sac+logos+ava1-l14-linearMSE.pth"),
         (["scorers=[aesthetic]", "aesthetic=nowhere.pth"], "aesthetic=nowhere.pth is no file: aesthetic needs a head"),
@@ -165,12 +168,14 @@ def test_of_clips_a_few_frames_are_looked_at() -> None:
 def test_what_is_missing_is_one_sentence_that_says_where_it_comes_from(
     run, clip, classifier, tmp_path, capsys, words, said
 ) -> None:
-    for name in ("empty", "torn"):
+    for name in ("empty", "torn", "listed", "odd"):
         (tmp_path / name).mkdir()
+    (tmp_path / "listed/config.json").write_text("[]")
+    (tmp_path / "odd/config.json").write_text('{"architectures": 5}')
     shutil.copy(clip / "config.json", tmp_path / "torn")
     save_file({"0.weight": torch.zeros(1, 5), "0.bias": torch.zeros(1)}, tmp_path / "wide.safetensors")
     places = {"clip": clip, "classifier": classifier, "wide": tmp_path / "wide.safetensors"}
-    places |= {name: tmp_path / name for name in ("empty", "torn")}
+    places |= {name: tmp_path / name for name in ("empty", "torn", "listed", "odd")}
     assert said in refusal(capsys, run, *(word.format(**places) for word in words))
     assert not (run / "scores").exists()
 

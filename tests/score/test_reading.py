@@ -1,14 +1,17 @@
 """Pictures and clips out of a shard's tar, in every format that runs write, and the batches they are scored in."""
 
+import errno
 import hashlib
 
 import numpy as np
 import pytest
 
+from jobs.base.errors import BadInput
 from jobs.media.image import ImageFormat, MediaFormat
 from jobs.media.video import VideoFormat
-from jobs.score.reading import Media, Picture, batches
+from jobs.score.reading import Media, Picture, batches, pictures_of
 from jobs.store.rundir import RunDir
+from jobs.store.sidecar import whole
 from jobs.store.tar import end_of_archive, sample_bytes
 
 FORMATS: list[MediaFormat] = [
@@ -34,6 +37,29 @@ def test_what_is_read_is_what_was_written(tmp_path, form) -> None:
     media.close()
     assert (read.dtype, read.shape) == (np.uint8, made.shape)
     assert np.abs(read.astype(int) - made).mean() < (0.1 if form.name == "png" else 3)
+
+
+def test_a_damaged_sidecar_is_one_sentence(run) -> None:
+    """Whatever bytes are damaged, or missing at its end; or some are, and it can be read all the same."""
+    path = run / "meta/00001.parquet"
+    data, refused = path.read_bytes(), 0
+    ends = [data[:size] for size in (0, 4, len(data) // 2, len(data) - 1)]
+    for damaged in (*ends, *(data[:place] + b"\xaa" * 40 + data[place + 40 :] for place in range(0, len(data), 29))):
+        path.write_bytes(damaged)
+        try:
+            pictures_of(RunDir(run), 1)
+        except BadInput as error:
+            refused += 1
+            assert f"{path} is missing or torn: restore it, or delete" in str(error)
+    assert refused > len(data) // 29 // 2
+    path.unlink()
+    with pytest.raises(BadInput, match="is missing or torn"):
+        pictures_of(RunDir(run), 1)
+
+
+def test_what_the_disk_says_is_not_taken_for_damage() -> None:
+    with pytest.raises(PermissionError), whole("a table", "restore it"):
+        raise PermissionError(errno.EACCES, "no")
 
 
 def test_batches_are_of_one_shape_and_bounded_in_bytes() -> None:
