@@ -36,6 +36,7 @@ SERIAL = {
     "test_kills.py": "processes",
     "test_score_commands.py": "processes",
     "test_store.py": "processes",
+    "test_machines.py": "processes",
     "test_calibration.py": "processes",  # also for the fork server, which the others have
 }
 # Likewise: what `make test` leaves out, beside single tests that are marked.
@@ -51,7 +52,7 @@ SLOW = (
         "test_runs.py",
     ),
     *("test_parallel.py", "benchmarks", "test_examples.py", "test_compile.py", "test_training.py", "test_kinds.py"),
-    *("test_offload.py", "test_embedded_unet.py", "test_provenance.py", "test_stored_runs.py"),
+    *("test_offload.py", "test_embedded_unet.py", "test_provenance.py", "test_stored_runs.py", "test_machines.py"),
 )
 # Whose many small tensors a tracer slows down to twice the time: other tests reach the same lines.
 UNTRACED = (

@@ -10,7 +10,8 @@ from jobs.base.together import together
 from jobs.export.source import Shard, SourceRun
 from jobs.export.work import Work
 from jobs.store.atomic import replace, sync
-from jobs.store.mirror import opened, pull, pull_scores
+from jobs.store.mirror import opened, pull
+from jobs.store.mirror_scores import pull_scores
 from jobs.store.rundir import RunDir
 from jobs.store.tar import hash_file
 

@@ -17,7 +17,7 @@ from jobs.dataset.shards import Shards
 from jobs.score.duplicates import near_duplicates
 from jobs.score.publish import table_bytes
 from jobs.store.atomic import json_bytes
-from jobs.store.mirror import working
+from jobs.store.mirror_scores import working
 from jobs.store.rundir import RunDir
 from jobs.store.scores import ScoreDir, tar_hash
 from jobs.store.sidecar import OK
@@ -67,6 +67,8 @@ class NearDuplicates:
         targets = [ScoreDir(one.of, DUPLICATES) for one in hashed]
         inputs = _digest([*hashed, *(_directories(self.against) if self.against else [])])
         try:
+            for one in targets:
+                one.reopen()
             records = [self._record(one, inputs) for one in targets]
             if all(_is_there(one, record) for one, record in zip(targets, records, strict=True)):
                 say(f"{targets[0].name}: there already")
@@ -121,7 +123,7 @@ def open_other(against: str | None, run: RunDir, work_path: Path) -> RunDir | No
     """
     if against is None:
         return None
-    other = working(against, work_path)
+    other = working(against, work_path / "against", "against")  # apart: it may have the name of the run
     if other.read()["id"] == run.read()["id"]:
         raise BadInput(f"against={against} is the run that is scored: name another one, or leave it out")
     return other

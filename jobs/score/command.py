@@ -21,7 +21,7 @@ from jobs.run.read_options import read_options
 from jobs.score.across import DUPLICATES, NearDuplicates, open_other
 from jobs.score.scorers import find_scorer
 from jobs.score.scoring import Scoring
-from jobs.store.mirror import working
+from jobs.store.mirror_scores import working
 from jobs.store.publish import clear_leftovers
 from jobs.store.rundir import RunDir
 

@@ -1,5 +1,6 @@
 """Makes a scored shard done: its rows, read back from the attempt, become a table; the done record is written last."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -11,9 +12,9 @@ import pyarrow.parquet as pq
 from jobs.score.reading import Picture
 from jobs.store.atomic import json_bytes
 from jobs.store.attempt import Attempt, strikes_of
-from jobs.store.mirror import is_published
+from jobs.store.mirror import bring_records, is_published
 from jobs.store.publish import DONE, INCOMPLETE, clear_work, done_record
-from jobs.store.scores import tar_hash
+from jobs.store.scores import ScoreDir, has_its_table, tar_hash
 from jobs.store.sidecar import FAILED, OK
 
 if TYPE_CHECKING:
@@ -51,16 +52,34 @@ def publish(
     record = done_record(attempt, len(made), given_up, hashlib.sha256(data).hexdigest())
     record["tar_sha256"] = tar_sha256
     with directory.publish_lock(shard):
-        if tar_hash(scoring.of, shard) != tar_sha256:
+        if tar_sha256 is None or tar_hash(scoring.of, shard) != tar_sha256:
             attempt.end("failed", "the run has more prompts by now")
             return INCOMPLETE
         if not is_published(directory, shard):
             directory.check_there()
-            directory.put(directory.sidecar(shard), data)
-            directory.put(directory.done_record(shard), json_bytes(record))
+            _put(directory, shard, data, record)
     attempt.end(DONE)
     clear_work(attempt)
     return DONE
+
+
+def _put(directory: ScoreDir, shard: int, table: bytes, record: dict[str, Any]) -> None:
+    """Put a shard's table and then its done record where they count; the first record there decides.
+
+    Machines with directories of their own may do so at once, and their tables may differ: by the GPU, or because only
+    one gave a sample up. So whoever finds that the table is not the record's begins again, and the last to do so leaves
+    both of one. Where a kill keeps all of them from that, the shard counts as not scored (``ScoreDir.is_whole`` and
+    ``reopen``).
+    """
+    done = directory.done_record(shard)
+    while True:
+        directory.put(directory.sidecar(shard), table)
+        directory.put_new(done, json_bytes(record))
+        with contextlib.suppress(FileNotFoundError):
+            bring_records(directory, shard)
+            if has_its_table(directory, shard) and directory.scored(shard) == record["tar_sha256"]:
+                return
+        directory.remove(done)
 
 
 def table_bytes(rows: list[dict[str, Any]], types: dict[str, pa.DataType] | None = None) -> bytes:

@@ -7,10 +7,11 @@
     RUN/scores/basic.retry-1/             of the samples of RUN/retry-1 (jobs.run.retry)
 
 Tars and sidecars of the run stay as they are. Of a run in a store tables and records are there, and here are
-copies (jobs.store.mirror).
+copies (jobs.store.mirror_scores).
 """
 
 import contextlib
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from jobs.base.differences import differences
 from jobs.base.errors import BadInput
 from jobs.store.atomic import json_bytes
 from jobs.store.rundir import FORMAT, RunDir
+from jobs.store.sidecar import whole
 
 if TYPE_CHECKING:
     import pyarrow
@@ -81,14 +83,16 @@ class ScoreDir(RunDir):
             )
 
     def reopen(self) -> None:
-        """Forget the scores of shards that have other bytes by now, because the run has more prompts."""
+        """Forget the scores of shards that have other bytes by now, because the run has more prompts, or no table."""
         for shard in self.done_shards():
-            if self.scored(shard) != tar_hash(self.of, shard):
+            if self.scored(shard) != tar_hash(self.of, shard) or not has_its_table(self, shard):
                 self.remove(self.done_record(shard))
 
     def is_whole(self, shard: int, record: dict[str, Any]) -> bool:
-        """Return whether a done record tells of the tar that the run has by now."""
-        return bool(record["tar_sha256"] == tar_hash(self.of, shard))
+        """Return whether a done record tells of the tar that the run has by now, and of the table that is here."""
+        return bool(
+            record["tar_sha256"] == tar_hash(self.of, shard) and record["sha256"] == _file_hash(self.sidecar(shard))
+        )
 
     def scored(self, shard: int) -> str | None:
         """Return the hash of the tar whose samples were scored; None where none was."""
@@ -119,17 +123,13 @@ class ScoreDir(RunDir):
 
     @contextlib.contextmanager
     def _opened(self, shard: int) -> "Iterator[pyarrow.parquet.ParquetFile]":
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        try:
-            with open(self.sidecar(shard), "rb") as file:
-                yield pq.ParquetFile(file)
-        except (FileNotFoundError, pa.ArrowException):
-            raise BadInput(
-                f"{self.name_of(self.sidecar(shard))} is missing or torn: "
-                f"delete {self.name_of(self.done_record(shard))} and score again"
-            ) from None
+        path, record = self.sidecar(shard), self.name_of(self.done_record(shard))
+        if path.exists() and not has_its_table(self, shard):
+            raise BadInput(f"{self.name_of(path)} is not the table that {record} tells of: score again")
+        with whole(self.name_of(path), f"delete {record} and score again"), open(path, "rb") as file:
+            yield pq.ParquetFile(file)
 
 
 def score_dirs(of: RunDir) -> list[ScoreDir]:
@@ -143,6 +143,12 @@ def score_dirs(of: RunDir) -> list[ScoreDir]:
     return found
 
 
+def has_its_table(directory: RunDir, shard: int) -> bool:
+    """Return whether the table of a scored shard is the one that its done record tells of; copies here are read."""
+    found = _file_hash(directory.sidecar(shard))
+    return found is not None and found == _text(directory.done_record(shard), "sha256")
+
+
 def tar_hash(of: RunDir, shard: int) -> str | None:
     """Return the hash of a finished shard's tar; None where it is not finished."""
     return _text(of.done_record(shard), "sha256")
@@ -153,6 +159,12 @@ def _run_of(of: RunDir) -> tuple[RunDir, str]:
     if of.path.name.startswith("retry-") and (of.path.parent / "run.json").exists():
         return RunDir(of.path.parent, of.url.rpartition("/")[0]), f".{of.path.name}"
     return of, ""
+
+
+def _file_hash(path: Path) -> str | None:
+    with contextlib.suppress(FileNotFoundError):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return None
 
 
 def _text(path: Path, name: str) -> str | None:

@@ -219,15 +219,35 @@ def test_what_cannot_be_done_is_one_sentence_before_anything_is_written(run, own
     assert not (run / "scores").exists()
 
 
-def test_what_is_no_run_or_has_nothing_yet_is_refused(run, tmp_path, capsys) -> None:
+def test_what_is_no_run_or_has_nothing_yet_is_refused(run, tmp_path, capsys, monkeypatch) -> None:
     work(scorings(run, "scorers=basic")[0])
     assert "holds scores of" in refusal(capsys, run / "scores/basic")
+    record = json.loads((run / "run.json").read_text())
+    (run / "retry-1").mkdir()
+    (run / "retry-1/run.json").write_text(json.dumps({**record, "identity": {"retry": {}}}))
+    monkeypatch.chdir(run)
+    for place in ("scores/basic", "scores/../scores/basic", "retry-1"):
+        assert f" of {run}: name that run" in refusal(capsys, place)
     assert "is not a run" in refusal(capsys, tmp_path)
     assert "name one run" in refusal(capsys)
     empty = new_run(tmp_path / "empty", f"prompt_file={tmp_path / 'prompts.txt'}")
     assert "has no finished shard yet" in refusal(capsys, empty.directory.path)
     assert json.loads((run / "run.json").read_text())["id"] and pq.read_table(run / "meta/00000.parquet").num_rows == 5
     assert len(tar_hashes(run)) == 3
+
+
+def test_a_table_that_is_not_that_of_its_done_record_is_made_again(run) -> None:
+    work(scorings(run, "scorers=basic")[0])
+    table = run / "scores/basic/meta/00001.parquet"
+    before = table.read_bytes()
+    for damaged in (bytes(len(before)), (run / "scores/basic/meta/00000.parquet").read_bytes(), None):
+        table.unlink()
+        if damaged:
+            table.write_bytes(damaged)
+        (scoring,) = scorings(run, "scorers=basic")
+        assert scoring.unfinished() == [1]
+        work(scoring)
+        assert table.read_bytes() == before
 
 
 def test_what_one_scorer_is_refused_keeps_the_others_from_beginning(run, own, capsys) -> None:

@@ -17,7 +17,7 @@ from jobs.report.status import read_status
 from jobs.run.run import Run
 from jobs.score.across import NearDuplicates, open_other
 from jobs.score.command import _scorings, _where
-from jobs.store.mirror import working
+from jobs.store.mirror_scores import working
 from jobs.store.rundir import RunDir
 from jobs.store.scores import ScoreDir
 from tests import warm
