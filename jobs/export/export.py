@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from jobs.base.disk import human_bytes
 from jobs.base.errors import BadInput
+from jobs.base.together import together
 from jobs.export.filters import check_filters
 from jobs.export.formats import FORMATS, Format, remove
 from jobs.export.index import index_shard
@@ -159,7 +160,7 @@ def _index(work: Work, runs: list[SourceRun], say: Say) -> None:
         if not work.has_index(number, stamp_of(shard.tar)):
             work.save_index(number, index_shard(run, shard))
 
-    _each(read, range(len(owners)))
+    together(read, range(len(owners)), _AT_ONCE)
     say(f"read {len(owners)} shards")
 
 
@@ -190,18 +191,8 @@ def _write_pieces(work: Work, view: View, form: Format) -> dict[str, dict[str, A
         work.save_piece(name, record)
         return name, record
 
-    records |= _each(write, left)
+    records |= together(write, left, _AT_ONCE)
     return {name: {**records[name], "samples": piece.samples} for piece in view.pieces for name in [view.path(piece)]}
-
-
-def _each(do: Callable[[Any], Any], things: Any) -> list[Any]:
-    """Do something with each, some at once; the first failure ends it."""
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        try:
-            return list(pool.map(do, things))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _check_space(work: Work, pieces: list[Piece]) -> None:

@@ -6,11 +6,11 @@ contents apart, so that a command that was killed does not read it again.
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
+from jobs.base.together import together
 from jobs.export.indexes import SUMS
 from jobs.export.upload import LAST, Sent, check_same
 from jobs.export.work import STATS
@@ -45,12 +45,7 @@ class Store:
         if not self._is_whole(export):
             found = json.loads(self._remote.create(STATS, export.stats))  # says whose place it is
             check_same(found, json.loads(export.stats)["export"], self.url)
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                try:
-                    list(pool.map(lambda name: self._bring(export, name, notes), export.data))
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            together(lambda name: self._bring(export, name, notes), export.data, _AT_ONCE)
             self._remote.sweep()
             for name in LAST:
                 self._bring(export, name, notes)
