@@ -1,13 +1,14 @@
 """Imports what workers need, when it is imported itself: by the process that workers are forked from.
 
-Two things are left out that took a fifth of its time: torch's compiler, since what is forked compiles no model
-(``local.worker_context``), and what transformers cuts its models up with for several processes, which ours never do.
+Three things are left out that took a third of its time: torch's compiler, since what is forked compiles no model
+(``local.worker_context``); what transformers cuts its models up with for several processes, which ours never do; and
+what libraries import of scipy, until it is asked for.
 """
 
 import importlib
 
 from jobs.base.uncollected import uncollected
-from jobs.base.uncompiled import leave_compiler_unread
+from jobs.base.unread import leave_compiler_unread, leave_scipy_unread
 
 LIBRARIES = (
     *("diffusers.loaders.single_file_utils", "diffusers.pipelines.pipeline_utils", "transformers.modeling_utils"),
@@ -30,6 +31,7 @@ def _rule_out_sharding() -> None:
 
 with uncollected():
     leave_compiler_unread()
+    leave_scipy_unread()
     _rule_out_sharding()
     for name in (*LIBRARIES, "jobs.execute.worker"):
         importlib.import_module(name)

@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-import jobs.options.schema  # noqa: F401  (registers the schema that conf/generate.yaml starts from)
+import jobs.options.register  # noqa: F401  (the schema that conf/generate.yaml starts from)
 from jobs.base.errors import BadInput
 from jobs.options.explain import explain
 from jobs.options.places import CONF

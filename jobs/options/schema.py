@@ -3,14 +3,12 @@
 Those of a model, and of single samples, are in ``jobs.options.model``.
 """
 
-from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
-from typing import Any, get_type_hints
-
-from hydra.core.config_store import ConfigStore
+from dataclasses import dataclass, field
+from typing import Any
 
 from jobs.options.container import Container
 from jobs.options.degrees import Degrees
-from jobs.options.fields import MISSING, choice_of, limits_of, option
+from jobs.options.fields import MISSING, choice_of, option
 from jobs.options.model import AUTO, ModelOptions, SampleOptions
 
 IMAGE_FORMATS = ("png", "jpg", "webp")
@@ -175,26 +173,3 @@ class Options(SampleOptions):
 
 # Options of the step schedule that stand at the root, where the published commands have them.
 SCHEDULE = ("warmup_steps", "window_size", "flex_window")
-
-
-def config_schema(group: type) -> type:
-    """Return a dataclass of options as OmegaConf is to see it: what may be null is typed so."""
-    hints = get_type_hints(group)
-    made = []
-    for one in fields(group):
-        kind: Any = hints[one.name]
-        if is_dataclass(kind):
-            kind = config_schema(kind)  # type: ignore[arg-type]
-            made.append((one.name, kind, field(default_factory=kind)))
-        elif limits_of(group, one.name).words or (one.default is None and kind in (Any, dict[str, Any] | None)):
-            # A typed mapping would refuse keys that it does not have, and a typed number words.
-            made.append((one.name, Any, field(default=one.default)))
-        elif one.default is None:
-            made.append((one.name, kind | None, field(default=None)))
-        else:
-            made.append((one.name, kind, field(default=one.default, default_factory=one.default_factory)))
-    return make_dataclass(group.__name__, made)
-
-
-# By a name that a Hydra application of the caller's (jobs.api) will hardly have.
-ConfigStore.instance().store(name="jobs_options", node=config_schema(Options), provider="jobs")

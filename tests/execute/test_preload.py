@@ -29,7 +29,7 @@ def test_libraries_are_imported_once_and_what_is_not_needed_never(tmp_path: Path
     imported = imported_by(command(*words, f"output_base_path={tmp_path}/new"), run / "logs")
     for name in ("torch", "transformers", "transformers.modeling_utils", "sympy"):
         assert imported.count(name) == 1, name
-    for name in ("torch._dynamo.convert_frame", "torch.distributed.tensor", "torch.distributed.fsdp"):
+    for name in ("torch._dynamo.convert_frame", "torch.distributed.tensor", "torch.distributed.fsdp", "scipy.linalg"):
         assert name not in imported, name
 
     # This command, a fork of a process that has imported all of it, makes the same bytes.
