@@ -48,9 +48,7 @@ class Unread(ModuleType):
 
 class _Compiler(Unread):
     def _known(self, name: str) -> Any:
-        if name in _MARKS:
-            return _unmarked
-        return _frames if name == "eval_frame" else None
+        return _unmarked if name in _MARKS else {"eval_frame": _frames, "trace_rules": _rules}.get(name)
 
 
 class _Frames:
@@ -63,7 +61,20 @@ class _Frames:
         return getattr(_read(COMPILER).eval_frame, name)
 
 
+class _Rules:
+    """Its ``trace_rules``, of which torch.distributed empties a cache: there is none before the package is read."""
+
+    def clear_lru_cache(self) -> None:
+        """Empty the cache, if there is one."""
+        if not isinstance(sys.modules[COMPILER], Unread):
+            sys.modules[COMPILER].trace_rules.clear_lru_cache()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_read(COMPILER).trace_rules, name)
+
+
 _frames = _Frames()
+_rules = _Rules()
 
 
 def _unmarked(function: Any = None, *_: Any, **__: Any) -> Any:

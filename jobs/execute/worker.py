@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -13,6 +14,7 @@ import psutil
 from jobs import __version__
 from jobs.base.errors import BadInput
 from jobs.base.uncollected import uncollected
+from jobs.base.unread import leave_scipy_unread
 from jobs.execute import timings
 from jobs.execute.alike import Alike
 from jobs.execute.audit import Audit
@@ -183,6 +185,9 @@ def load(run: Run, device: str, group: Any) -> BatchPipeline:
     options = run.options
     if run.forecast and run.forecast.pending:
         raise BadInput(f"{run.directory.calibration} is missing: restore it")
+    leave_scipy_unread()
+    if device == "cpu" and options.model.compile == "none":
+        importlib.import_module("jobs.execute.preload")  # what is forked has it; ranks that a launcher started have not
     with uncollected():
         import torch
 

@@ -18,11 +18,12 @@ import torch
 def double(x):
     return 2 * x
 
-package, frames = torch._dynamo, torch._dynamo.eval_frame
+package, frames, rules = torch._dynamo, torch._dynamo.eval_frame, torch._dynamo.trace_rules
 for mark in (torch.compiler.disable, torch.compiler.allow_in_graph, torch.compiler.assume_constant_result):
     assert mark(double) is double
 assert torch.compiler.disable(recursive=False)(double) is double
 assert not isinstance(torch.nn.Linear(1, 1), frames.OptimizedModule)
+package.trace_rules.clear_lru_cache()
 assert isinstance(package, Unread) and not hasattr(package, "__all__")
 assert "torch._dynamo.convert_frame" not in sys.modules
 
@@ -40,6 +41,7 @@ assert len(found) == 4 and len(set(found)) == 1
 assert package is sys.modules[COMPILER] is torch._dynamo and type(package) is ModuleType
 module = torch.compile(torch.nn.Linear(2, 2), backend="eager")
 assert isinstance(module, package.eval_frame.OptimizedModule) and frames.innermost_fn is package.eval_frame.innermost_fn
+assert rules.lookup is package.trace_rules.lookup and rules.clear_lru_cache() is None
 assert torch.compile(double, backend="eager", fullgraph=True)(torch.ones(2)).tolist() == [2, 2]
 assert torch.compiler.disable(double) is not double
 leave_compiler_unread()
