@@ -58,7 +58,7 @@ prepare_readers
 
 if [ "${1:-}" = --fast ]; then
     shift
-    exec "${pytest[@]}" -n 3 -m "not slow" "$@"  # few of these wait, and each process collects all tests
+    exec "${pytest[@]}" -n 2 -m "not slow" "$@"  # few of these wait, and each process collects all tests
 fi
 
 prepare_slurm

@@ -115,6 +115,7 @@ def test_a_signal_lets_the_batch_in_hand_end(tmp_path: Path, number) -> None:
     assert attempts[:2] == [first, first] and first not in attempts[2:]
 
 
+@pytest.mark.slow
 def test_what_does_not_end_in_time_is_cut_off_and_blames_nobody(tmp_path: Path) -> None:
     code, said = finish(stopped_in_its_first_batch(tmp_path, signal.SIGTERM))
     assert code == 1 and "the same command goes on" in said
