@@ -1,12 +1,15 @@
 """``where`` and ``best_of``: which samples an export keeps, by SQL over the table of all of them.
 
-The answer is kept in the work directory, so that an export that goes on has the same samples.
+The answer is kept in the work directory, so that an export that goes on has the same samples. It follows from the table
+alone: the SQL is one condition, reads and writes no file, and draws the same numbers by ``random()``.
 """
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count as counting
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from jobs.options.score import scorer_of
 from jobs.store.atomic import write_bytes
 
 CHOSEN = "chosen.parquet"
-SOURCE, ROW = "_source", "_row"  # where a candidate is: number of its shard in the export, and row of that
+# Where a candidate is: number of its shard in the export, and row of that. No column has a dot in its name.
+SOURCE, ROW = "jobs.source", "jobs.row"
+_PLACE = f'"{SOURCE}", "{ROW}"'
 _MISSING = re.compile(r'column "?([A-Za-z_]\w*)"? (?:not found|was not found|does not exist)', re.IGNORECASE)
 
 
@@ -86,7 +91,7 @@ def choose(
         write_bytes(kept, _query(candidates, options, mend))
         candidates.unlink()
     table = pq.read_table(kept, use_threads=False)
-    sources, rows = table[SOURCE].to_numpy(), table[ROW].to_numpy()
+    sources, rows = (table.column(place).to_numpy() for place in range(2))
     order = np.argsort(sources, kind="stable")
     numbers, starts = np.unique(sources[order], return_index=True)
     parts = np.split(rows[order], starts[1:])
@@ -97,39 +102,63 @@ def choose(
 
 def _write(target: Path, tables: Iterator[pa.Table]) -> None:
     first = next(tables)
+    names = told_apart(first.column_names)
+    first = first.rename_columns(names)
     with pq.ParquetWriter(target, first.schema, compression="zstd") as writer:
         writer.write_table(first)
         for table in tables:
-            writer.write_table(table)
+            writer.write_table(table.rename_columns(names))
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Return names that SQL tells apart, to which capitals are nothing: ``Score`` and ``score`` get numbers behind."""
+    shared = Counter(name.casefold() for name in names)
+    taken = {*shared}
+    found = []
+    for name in names:
+        if shared[name.casefold()] > 1:
+            name = next(one for one in (f"{name}_{number}" for number in counting(1)) if one.casefold() not in taken)
+            taken.add(name.casefold())
+        found.append(name)
+    return found
 
 
 def _query(candidates: Path, options: ExportOptions, mend: Callable[[str], str | None]) -> bytes:
     """Return the samples that are kept as a file, and in its metadata why others are not."""
     import duckdb
 
-    names = [name for name in pq.read_schema(candidates).names if name not in (SOURCE, ROW)]
+    path = str(candidates.resolve())
+    names = [name for name in pq.read_schema(path).names if name not in (SOURCE, ROW)]
     with duckdb.connect() as database:
         database.execute("SET threads = 1")  # sums come out alike
-        database.read_parquet(str(candidates)).create_view("samples")
+        database.execute(f"SET allowed_paths = [{_text(path)}]")
+        database.execute("SET enable_external_access = false")
+        database.execute("SET lock_configuration = true")
+        database.read_parquet(path).create_view("samples")
 
         def ask(option: str, sql: str) -> Any:
             try:
-                return database.execute(sql)
+                (statement,) = database.extract_statements(sql)
+                database.execute("SELECT setseed(0)")
+                return database.execute(statement)
+            except ValueError:
+                raise BadInput(
+                    f"{option}={getattr(options, option)} is more than one statement: give a single condition or value"
+                ) from None
             except duckdb.Error as error:
                 raise BadInput(_trouble(option, getattr(options, option), error, names, mend)) from None
 
         where = "true" if options.where is None else f"({options.where}\n)"
-        ask("where", f"CREATE TEMP TABLE passed AS SELECT {SOURCE}, {ROW} FROM samples WHERE {where}")
+        ask("where", f"CREATE TEMP TABLE passed AS SELECT {_PLACE} FROM samples WHERE {where}")
         total, unknown = ask("where", f"SELECT count(*), count(*) FILTER (({where}) IS NULL) FROM samples").fetchone()
         ((passed,),) = database.execute("SELECT count(*) FROM passed").fetchall()
-        chosen = f"SELECT {SOURCE}, {ROW} FROM passed"
+        chosen = f"SELECT {_PLACE} FROM passed"
         if options.best_of is not None:
             place = f"row_number() OVER (PARTITION BY prompt ORDER BY ({options.by}\n) DESC NULLS LAST, key)"
             chosen = (
-                f"SELECT {SOURCE}, {ROW} FROM samples SEMI JOIN passed USING ({SOURCE}, {ROW}) "
-                f"QUALIFY {place} <= {options.best_of}"
+                f"SELECT {_PLACE} FROM samples SEMI JOIN passed USING ({_PLACE}) QUALIFY {place} <= {options.best_of}"
             )
-        table = pa.table(ask("by", f"SELECT * FROM ({chosen}) ORDER BY {SOURCE}, {ROW}").fetchnumpy())
+        table = pa.table(ask("by", f"SELECT * FROM ({chosen}) ORDER BY {_PLACE}").fetchnumpy())
     if not table.num_rows:
         raise BadInput(f"where={options.where} is true of none of {total:,} samples: ask for less")
     counts = {
@@ -143,9 +172,16 @@ def _query(candidates: Path, options: ExportOptions, mend: Callable[[str], str |
     return sink.getvalue()
 
 
+def _text(value: str) -> str:
+    """Return a text as SQL has it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def _trouble(option: str, given: Any, error: Exception, names: list[str], mend: Callable[[str], str | None]) -> str:
     """Return the sentence about SQL that DuckDB does not take."""
     first = str(error).strip().splitlines()[0]
+    if "disabled by configuration" in first:
+        return f"{option}={given} asks for what is no column: what is kept follows from the table alone"
     missing = _MISSING.search(first)
     if missing is None:
         return f"{option}={given} is no SQL that DuckDB takes: {first}"

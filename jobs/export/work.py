@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.base.errors import BadInput
+from jobs.export.filters import CHOSEN
 from jobs.export.index import STAMP
 from jobs.export.source import SourceRun, export_differences
 from jobs.store.atomic import byte_lock, fsync_dir, write_json
@@ -38,16 +39,22 @@ class Work:
         self._plan = self.path / "export.json"
 
     def pinned(self) -> dict[str, list[str]]:
-        """Return, by run, the names of the shards that an export here began with; empty where there is none."""
-        return dict(_json(self._plan).get("shards", {}))
+        """Return, by run, the names of the shards that an export here began with; empty where it has no file yet."""
+        return dict(_json(self._plan).get("shards", {})) if self._has_files() else {}
 
     def begin(self, described: dict[str, Any], runs: list[SourceRun]) -> None:
         """Make the folders, or go on in those that are there.
 
+        Another export that has no file yet, such as one whose ``where`` was refused, gives way: what was read of its
+        shards stays, and is known again by their stamps.
+
         Raises:
-            BadInput: they are another export's.
+            BadInput: they are another export's, and it has files.
         """
         old = _json(self._plan).get("export")
+        if old is not None and old != described and not self._has_files():
+            (self.path / CHOSEN).unlink(missing_ok=True)
+            old = None
         if old is not None and old != described:
             said = "; ".join(export_differences(old, described))
             raise BadInput(
@@ -59,6 +66,10 @@ class Work:
         if old is None:
             pins = {run.run_id: [shard.name for shard in run.shards] for run in runs}
             write_json(self._plan, {"export": described, "shards": pins})
+
+    def _has_files(self) -> bool:
+        """Whether anything of the export is in place."""
+        return any(path.is_file() for path in self.out.rglob("*"))
 
     def index(self, number: int) -> Path:
         """Return where the table of the shard that is the export's ``number``-th source lies."""

@@ -58,7 +58,7 @@ class ExportOptions:
             shares = tuple(float(part) for part in self.split.split(","))
         except ValueError:
             shares = ()
-        if not 1 <= len(shares) <= len(SPLITS) or min(shares) < 0 or abs(sum(shares) - 1) > _SUM_ERROR:
+        if not 1 <= len(shares) <= len(SPLITS) or min(shares) < 0 or not abs(sum(shares) - 1) <= _SUM_ERROR:  # nan
             raise BadInput(
                 f"split must be the shares of {', '.join(SPLITS)}, which make 1, like 0.98,0.01,0.01, "
                 f"not {shown(self.split)}"

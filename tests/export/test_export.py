@@ -464,6 +464,7 @@ def test_the_licence_is_the_one_that_the_run_recorded(tmp_path, capsys) -> None:
         (["split=a,b"], "split must be the shares"),
         (["split=0.5,0.2,0.2,0.1"], "split must be the shares"),
         (["split=1.5,-0.5"], "split must be the shares"),
+        (["split=nan,1"], "split must be the shares"),
         (["format=zip"], "format must be one of"),
         (["shard_mb=-1"], "shard_mb must be a number"),
         (["shard_mb=big"], "shard_mb must be a number"),

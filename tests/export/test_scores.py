@@ -25,7 +25,14 @@ def rude(media, rows):
 
 def twice(media, rows):
     return {"level": [1] * len(rows)}
+
+def same(media, rows):
+    return {"SEED": [1] * len(rows)}
+
+def rows_and_sources(media, rows):
+    return {"_source": [7] * len(rows), "_row": [7] * len(rows), "jobs_row": [7] * len(rows)}
 """
+CHANCE = "where=hash(key || get_current_timestamp()::text) % 2 = 0 or odd"
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +138,10 @@ def test_an_export_that_goes_on_keeps_its_choice(scored, tmp_path, monkeypatch) 
     with monkeypatch.context() as patch:
         patch.setattr(making, "write_surroundings", stop)
         with pytest.raises(SystemExit):
-            export(scored, tmp_path / "out", "where=random() < 0.5 or odd")
+            export(scored, tmp_path / "out", CHANCE)
     written = {path.name for path in (tmp_path / "out.partial/out/train").iterdir()}
     chosen = pq.read_table(tmp_path / "out.partial/chosen.parquet").num_rows
-    export(scored, tmp_path / "out", "where=random() < 0.5 or odd")
+    export(scored, tmp_path / "out", CHANCE)
     assert written <= {path.name for path in (tmp_path / "out/train").iterdir()}
     assert len(samples(tmp_path / "out")) == chosen
 
@@ -167,6 +174,9 @@ def test_scores_of_later_passes_are_those_of_the_samples_that_they_made(tmp_path
         (["where=near_duplicate_of is null"], "scorers=[near_duplicates] first"),
         (["where=level > 1000"], "is true of none of 11 samples"),
         (["where=level; drop table x"], "is no SQL that DuckDB takes"),
+        (["where=true); drop table passed; select (1"], "is more than one statement: give a single condition"),
+        (["where=key in (select key from 'keep.csv')"], "what is kept follows from the table alone"),
+        (["where=key in (select content from read_text('/etc/hostname'))"], "follows from the table alone"),
         (["where=prompt + 1 > 0"], "where=prompt + 1 > 0"),
         (["best_of=1"], "add by=COLUMN"),
         (["by=level"], "add best_of=1"),
@@ -176,6 +186,45 @@ def test_scores_of_later_passes_are_those_of_the_samples_that_they_made(tmp_path
 def test_what_cannot_be_chosen_is_one_sentence(scored, tmp_path, capsys, words, said) -> None:
     assert said in refusal(capsys, scored, tmp_path / "out", *words)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_choice_that_was_refused_is_mended_without_reading_the_shards_again(scored, tmp_path, monkeypatch) -> None:
+    from jobs.export import export as making
+
+    for words in (["where=level >"], ["where=level > 1000"], ["best_of=1", "by=nothing"]):
+        with pytest.raises(SystemExit):
+            export(scored, tmp_path / "out", *words)
+    monkeypatch.setattr(making, "index_shard", None)
+    export(scored, tmp_path / "out", "where=odd")
+    assert {row["odd"] for row in table(tmp_path / "out") if row["file"]} == {True}
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_chance_chooses_alike_each_time(scored, tmp_path) -> None:
+    for name in ("one", "two"):
+        export(scored, tmp_path / name, "where=random() < 0.5", "best_of=1", "by=level")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+
+
+def test_columns_that_differ_in_capitals_are_told_apart_in_sql(tmp_path, capsys) -> None:
+    text = "\n".join(json.dumps({"prompt": f"{n}", "Mark": n, "mark": -n, "mark_1": 0}) for n in range(4))
+    path = finished_run(tmp_path, text).directory.path
+    assert "there are the columns" in refusal(capsys, path, tmp_path / "out", "where=metadata_mark > 1")
+    for name, kept in (("metadata_Mark_2", [2, 3]), ("metadata_mark_3", []), ("metadata_mark_1", [])):
+        if kept:
+            export(path, tmp_path / name, f"where={name} > 1")
+            assert [row["sample_index"] for row in table(tmp_path / name)] == kept
+        else:
+            assert "is true of none of 4 samples" in refusal(capsys, path, tmp_path / name, f"where={name} > 1")
+
+
+def test_columns_may_be_called_as_this_program_calls_its_own(copy, tmp_path, monkeypatch) -> None:
+    (tmp_path / "mine_too.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    work(scorings(copy, "scorers=[mine_too:rows_and_sources]")[0])
+    export(copy, tmp_path / "out", "where=_row = 7 and odd")
+    assert [row["sample_index"] for row in table(tmp_path / "out") if row["file"]] == [1, 5, 7, 9, 11]
 
 
 def test_scores_of_a_part_are_refused_unless_that_is_asked_for(copy, tmp_path, capsys) -> None:
