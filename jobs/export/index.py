@@ -17,8 +17,9 @@ from jobs.export.source import Shard, SourceRun
 from jobs.export.trouble import reading
 from jobs.store.sidecar import FAILED
 
-PLACE = ("start", "end", "media_start")  # bytes in the source's tar, which no reader of the export needs
-STAMP = b"stamp"
+# Bytes in the source's tar, which no reader of the export needs; no other column has a dot in its name.
+START, END, MEDIA_START = PLACE = ("tar.start", "tar.end", "tar.media_start")
+STAMP = b"stamp-2"
 # Lists, whose type an empty one does not tell.
 _LISTS = {
     "algo.evaluated": pa.list_(pa.int64()),
@@ -40,7 +41,7 @@ def index_shard(run: SourceRun, shard: Shard) -> pa.Table:
     Returns:
         A row for each sample, given-up ones too, in the shard's order. Nested fields are flattened: ``algo.name`` is
         ``algo_name``. Beside them ``bytes`` and ``sha256`` of the image or clip, ``status`` and ``reason``, what an
-        audit found, and for this program ``start``, ``end`` (of the sample) and ``media_start``; of given-up samples
+        audit found, and for this program ``START``, ``END`` (of the sample) and ``MEDIA_START``; of given-up samples
         most is null.
 
     Raises:
@@ -79,6 +80,11 @@ def schema_of(value: dict[str, Any], prefix: str = "") -> list[pa.Field]:
     return [pa.field(name, _type(one, f"{prefix}{name}")) for name, one in value.items()]
 
 
+def names_of(info: bytes) -> set[str]:
+    """Return the columns that the table of an export has of a sample by itself, from its json."""
+    return {*flatten(_read([info])).column_names, *_OF_SIDECAR, "file", "split", "bytes", "sha256", "metadata"}
+
+
 def _type(value: Any, name: str) -> pa.DataType:
     if isinstance(value, dict):
         return pa.struct(schema_of(value, f"{name}."))
@@ -93,9 +99,9 @@ def _kept(found: Scan, rows: pa.Table) -> pa.Table:
         "bytes": pa.array(found.media_sizes, pa.int64()),
         "sha256": rows["sha256"],
         **{name: rows[name] for name in ("status", "reason", *_AUDIT) if name in rows.column_names},
-        "start": pa.array(found.starts, pa.int64()),
-        "end": pa.array(found.ends, pa.int64()),
-        "media_start": pa.array(found.media_starts, pa.int64()),
+        START: pa.array(found.starts, pa.int64()),
+        END: pa.array(found.ends, pa.int64()),
+        MEDIA_START: pa.array(found.media_starts, pa.int64()),
     }
     for name, column in places.items():
         table = table.append_column(name, column)

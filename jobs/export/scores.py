@@ -73,17 +73,17 @@ class Scores:
             self.types[field.name] = _common(self.types.get(field.name, pa.null()), field.type)
 
     def check_names(self, own: Sequence[str]) -> None:
-        """Refuse columns that a table has anyway.
+        """Refuse columns that a table has anyway, and such as differ in capitals alone: SQL does not tell them apart.
 
         Raises:
             BadInput: names it.
         """
+        taken = {name.casefold(): "every sample has by itself" for name in (*own, "metadata")}
         for name in self.types:
-            if name in own:
-                raise BadInput(
-                    f"{self.origins[name][1]} has a column {name}, which every sample has by itself: "
-                    "let your scorer call it otherwise"
-                )
+            _, folder = self.origins[name]
+            if has := taken.get(name.casefold()):
+                raise BadInput(f"{folder} has a column {name}, which {has}: let your scorer call it otherwise")
+            taken[name.casefold()] = f"{folder} has too, in other capitals"
 
     def check_everywhere(self, text: str) -> None:
         """Refuse to choose by scores, named in SQL, that some runs have and others have not.
@@ -137,7 +137,7 @@ class Scores:
                     places = {index: place for place, index in enumerate(scored["sample_index"].to_pylist())}
                     for name in scored.column_names:
                         if name not in KEYS:
-                            values = scored[name].cast(self.types[name]).to_pylist()
+                            values = scored[name].cast(self.types[name], safe=False).to_pylist()
                             own[name] = [values[places[index]] if index in places else None for index in samples]
         for name, kind in self.types.items():
             table = table.append_column(name, pa.array(own.get(name, [None] * table.num_rows), kind))

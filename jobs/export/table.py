@@ -65,6 +65,8 @@ def _common(kinds: set[type]) -> pa.DataType:
 
 
 def _as(kind: pa.DataType, value: Any) -> Any:
+    if pa.types.is_floating(kind):
+        return None if value is None else float(value)  # also whole numbers that are none exactly
     if value is None or not pa.types.is_string(kind) or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from jobs.base.errors import BadInput
 from jobs.export.choose import has_file
-from jobs.export.index import STAMP
+from jobs.export.index import END, MEDIA_START, STAMP, START
 from jobs.export.plan import Piece, Source, plan_pieces
 from jobs.export.rows import Rows
 from jobs.export.scan import stamp_of
@@ -73,10 +73,10 @@ class View:
 
     def _sources(self) -> Iterator[Source]:
         for number in range(len(self.tars)):
-            table = self._work.read_index(number, ["status", "start", "end"])
+            table = self._work.read_index(number, ["status", START, END])
             files = has_file(table)
             kept = files & self._of.listed(number, table)
-            starts, ends = (table[name].to_numpy()[kept].astype(np.int64) for name in ("start", "end"))
+            starts, ends = (table[name].to_numpy()[kept].astype(np.int64) for name in (START, END))
             yield Source(starts, ends, self._of.splits[number][kept], int(files.sum()))
 
     def path(self, piece: Piece) -> str:
@@ -96,7 +96,7 @@ class View:
         table = self._work.read_index(number)
         listed = self._of.listed(number, table)
         kept = has_file(table) & listed
-        starts, sizes = (table[name].to_numpy()[kept].astype(np.int64) for name in ("media_start", "bytes"))
+        starts, sizes = (table[name].to_numpy()[kept].astype(np.int64) for name in (MEDIA_START, "bytes"))
         rows = self._of.public(number, table, self._files(number, table, kept))
         return _among(rows, listed), _among(rows, kept), starts, sizes
 

@@ -18,6 +18,7 @@ from PIL import Image
 from jobs.base.disk import disk_trouble
 from jobs.base.errors import BadInput, first_line
 from jobs.execute.batch import Blameless
+from jobs.export.index import names_of
 from jobs.media.video import read_clip
 from jobs.store.rundir import RunDir
 from jobs.store.sidecar import FAILED, whole
@@ -103,6 +104,12 @@ class Media:
         if extension == "mp4":
             return read_clip(data)
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+    def names(self, picture: Picture) -> set[str]:
+        """Return what the table of an export has of a sample without any scores."""
+        tar, _ = self._opened
+        file = tar.extractfile(f"{picture.key}.json")
+        return names_of(file.read()) if file else set()
 
     @cached_property
     def _opened(self) -> tuple[tarfile.TarFile, dict[str, tuple[str, tarfile.TarInfo]]]:

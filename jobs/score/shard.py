@@ -10,7 +10,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from jobs.score.scorers import Measure
 from jobs.store.attempt import Attempt
 from jobs.store.journal import STOPPED
 from jobs.store.mirror import is_published
-from jobs.store.scores import tar_hash
+from jobs.store.scores import KEYS, tar_hash
 from jobs.store.writer import Report
 
 if TYPE_CHECKING:
@@ -123,20 +123,29 @@ class _Call:
 
     def __call__(self, batch: list[Picture]) -> list[dict[str, Any]]:
         columns = self._measure(np.stack([self._media.read(one) for one in batch]), [dict(one.row) for one in batch])
-        return rows_of(columns, len(batch))
+        return rows_of(columns, len(batch), self._media.names(batch[0]))
 
 
-def rows_of(columns: Any, count: int) -> list[dict[str, Any]]:
+def rows_of(columns: Any, count: int, taken: Collection[str] = KEYS) -> list[dict[str, Any]]:
     """Return what a scorer answered as a row for each sample, in json types; what is not finite is null.
+
+    Args:
+        columns: of the scorer.
+        count: of the samples.
+        taken: names that the samples' tables have anyway.
 
     Raises:
         ValueError: it is not one value of each column for each sample.
     """
     if not isinstance(columns, dict) or not columns:
-        raise ValueError(f"it must return columns, like {{'name': [values]}}, not {type(columns).__name__}")
+        found = "none" if columns == {} else type(columns).__name__
+        raise ValueError(f"it must return columns, like {{'name': [values]}}, not {found}")
+    folded = {name.casefold() for name in taken}
     for name, values in columns.items():
         if not isinstance(name, str) or not name.isidentifier():
             raise ValueError(f"a column is called {name!r}: use letters, digits and _")
+        if name.casefold() in folded:
+            raise ValueError(f"a column is called {name}, which every sample has by itself: call it otherwise")
         if not hasattr(values, "__len__") or len(values) != count:
             many = len(values) if hasattr(values, "__len__") else "no"
             raise ValueError(f"column {name} has {many} values for {count} samples")
@@ -144,12 +153,22 @@ def rows_of(columns: Any, count: int) -> list[dict[str, Any]]:
 
 
 def _plain(name: str, value: Any) -> Any:
+    if getattr(value, "shape", ()):
+        raise ValueError(f"column {name} has values of shape {tuple(value.shape)}: give one number for each sample")
     value = value.item() if hasattr(value, "item") else value  # numpy's and torch's numbers
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"column {name} has {value}, which does not fit 64 bits: give it as a text")
+    if isinstance(value, str) and not _is_unicode(value):
+        raise ValueError(f"column {name} has {value!r}, which is no text that UTF-8 can write")
     if value is None or isinstance(value, (bool, int, str)):
         return value
     raise ValueError(f"column {name} has a {type(value).__name__}: values must be numbers, texts, or None")
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)  # half a pair
 
 
 def fingerprint(identity: dict[str, Any]) -> str:

@@ -186,6 +186,13 @@ def test_keys_that_would_collide_get_their_runs_name(run, rich, tmp_path) -> Non
     assert {row["key"] for row in table if row["file"]} == {*merged}
 
 
+def test_columns_of_whole_numbers_in_one_run_and_of_others_in_another_are_numbers(tmp_path) -> None:
+    texts = {"a": '{"prompt": "one", "mark": 4611686018427387905}', "b": '{"prompt": "two", "mark": 0.5}'}
+    paths = [finished_run(tmp_path / name, text, f"exp_name={name}").directory.path for name, text in texts.items()]
+    export(*paths, tmp_path / "out")
+    assert pq.read_table(tmp_path / "out/metadata.parquet")["metadata_mark"].to_pylist() == [float(2**62), 0.5]
+
+
 def test_runs_with_prefixes_of_their_own_keep_their_keys(tmp_path) -> None:
     runs = [
         finished_run(tmp_path / name, lines(3), f"key_prefix={name}-", f"exp_name={name}").directory.path

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.score.reading import Media
 from tests.export.runs import finished_run, lines, make_shards
 from tests.export.test_export import WEB, export, files, refusal, samples
 from tests.score.scored import rows as scores_of
@@ -27,7 +28,13 @@ def twice(media, rows):
     return {"level": [1] * len(rows)}
 
 def same(media, rows):
-    return {"SEED": [1] * len(rows)}
+    return {"LEVEL": [1] * len(rows)}
+
+def place(media, rows):
+    return {"start": [1] * len(rows), "end": [2] * len(rows), "media_start": [3] * len(rows)}
+
+def kinds(media, rows):
+    return {"kinds": [2**62 + 1 if rows[0]["sample_index"] < 5 else 0.5] * len(rows)}
 
 def rows_and_sources(media, rows):
     return {"_source": [7] * len(rows), "_row": [7] * len(rows), "jobs_row": [7] * len(rows)}
@@ -222,9 +229,21 @@ def test_columns_may_be_called_as_this_program_calls_its_own(copy, tmp_path, mon
     (tmp_path / "mine_too.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    work(scorings(copy, "scorers=[mine_too:rows_and_sources]")[0])
-    export(copy, tmp_path / "out", "where=_row = 7 and odd")
-    assert [row["sample_index"] for row in table(tmp_path / "out") if row["file"]] == [1, 5, 7, 9, 11]
+    for one in scorings(copy, "scorers=[mine_too:rows_and_sources,mine_too:place]"):
+        work(one)
+    export(copy, tmp_path / "out", "where=_row = 7 and odd and media_start = 3")
+    rows = [row for row in table(tmp_path / "out") if row["file"]]
+    assert [row["sample_index"] for row in rows] == [1, 5, 7, 9, 11]
+    assert {(row["start"], row["end"], row["_source"]) for row in rows} == {(1, 2, 7)}
+
+
+def test_large_whole_numbers_and_others_make_a_column_of_numbers(copy, tmp_path, monkeypatch) -> None:
+    (tmp_path / "mine_too.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    work(scorings(copy, "scorers=[mine_too:kinds]", "batch_size=5")[0])
+    export(copy, tmp_path / "out")
+    assert {row["kinds"] for row in table(tmp_path / "out")} == {float(2**62), 0.5, None}
 
 
 def test_scores_of_a_part_are_refused_unless_that_is_asked_for(copy, tmp_path, capsys) -> None:
@@ -244,14 +263,20 @@ def test_runs_of_which_one_is_not_scored_are_not_chosen_from_by_its_scores(score
 
 
 @pytest.mark.parametrize(
-    ("function", "said"), [("rude", "has a column seed, which every sample has"), ("twice", "both have a column level")]
+    ("function", "said"),
+    [
+        ("twice", "both have a column level"),
+        ("same", "has a column LEVEL, which {}/scores/mine_too.mine has too, in other capitals"),
+        ("rude", "has a column seed, which every sample has by itself"),
+    ],
 )
 def test_columns_that_are_there_already_are_refused(copy, tmp_path, capsys, monkeypatch, function, said) -> None:
     (tmp_path / "mine_too.py").write_text(MINE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Media, "names", lambda *_: set())  # as it was when scorings did not look
     work(scorings(copy, f"scorers=[mine_too:{function}]")[0])
-    assert said in refusal(capsys, copy, tmp_path / "out")
+    assert said.format(copy) in refusal(capsys, copy, tmp_path / "out")
 
 
 def test_a_folder_of_scores_is_no_run_and_neither_is_a_pass(copy, tmp_path, capsys, monkeypatch) -> None:

@@ -35,6 +35,30 @@ def short(media, rows):
 def odd(media, rows):
     return {"odd": [{}] * len(rows)}
 
+def large(media, rows):
+    return {"large": [2**64 - 1] * len(rows)}
+
+def half(media, rows):
+    return {"half": ["\\ud800"] * len(rows)}
+
+def wide(media, rows):
+    return {"wide": media.mean((1, 2))}
+
+def none(media, rows):
+    return {}
+
+def key(media, rows):
+    return {"key": ["mine"] * len(rows)}
+
+def status(media, rows):
+    return {"fine": [1] * len(rows), "status": ["failed"] * len(rows)}
+
+def prompt(media, rows):
+    return {"Prompt": ["mine"] * len(rows)}
+
+def nested(media, rows):
+    return {"algo_name": ["mine"] * len(rows)}
+
 def one_argument(media):
     return {}
 """
@@ -69,6 +93,14 @@ def test_a_sample_that_a_function_fails_at_is_named_and_nothing_else_is_lost(run
         ("broken", "mine:broken: RuntimeError: never"),
         ("short", "column short has 1 values for"),
         ("odd", "column odd has a dict: values must be numbers, texts, or None"),
+        ("large", "column large has 18446744073709551615, which does not fit 64 bits: give it as a text"),
+        ("half", "column half has '\\ud800', which is no text"),
+        ("wide", "column wide has values of shape (3,): give one number for each sample"),
+        ("none", "it must return columns, like {'name': [values]}, not none"),
+        ("key", "a column is called key, which every sample has by itself: call it otherwise"),
+        ("status", "a column is called status, which every sample has by itself: call it otherwise"),
+        ("prompt", "a column is called Prompt, which every sample has by itself: call it otherwise"),
+        ("nested", "a column is called algo_name, which every sample has by itself: call it otherwise"),
     ],
 )
 def test_a_broken_function_publishes_nothing_and_says_why(run, own, function, said) -> None:
