@@ -33,6 +33,7 @@ class CardFacts:
         prompts: key and prompt of the first samples.
         paths: of each split that has some, its files in order.
         energon: whether ``.nv-meta`` is there.
+        lines: what is called what a folder of images or clips says of them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CardFacts:
     prompts: list[tuple[str, str]]
     paths: dict[str, list[str]]
     energon: bool
+    lines: str = ""
 
     @property
     def makes_clips(self) -> bool:
@@ -149,7 +151,7 @@ def _contents(facts: CardFacts) -> str:
     elif facts.format == "mds":
         lines.append("- `train/` and so on: shards of MosaicML Streaming")
     else:
-        lines.append("- `train/` and so on: files, and `metadata.jsonl` with a line for each")
+        lines.append(f"- `train/` and so on: files, and `{facts.lines}` with a row for each")
     lines.append(
         "- `metadata.parquet`: how every sample was made, where it is, its size and sha256, and what became of it"
     )

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs.base.errors import BadInput
+from jobs.export.lines import own_names
 from jobs.export.plan import Piece, piece_path
 from jobs.export.tars import link, write_tar
 from jobs.export.trouble import reading
@@ -91,14 +92,16 @@ class Parquet(_Written):
         column = "video" if view.extension == "mp4" else "image"
         media = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         own = [field for field in view.schema if field.name != "file"]
-        features = {column: {"_type": column.capitalize()}, **{one.name: _feature(one.type) for one in own}}
+        names = own_names([one.name for one in own], lambda name: name == column)
+        fields = [pa.field(name, one.type) for name, one in zip(names, own, strict=True)]
+        features = {column: {"_type": column.capitalize()}, **{one.name: _feature(one.type) for one in fields}}
         about = {b"huggingface": json.dumps({"info": {"features": features}}).encode()}
-        schema = pa.schema([pa.field(column, media), *own], about)
+        schema = pa.schema([pa.field(column, media), *fields], about)
         with pq.ParquetWriter(new, schema, compression="zstd", write_page_index=True) as writer:
             for rows, contents in _groups(view, piece):
-                names = pc.binary_join_element_wise(rows["key"].combine_chunks(), f".{view.extension}", "")
-                cells = pa.StructArray.from_arrays([pa.array(contents, pa.binary()), names], fields=list(media))
-                table = rows.select([one.name for one in own])
+                paths = pc.binary_join_element_wise(rows["key"].combine_chunks(), f".{view.extension}", "")
+                cells = pa.StructArray.from_arrays([pa.array(contents, pa.binary()), paths], fields=list(media))
+                table = rows.select([one.name for one in own]).rename_columns(names)
                 writer.write_table(table.add_column(0, pa.field(column, media), cells).cast(schema))
         sync(new)
         if pq.ParquetFile(new).metadata.num_rows != piece.samples:
@@ -107,7 +110,7 @@ class Parquet(_Written):
 
 
 class ImageFolder(_Written):
-    """A file for each image or clip; ``metadata.jsonl`` comes at the end."""
+    """A file for each image or clip; what tells of them comes at the end (``jobs.export.lines``)."""
 
     by_sample, most = True, FILES
 

@@ -1,6 +1,5 @@
 """What an export has beside its data: indexes, counts, the card, checksums. Small, and written anew each time."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,17 +7,15 @@ from typing import Any
 from jobs.export.card import CardFacts, card
 from jobs.export.indexes import SUMS, checksums, prepare_energon, tar_indexes, write_checked
 from jobs.export.licence import licences_of, terms_of
+from jobs.export.lines import write_lines
 from jobs.export.source import SourceRun
 from jobs.export.stats import Stats
 from jobs.export.view import View
 from jobs.export.work import STATS, Work
 from jobs.model.licences import Licence
 from jobs.options.export import ExportOptions
-from jobs.store.atomic import replace as move
-from jobs.store.atomic import sync
-from jobs.store.tar import hash_file
 
-METADATA, CARD, LINES = "metadata.parquet", "README.md", "metadata.jsonl"
+METADATA, CARD = "metadata.parquet", "README.md"
 
 
 def write_surroundings(
@@ -46,8 +43,8 @@ def write_surroundings(
     for name, record in records.items():
         known |= {f"{name}/{file}": one["sha256"] for file, one in record.get("files", {}).items()}
     _sweep(work.out, {METADATA, *known})
-    if options.format == "imagefolder":
-        known |= _write_lines(work, view, [*splits])
+    lines = write_lines(work, view, [*splits]) if options.format == "imagefolder" else {}
+    known |= lines
     small: dict[str, bytes] = {}
     if options.format == "webdataset":
         small |= tar_indexes(records, str(options.name))
@@ -63,6 +60,7 @@ def write_surroundings(
         stats.prompts,
         {split: sorted(name for name in records if name.partition("/")[0] == split) for split in splits},
         bool(options.energon),
+        lines=next((path.rpartition("/")[2] for path in lines), ""),
     )
     small[CARD] = card(facts, counts).encode()
     for name, data in small.items():
@@ -77,22 +75,3 @@ def _sweep(folder: Path, known: set[str]) -> None:
     for path in folder.rglob("*"):
         if path.is_file() and path.relative_to(folder).as_posix() not in known:
             path.unlink()
-
-
-def _write_lines(work: Work, view: View, splits: list[str]) -> dict[str, str]:
-    """Write metadata.jsonl into the folder of each split, whose ``file_name`` is within it; return hashes by path."""
-    with contextlib.ExitStack() as opened:
-        new = {split: work.new / f"{split}.{LINES}" for split in splits}
-        files = {split: opened.enter_context(open(path, "w", encoding="utf-8")) for split, path in new.items()}
-        for number in range(len(view.tars)):
-            rows, _, _ = view.samples(number)
-            for row in rows.to_pylist():
-                _, _, name = row.pop("file").partition("/")
-                line = {"file_name": name, "text": row["prompt"], **row}
-                files[row["split"]].write(json.dumps(line, ensure_ascii=False) + "\n")
-    hashes = {}
-    for split, path in new.items():
-        sync(path)
-        move(path, work.out / split / LINES)
-        hashes[f"{split}/{LINES}"] = hash_file(work.out / split / LINES)
-    return hashes

@@ -19,6 +19,7 @@ from huggingface_hub import DatasetCard
 from PIL import Image
 
 from jobs.export.__main__ import main
+from jobs.export.lines import own_names
 from tests.export.runs import finished_run
 from tests.support import PROJECT
 
@@ -172,6 +173,38 @@ def test_image_folders_come_with_their_metadata(run, tmp_path) -> None:
     }
     for one in found["train"]:
         assert one["text"] == rows[one["key"]]["prompt"] and one["image"].size == (16, 16)
+
+
+SPARSE = [{"prompt": f"{n}", "mark": n if n == 3 else None} for n in range(12)]
+DATES = [{"prompt": f"{n}", "day": f"2026-01-{n + 1:02}"} for n in range(12)]
+NAMED = [{"prompt": f"{n}", "file_name": "x.jpg", "all_file_names": "y", "image": "z", "text": "t"} for n in range(12)]
+
+
+@pytest.mark.parametrize("form", ["imagefolder", "parquet"])
+@pytest.mark.parametrize(("lines", "parts"), [(SPARSE, "parquet"), (DATES, "parquet"), (NAMED, "jsonl")])
+def test_datasets_reads_columns_of_any_name_and_with_gaps_as_what_they_are(tmp_path, form, lines, parts) -> None:
+    """A column may be null in a whole split, look like a time, or be called as `datasets` calls what names a file."""
+    path = finished_run(tmp_path, "\n".join(map(json.dumps, lines))).directory.path
+    folder = tmp_path / "out"
+    assert main([str(path), str(folder), f"format={form}", "split=0.5,0.3,0.2"]) == 0
+    if form == "imagefolder":
+        assert (folder / f"train/metadata.{parts}").is_file()
+        assert f"and `metadata.{parts}` with a row for each" in (folder / "README.md").read_text()
+    rows = table(folder)
+    found = {}
+    for split in datasets.load_dataset(str(folder)).values():
+        found |= {one["key"]: one for one in split}
+    assert found.keys() == rows.keys()
+    for key, row in rows.items():
+        own = {name.rstrip("_"): value for name, value in found[key].items()}
+        assert own["image"].size == (16, 16) and own["prompt"] == row["prompt"]
+        columns = [name for name in row if name.startswith("metadata_")]
+        assert {name: own[name] for name in columns} == {name: row[name] for name in columns}
+
+
+def test_columns_of_scores_that_readers_take_for_their_own_get_another_name() -> None:
+    taken = {"image", "text"}.__contains__
+    assert own_names(["image", "text_", "text", "key"], taken) == ["image_", "text_", "text__", "key"]
 
 
 @pytest.mark.slow
