@@ -53,6 +53,10 @@ def export(places: Sequence[str], dest: str, options: ExportOptions, say: Say) -
     Raises:
         BadInput: whatever a user can mend.
     """
+    if not places:
+        raise BadInput("no run is named: name at least one to export")
+    if Path(dest).name in ("", ".."):
+        raise BadInput(f"the destination must be a new folder, like my-dataset, not {dest!r}")
     if "://" in dest:
         raise BadInput(f"{dest} is no folder on this machine: name one, and add dest={dest} to have it copied there")
     paths = [Path(place) for place in places if "://" not in place]

@@ -41,11 +41,16 @@ class OwnScorer:
             BadInput: there is no such module or function, or it does not take a batch and rows.
         """
         function = _import(name)
-        source = Path(inspect.getsourcefile(sys.modules[name.partition(":")[0]]) or "")
+        module = sys.modules[name.partition(":")[0]]
+        source = Path(getattr(module, "__file__", None) or "")
+        if not source.is_file():
+            raise BadInput(f"scorers={name}: {module.__name__} has no file, by which other code is told: write one")
         try:
             inspect.signature(function).bind(None, None)
         except TypeError:
             raise BadInput(f"scorers={name}: the function must take two arguments, like {_example(name)}") from None
+        except ValueError:  # a compiled one, which does not say what it takes
+            pass
         return cls(name, gpus, source, hashlib.sha256(source.read_bytes()).hexdigest())
 
     @property
@@ -79,7 +84,7 @@ def _import(name: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module), function, None)
-    except Exception as error:  # whatever the user's module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever the user's module does when it is imported
         raise BadInput(f"scorers={name}: {module} cannot be imported: {first_line(error)}") from None
     if not callable(found):
         raise BadInput(f"scorers={name}: {module} has no function {function}: define {_example(name)}")

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs import api
 from jobs.base.errors import BadInput
 from jobs.export import tars
 from jobs.export.__main__ import main
@@ -488,6 +489,18 @@ def test_wrong_options_are_refused_in_a_sentence(run, tmp_path, capsys, words, s
 
 def test_the_destination_must_be_named(run, capsys) -> None:
     assert "name at least one run" in refusal(capsys, run)
+
+
+@pytest.mark.parametrize("dest", [".", "..", "/", "", "a/.."])
+def test_a_destination_without_a_name_is_refused(run, tmp_path, capsys, monkeypatch, dest) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "the destination must be a new folder" in refusal(capsys, run, dest)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_function_needs_a_run() -> None:
+    with pytest.raises(BadInput, match="name at least one"):
+        api.export([], "out")
 
 
 def test_help_lists_every_option(capsys) -> None:

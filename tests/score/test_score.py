@@ -237,6 +237,8 @@ def test_bytes_that_are_not_those_that_were_published_are_not_scored(run) -> Non
         (["scorers=[nothing_here:f]"], "nothing_here cannot be imported: ModuleNotFoundError"),
         (["scorers=[mine:absent]"], "mine has no function absent: define def absent(media, rows)"),
         (["scorers=[mine:one_argument]"], "the function must take two arguments"),
+        (["scorers=[sys:intern]"], "sys has no file, by which other code is told"),
+        (["scorers=[quits:f]"], "quits cannot be imported: SystemExit: 3"),
         (["against=nowhere"], "nowhere is not a run"),
         (["hydra.launcher.partition=gpu"], "has no effect without -m"),
         (["ngpu=900"], "ngpu=900 is more than the"),
@@ -247,8 +249,15 @@ def test_bytes_that_are_not_those_that_were_published_are_not_scored(run) -> Non
 )
 def test_what_cannot_be_done_is_one_sentence_before_anything_is_written(run, own, capsys, words, said) -> None:
     (own / "mine.py").write_text(OWN)
+    (own / "quits.py").write_text("raise SystemExit(3)")
     assert said in refusal(capsys, run, *words)
     assert not (run / "scores").exists()
+
+
+def test_a_function_that_does_not_say_what_it_takes_is_tried(run, own) -> None:
+    (own / "compiled.py").write_text("f = type")
+    told = work(scorings(run, "scorers=[compiled:f]")[0])
+    assert any("compiled:f: TypeError" in detail for event, _, detail in told if event == "failed")
 
 
 def test_what_is_no_run_or_has_nothing_yet_is_refused(run, tmp_path, capsys, monkeypatch) -> None:
