@@ -32,7 +32,9 @@ _OF_SIDECAR = (
     *("num_frames", "num_inference_steps", "guidance_scale", "status", "reason"),
     *_AUDIT,
 )
-_PATH = re.compile(r"(?<![\w.:/])~?(?:/[\w.@+-]+)+/([\w.@+-]+)")
+_BEGINS, _NAME, _MORE = r"(?:\bfile://|(?<![\w./~]))", r"[^\s/'\"`()<>|;]+", r"[^\s/'\"`()<>|;:,]"
+_HOME = re.compile(rf"{_BEGINS}/(?:home|Users)/+{_MORE}+/*(?!{_MORE})")  # whose last part is a person's name
+_FOLDERS = re.compile(rf"{_BEGINS}(?:~[\w.-]*/+(?:{_NAME}/+)*|/(?:{_NAME}/+)+)(?={_MORE})")
 
 
 def index_shard(run: SourceRun, shard: Shard) -> pa.Table:
@@ -72,7 +74,7 @@ def index_shard(run: SourceRun, shard: Shard) -> pa.Table:
 
 def without_paths(text: str) -> str:
     """Return a reason without the folders it may name, which are private: of a path its last part is left."""
-    return _PATH.sub(r"\1", text)
+    return _FOLDERS.sub("", _HOME.sub("~", text))
 
 
 def schema_of(value: dict[str, Any], prefix: str = "") -> list[pa.Field]:

@@ -23,7 +23,7 @@ from jobs import api
 from jobs.base.errors import BadInput
 from jobs.export import tars
 from jobs.export.__main__ import main
-from jobs.export.index import index_shard
+from jobs.export.index import index_shard, without_paths
 from jobs.export.source import open_runs
 from jobs.options.export import ExportOptions
 from jobs.store.rundir import RunDir
@@ -166,6 +166,23 @@ def test_nothing_private_is_in_it(rich, tmp_path, form) -> None:
     tables = [str(pq.read_table(path).to_pylist()) for path in (tmp_path / "out").rglob("*.parquet")]
     for text in [*(path.read_bytes() for path in written), *(table.encode() for table in tables)]:
         assert not [word for word in private if word.encode() in text]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[Errno 13] Permission denied: '/home/alice'", "[Errno 13] Permission denied: '~'"),
+        ("/home/alice/, /Users/bob", "~, ~"),
+        ("/home/alice//runs//x.bin is torn", "x.bin is torn"),
+        ("file:///home/alice/x.bin", "x.bin"),
+        ("cache:/srv/[alice]/x=1/y,z.bin", "cache:y,z.bin"),
+        ("~alice/x.bin and ~/y/z.bin: line 3", "x.bin and z.bin: line 3"),
+        ("/srv/models/", "models/"),
+        ("https://home/a/b https://example.org/a/b s3://bucket/a 3/4 and/or </b> /tmp", None),
+    ],
+)
+def test_of_a_path_the_last_part_is_left_and_of_a_home_nothing(text, told) -> None:
+    assert without_paths(text) == (told or text)
 
 
 def test_the_same_runs_make_the_same_bytes_in_any_order(run, rich, tmp_path) -> None:
