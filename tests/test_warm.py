@@ -100,6 +100,22 @@ def test_it_sees_what_a_started_process_sees(folder: Path, more: dict[str, Any])
     assert forked["parent"] == os.getpid() and forked["customized"] == 1
 
 
+def test_our_modules_are_at_hand_where_it_would_find_the_same(folder: Path) -> None:
+    (folder / "asks.py").write_text(
+        "import sys; early = 'jobs.execute.worker' in sys.modules; import jobs; from jobs.base import times; "
+        "print(early, jobs.__file__, times.PATIENCE)"
+    )
+    ours = Path(__file__).parents[1] / "jobs" / "__init__.py"
+    assert warm.run(words("asks"), cwd=folder).stdout == f"True {ours} 1.0\n"
+    patient = warm.run(words("asks"), cwd=folder, env={**os.environ, "JOBS_PATIENCE": "3"})
+    assert patient.stdout == f"False {ours} 3.0\n"
+    other = folder / "jobs"
+    (other / "base").mkdir(parents=True)
+    (other / "__init__.py").touch()
+    (other / "base" / "times.py").write_text("PATIENCE = 'another'")
+    assert warm.run(words("asks"), cwd=folder).stdout == f"False {other / '__init__.py'} another\n"
+
+
 def test_its_workers_are_those_of_a_started_process(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     forked = warm.run(words("pool"), cwd=folder, env=environment, timeout=60)

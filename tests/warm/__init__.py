@@ -2,9 +2,10 @@
 
 A fresh ``python -m jobs.generate`` spends most of its processor time on importing torch, diffusers and transformers,
 and its workers spend it again. ``Popen`` and ``run`` take the words of such a command and have it forked from a process
-that has imported them, and nothing of this project (``tests.warm.server``). What they start is a child of this process
-in every way: its own pid, environment, working directory, standard streams, signals and exit code; it imports
-``sitecustomize``, our modules and what else is missing, and ends as an interpreter does. It only has the hash seed of
+that has imported them and our modules (``tests.warm.server``). What they start is a child of this process in every way:
+its own pid, environment, working directory, standard streams, signals and exit code; it imports ``sitecustomize`` and
+what else is missing, our modules too where it would find others or read another environment in them, and ends as an
+interpreter does. It only has the hash seed of
 the process that it was forked from. A command whose environment says something to libraries while they are imported
 gets an interpreter of its own, except within ``imported_in``.
 """
