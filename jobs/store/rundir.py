@@ -32,7 +32,13 @@ OUT_OF_REACH = "out-of-reach-"  # begins a file in work/calibration-*/: why a qu
 
 
 class RunDir(Place):
-    """Paths and records of one run. Every answer is read from disk, so any process can give it."""
+    """Paths and records of one run. Every answer is read from disk, so any process can give it.
+
+    Attributes:
+        anew: for messages: what to do where it cannot be gone on with.
+    """
+
+    anew = "use another exp_name"
 
     def __init__(self, path: Path, url: str = ""):
         super().__init__(path, url)
@@ -187,14 +193,14 @@ class RunDir(Place):
         except OSError as error:
             raise BadInput(f"{self.path / 'run.json'} cannot be read ({error.strerror}): mend that") from None
         except ValueError:
-            raise BadInput(f"{self.path / 'run.json'} is not valid JSON: restore it, or use another exp_name") from None
+            raise BadInput(f"{self.path / 'run.json'} is not valid JSON: restore it, or {self.anew}") from None
         if not isinstance(run, dict):
-            raise BadInput(f"{self.path / 'run.json'} is not a run's record: restore it, or use another exp_name")
+            raise BadInput(f"{self.path / 'run.json'} is not a run's record: restore it, or {self.anew}")
         if run.get("format") != FORMAT:
             version = run.get("version", "0.1.0")  # which did not say so
             raise BadInput(
                 f"{self.path} was begun by version {version} of this program, in a format that this one does not read: "
-                f"finish it with that version, or use another exp_name"
+                f"finish it with that version, or {self.anew}"
             )
         return run
 
@@ -239,5 +245,5 @@ def numbers(names: Iterable[str], suffix: str) -> set[int]:
 def _names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []

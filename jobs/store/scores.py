@@ -40,6 +40,8 @@ class ScoreDir(RunDir):
         scorer: the scorer's name.
     """
 
+    anew = "delete that folder to score again"
+
     def __init__(self, of: RunDir, scorer: str):
         run, suffix = _run_of(of)
         name = f"scores/{scorer.replace(':', '.')}{suffix}"

@@ -291,6 +291,15 @@ def test_a_table_that_is_not_that_of_its_done_record_is_made_again(run) -> None:
         assert table.read_bytes() == before
 
 
+def test_what_holds_no_scores_is_said_with_what_to_do(run, capsys) -> None:
+    (run / "scores").write_text("a file")
+    assert "scores/basic cannot be made: Not a directory" in refusal(capsys, run)
+    (run / "scores").unlink()
+    work(scorings(run, "scorers=basic")[0])
+    (run / "scores/basic/run.json").write_text("{")
+    assert "is not valid JSON: restore it, or delete that folder to score again" in refusal(capsys, run)
+
+
 def test_what_one_scorer_is_refused_keeps_the_others_from_beginning(run, own, capsys) -> None:
     (own / "mine.py").write_text(OWN)
     work(scorings(run, "scorers=[mine:mean]", "batch_size=4")[0])
