@@ -2,6 +2,9 @@
 
 import sys
 import threading
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from types import ModuleType
 from typing import Any
@@ -10,6 +13,8 @@ COMPILER = "torch._dynamo"
 # What libraries have the compiler do to functions of theirs while they are imported. What is not compiled never heeds
 # it.
 _MARKS = ("allow_in_graph", "assume_constant_result", "disable")
+# What transformers imports of the compiler, which needs nothing else of it.
+_ALONE = f"{COMPILER}._trace_wrapped_higher_order_op"
 _reading = threading.RLock()
 
 
@@ -22,7 +27,7 @@ class Unread(ModuleType):
     def __getattr__(self, name: str) -> Any:
         """Return an attribute that is not there yet; meanwhile other threads wait for the code that makes it."""
         missing = AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        if name.startswith("__"):
+        if name.startswith("__") and name != "__all__":  # for which only ``import *`` asks
             raise missing
         with _reading:
             if isinstance(self, Unread):
@@ -42,8 +47,42 @@ class Unread(ModuleType):
         """Run its code, for one thread at a time: then it is the package that it would have been."""
         self._begun = True
         assert self.__spec__ and self.__spec__.loader
-        self.__spec__.loader.exec_module(self)
+        try:
+            self.__spec__.loader.exec_module(self)
+        finally:
+            del self._begun
         self.__class__ = ModuleType  # type: ignore[assignment]
+
+
+class _First(MetaPathFinder):
+    """Has a package's code run before any module of it is imported, which an import would leave out: it is there."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return where the module is, if the package has imported it meanwhile."""
+        package = sys.modules.get(name.rpartition(".")[0])
+        if not isinstance(package, Unread) or "_begun" in vars(package) or name == _ALONE:
+            return None
+        _read(package.__name__)
+        module = sys.modules.get(name)
+        if module is None:
+            return None
+        # The import heeds the module's own spec before this answer, and would run the module's code once more.
+        spec = ModuleSpec(name, _There(), loader_state=module.__spec__)
+        vars(module)["__spec__"] = spec  # torch's modules of settings refuse to be assigned to
+        return spec
+
+
+class _There(Loader):
+    """Loads a module that is loaded."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Return it."""
+        return sys.modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave it as it was."""
+        assert module.__spec__
+        vars(module)["__spec__"] = module.__spec__.loader_state
 
 
 class _Compiler(Unread):
@@ -54,8 +93,14 @@ class _Compiler(Unread):
 class _Frames:
     """Its ``eval_frame``, of which libraries ask whether a model is compiled: none is before the package is read."""
 
-    class OptimizedModule:
+    class _None:
+        pass
+
+    @property
+    def OptimizedModule(self) -> type:
         """What compiled models are."""
+        package = sys.modules[COMPILER]
+        return self._None if isinstance(package, Unread) else package.eval_frame.OptimizedModule
 
     def __getattr__(self, name: str) -> Any:
         return getattr(_read(COMPILER).eval_frame, name)
@@ -118,6 +163,8 @@ def leave_scipy_unread() -> None:
 def _leave_unread(name: str, kind: type[Unread]) -> None:
     if name in sys.modules:
         return
+    if not any(isinstance(each, _First) for each in sys.meta_path):
+        sys.meta_path.insert(0, _First())
     spec = find_spec(name)
     assert spec
     package = module_from_spec(spec)
