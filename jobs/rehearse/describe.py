@@ -14,7 +14,8 @@ from jobs.rehearse.cards import (
 )
 from jobs.rehearse.counting import Work
 from jobs.rehearse.rehearsal import Rehearsal, rehearse
-from jobs.report.dryrun import steps_of
+from jobs.report.dryrun import finds_count, steps_of
+from jobs.run.calibration import calibration_samples
 from jobs.run.run import Run
 
 
@@ -50,13 +51,15 @@ def describe(run: Run, rehearsal: Rehearsal, *, utilisation: float = UTILISATION
         f"({human_bytes(memory.history)} of it history), decoding {human_bytes(memory.decoding)}; "
         f"at most {human_bytes(memory.peak)} with everything on the card"
         + (f"; in main memory {human_bytes(memory.main)} of history" if memory.main else ""),
-        f"  evaluated step: {_work(rehearsal.evaluated)}; {steps.evaluated} of them",
+        f"  evaluated step: {_work(rehearsal.evaluated)}; {steps.evaluated} of them"
+        + (", as by the window: algo.quality finds how many" if finds_count(run) else ""),
     ]
     if rehearsal.forecast:
         lines.append(f"  forecast step:  {_work(rehearsal.forecast)}; {steps.forecast} of them")
         if rehearsal.growth:
             lines.append(f"    each leaves {human_bytes(rehearsal.growth)} behind: memory grows by the step")
     lines.append(f"  text and decoding: {_flops(rehearsal.encode.flops)} and {_flops(rehearsal.decode.flops)}")
+    extra = calibration_samples(run)
     rows = [_on(run, rehearsal, card, utilisation, price) for card in CARDS]
     costs = f"  cost at {price:g} an hour" if price else ""
     lines.append(f"  {'card':15} {'fits':22} {'s a sample':>10} {'GPU-hours':>10} {'shards a task':>14}{costs}")
@@ -64,6 +67,7 @@ def describe(run: Run, rehearsal: Rehearsal, *, utilisation: float = UTILISATION
     lines.append(
         f"  Assumed: {utilisation:.0%} of a card's dense bfloat16 arithmetic, {1 - RESERVE:.0%} of its memory, half an "
         "hour a task; offloading, the host and what ranks send each other are left out"
+        + (f", as is the run's own calibration: {extra} samples with all steps, and their forecasts" if extra else "")
     )
     return "\n".join(lines)
 

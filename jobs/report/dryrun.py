@@ -49,18 +49,29 @@ def steps_of(run: Run) -> Steps:
     return Steps(len(plan.evaluated), len(plan.forecast), len(plan.rows))
 
 
+def finds_count(run: Run) -> bool:
+    """Return whether the run has still to find how many steps are evaluated: until then the window's count stands."""
+    forecast = run.forecast
+    return bool(forecast and forecast.pending and forecast.automatic and forecast.automatic.quality is not None)
+
+
 def _steps(run: Run) -> list[str]:
     n = run.options.num_inference_steps
     if run.forecast is None:
         return [f"  steps: all {n} evaluated (algo=nocache)"]
     steps = steps_of(run)
-    evaluated = ": " + " ".join(map(str, run.forecast.plan(n).evaluated))
+    evaluated = f"{steps.evaluated} of {n} evaluated: {' '.join(map(str, run.forecast.plan(n).evaluated))}"
     if run.forecast.pending and run.forecast.searched:
-        evaluated = ", those that the run's own calibration finds best"
+        evaluated = f"{steps.evaluated} of {n} evaluated, those that the run's own calibration finds best"
+    if finds_count(run):
+        evaluated = (
+            f"the fewest of {n} evaluated that reach algo.quality={run.options.algo.quality:g}, which the run's own "
+            f"calibration finds; what follows is for {steps.evaluated}"
+        )
     size, place = history_bytes(run, steps.rows), run.forecast.config.history_device or "where the denoiser is"
     each = " on each rank" if run.options.parallel.size > 1 else ""
     return [
-        f"  steps: {steps.evaluated} of {n} evaluated{evaluated}",
+        f"  steps: {evaluated}",
         f"  speed: at most {n / steps.evaluated:.2f}x of denoising every step",
         f"  history: {human_bytes(size)}{each} for a batch of {run.options.batch_size} ({place}), "
         "freed when its last step is taken",

@@ -9,7 +9,7 @@ from jobs.model.checkpoint import EMBEDDED
 from jobs.model.licences import checkpoint_licence, output_terms
 from jobs.report.foreign_syntax import foreign_syntax
 from jobs.report.long_prompts import long_prompts
-from jobs.run.calibration import choose_samples
+from jobs.run.calibration import calibration_samples
 from jobs.run.run import Run
 
 SHOWN = 10  # words in a warning
@@ -40,9 +40,7 @@ def calibrates(run: Run) -> str | None:
     forecast = run.forecast
     if forecast is None or (forecast.automatic is None and forecast.calibration):
         return None
-    if forecast.pending and forecast.automatic:
-        chosen = choose_samples(run.layout, forecast.automatic.samples)
-        extra = sum(len(each.recorded) + len(each.held) for each in chosen.values())
+    if extra := calibration_samples(run):
         return (
             f"this run calibrates itself first: {extra} samples more than its {run.layout.num_samples:,}, with every "
             "step evaluated, and most of them with forecasts too, to choose and measure these (algo.calibration=none "

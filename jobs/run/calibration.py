@@ -5,6 +5,7 @@ is in the run's identity as "auto" and the settings they follow from: the conten
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -14,6 +15,7 @@ from typing import Any
 import spectrum
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Layout, Sample
+from jobs.model import calibration_cache
 from jobs.model.calibration_file import CalibrationFile
 from jobs.model.checkpoint import Checkpoint
 from jobs.model.environment import versions
@@ -65,13 +67,26 @@ def choose_samples(layout: Layout, recorded: int) -> dict[int, Chosen]:
         for place in places:
             prompt, repeat = divmod(place, layout.began_with)
             samples.append(layout.sample(layout.numbering.of(prompts[prompt], repeat)))
-        held = len(samples) - min(recorded, math.ceil(len(samples) * recorded / needed))
+        held = _kept_apart(len(samples), recorded)
         apart = {len(samples) * (2 * number + 1) // (2 * held) for number in range(held)}
         chosen[steps] = Chosen(
             [one for number, one in enumerate(samples) if number not in apart],
             [one for number, one in enumerate(samples) if number in apart],
         )
     return chosen
+
+
+def calibration_samples(run: Run) -> int:
+    """Return how many samples a run has still to make for its own calibration; 0 where it makes none."""
+    if run.forecast is None or not run.forecast.pending or run.forecast.automatic is None:
+        return 0
+    chosen = choose_samples(run.layout, run.forecast.automatic.samples)
+    return sum(len(each.recorded) + len(each.held) for each in chosen.values())
+
+
+def _kept_apart(samples: int, recorded: int) -> int:
+    """Return how many of these samples the calibration is measured on, where so many would be recorded of enough."""
+    return samples - min(recorded, math.ceil(samples * recorded / samples_needed(recorded)))
 
 
 def _worthwhile(layout: Layout, recorded: int) -> list[int]:
@@ -113,8 +128,8 @@ def settle(
         record: what the directory says of it, if it has begun and this is to go on with it.
 
     Raises:
-        BadInput: the run's calibration was exchanged, or no number of evaluations has the quality that is asked for, as
-            this run found out before.
+        BadInput: the run's calibration was exchanged; no number of evaluations has the quality that is asked for, as
+            this run found out before; or the run has too few samples to measure it.
     """
     if forecast is None or forecast.automatic is None:
         return forecast
@@ -129,13 +144,26 @@ def settle(
             if not _worthwhile(layout, forecast.automatic.samples):
                 least = SHARE * samples_needed(forecast.automatic.samples)
                 return replace(published, misfit=f"a run of fewer than {least} samples does not calibrate itself")
-    key, _ = calibration_key(options, checkpoint, forecast, layout)
+    key, shared = calibration_key(options, checkpoint, forecast, layout)
     settled = with_calibration(forecast, key, checkpoint, directory, record)
     if settled.pending and forecast.automatic.quality is not None:
         chosen = choose_samples(layout, forecast.automatic.samples)
         if said := directory.out_of_reach(parts_key(key, checkpoint, chosen), forecast.automatic.quality):
             raise BadInput(said.read_text())
+        cached = calibration_cache.find(key) if shared and not record else None
+        if not (cached and is_measured(cached, forecast, checkpoint, layout.defaults.num_inference_steps)):
+            _check_measurable(chosen, forecast.automatic.samples)
     return settled
+
+
+def _check_measurable(chosen: dict[int, Chosen], recorded: int) -> None:
+    for steps, each in chosen.items():
+        if not each.held:
+            least = next(samples for samples in itertools.count(1) if _kept_apart(samples, recorded))
+            raise BadInput(
+                f"algo.quality is measured on samples that are kept apart, and of those with {steps} steps this run "
+                f"has {len(each.recorded)}: make at least {least}, or give algo.evaluations instead"
+            )
 
 
 def _evaluates_all(forecast: Forecast, steps: int) -> bool:

@@ -126,6 +126,16 @@ def test_models_of_real_size_neither_wait_nor_grow(
     assert fits in describe(run, rehearsal)
 
 
+def test_what_a_run_finds_out_itself_is_said_to_be_assumed_or_left_out(tmp_path: Path):
+    run = run_of(tmp_path, "model=demo", "algo.quality=40")
+    rehearsal = rehearse(run)
+    said = describe(run, rehearsal)
+    assert "; 14 of them, as by the window: algo.quality finds how many" in said
+    assert said.endswith("as is the run's own calibration: 4 samples with all steps, and their forecasts")
+    said = describe(run_of(tmp_path, "model=demo"), rehearsal)
+    assert "; 14 of them\n" in said and said.endswith("what ranks send each other are left out")
+
+
 @pytest.mark.slow
 def test_blocks_that_are_not_run_again_are_counted_as_if_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = run_of(tmp_path, "model=demo-video", "model.vae_tiling=true")

@@ -92,6 +92,33 @@ def test_a_small_run_is_forecast_as_published_and_says_why():
     assert weights(opened("samples_per_prompt=59", "algo.calibration_prompts=8")) == AUTO
 
 
+def test_a_quality_needs_samples_to_measure_it_on(at: Path):
+    for overrides, steps, has, least in (
+        (("total_prompt_num=2",), 50, 2, 3),
+        (("total_prompt_num=1", "algo.calibration_prompts=1"), 50, 1, 2),
+        (("prompt_file=p.csv",), 20, 1, 3),
+    ):
+        (at / "p.csv").write_text("prompt,num_inference_steps\na cat,\na dog,\na cow,\na hen,20\n")
+        opened("algo.calibration=auto", *overrides)
+        with pytest.raises(BadInput) as refused:
+            opened("algo.quality=40", *overrides)
+        assert str(refused.value) == (
+            f"algo.quality is measured on samples that are kept apart, and of those with {steps} steps this run has "
+            f"{has}: make at least {least}, or give algo.evaluations instead"
+        )
+    run = opened("algo.quality=40", "total_prompt_num=3")
+    assert "  steps: the fewest of 50 evaluated that reach algo.quality=40, which" in describe(run)
+
+    # With what the cache has measured it needs none.
+    known = made(run)
+    known.source["quality"]["50"] = {**MEASURED, "asked": 40.0}
+    calibration_cache.keep(known.source["key"], known.to_json().encode())
+    begun = begin("algo.quality=40", "total_prompt_num=2", "exp_name=small")
+    assert begun.directory.read()["calibration"] == known.digest
+    again = opened("algo.quality=40", "total_prompt_num=2", "exp_name=small")
+    assert again.forecast and not again.forecast.pending
+
+
 def test_a_run_that_was_begun_otherwise_goes_on_so():
     """Also one of before runs calibrated themselves: its record is the same."""
     publish(begin(*LARGE, "algo.calibration=none"))
