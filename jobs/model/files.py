@@ -49,6 +49,24 @@ def check_file(option: str, path: str) -> Path:
     return file.absolute()
 
 
+def check_gguf(option: str, file: Path) -> None:
+    """Make sure that all of a GGUF file is there, by what its header says; gguf is installed.
+
+    Args:
+        option: that names the file, for the error.
+        file: the file; its weights are not read.
+
+    Raises:
+        BadInput: it ends before, or the header is none.
+    """
+    from gguf import GGUFReader
+
+    try:
+        GGUFReader(file)
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError):  # whatever it stumbles over
+        raise BadInput(f"{option} {file} is not a whole GGUF file: fetch it again") from None
+
+
 def read_header(option: str, file: Path) -> dict[str, tuple[int, ...]]:
     """Return the names of a safetensors file's tensors, each with its shape.
 
@@ -102,9 +120,11 @@ def fitting(option: str, kind: str) -> Iterator[None]:
         option: that names the file, as the user wrote it.
         kind: the class.
     """
+    from diffusers.loaders.single_file_utils import SingleFileComponentError
+
     try:
         yield
-    except (KeyError, IndexError, ValueError, RuntimeError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, RuntimeError, AttributeError, SingleFileComponentError) as error:
         # Of a network whose weights have shapes and no contents, diffusers says so when it is moved.
         why = "it lacks weights" if isinstance(error, NotImplementedError) else first_line(error)
         raise BadInput(f"{option} does not fit {kind} ({why}): give one made for this model") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput, first_line
+from jobs.model.files import read_header
 
 FORM = "[{path: style.safetensors, scale: 0.8}]"
 _FIRST = re.compile(r"(lora_A|lora(_linear_layer)?[._]down)\.")  # of a layer's two matrices the first
@@ -41,7 +42,7 @@ def read_loras(asked: Any) -> tuple[Lora, ...]:
         asked: a list of mappings with ``path`` and perhaps ``scale`` and ``into``; None: none.
 
     Raises:
-        BadInput: it is written otherwise, a file is missing, or what loads LoRAs is not installed.
+        BadInput: it is written otherwise, a file is missing or torn, or what loads LoRAs is not installed.
     """
     if asked is None or asked == []:
         return ()
@@ -63,6 +64,7 @@ def _read(asked: dict[str, Any]) -> Lora:
             f"model.loras: {path} is not a .safetensors file that is there: give the path of one "
             "(hf download OWNER/NAME fetches it from the hub)"
         )
+    read_header("model.loras:", path)
     with path.open("rb") as file:
         return Lora(path.absolute(), float(scale), hashlib.file_digest(file, "sha256").hexdigest(), asked.get("into"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.model.files import GGUF, check_file, check_whole, digest_of, fitting, names_file
+from jobs.model.files import GGUF, check_file, check_gguf, check_whole, digest_of, fitting, names_file
 from jobs.model.hub_cache import HUB_ID, cached_snapshot
 from jobs.model.sources import inherits
 from jobs.options.model import ModelOptions
@@ -119,6 +119,8 @@ def check_fit(parts: tuple[Part, ...], index: dict[str, Any], model: ModelOption
             raise BadInput(
                 f"{part.option}: nothing can be added into weights of a GGUF file: leave model.fuse_loras out"
             )
+        if part.quantised and part.place:
+            check_gguf(f"model.{part.name}", part.place)
 
 
 def _class_in(place: Path) -> Any:

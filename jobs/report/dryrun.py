@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.base.disk import human_bytes
+from jobs.base.errors import BadInput
 from jobs.options.degrees import Degrees
 from jobs.parallel.limits import Size, features_bytes
 from jobs.run.run import Run
@@ -98,4 +99,8 @@ def history_bytes(run: Run, rows: int) -> int:
 def _checkpoint(run: Run) -> str:
     if run.checkpoint.folder is None:
         return f"{run.checkpoint.path} is not downloaded yet: {run.checkpoint.download_command}"
+    try:
+        run.checkpoint.check()
+    except BadInput as error:
+        return f"not usable as it is: {error}"
     return f"{run.checkpoint.path}, revision {run.checkpoint.pin}"

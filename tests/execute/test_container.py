@@ -84,7 +84,7 @@ def test_without_an_image_nothing_changes(files: Path) -> None:
 
 
 def test_whatever_a_task_reads_is_mounted(files: Path) -> None:
-    (files / "style.safetensors").touch()
+    (files / "style.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")  # of no weights
     lora = f"model.loras=[{{path: {files}/style.safetensors}}]"
     run = resolved(*options(files, "container.image=x/y", lora))
     assert run.forecast and run.forecast.calibration

@@ -180,6 +180,25 @@ def test_what_is_no_such_part_is_refused(
         begin(folders / "flux", option.replace("DIR", str(files)).replace("MODELS", str(folders))).checkpoint.check()
 
 
+def test_a_torn_file_is_refused_before_anything_starts(folders: Path, files: Path) -> None:
+    weights = load_file(folders / "flux/transformer/diffusion_pytorch_model.safetensors")
+    original_layout.write_gguf(weights, files / "whole.gguf")
+    whole = (files / "whole.gguf").read_bytes()
+    begin(folders / "flux", f"model.transformer={files}/whole.gguf").checkpoint.check()
+    for length in (4, 8, 20, 30, 200, len(whole) // 2, len(whole) - 1):
+        (files / "torn.gguf").write_bytes(whole[:length])
+        with pytest.raises(BadInput, match=r"^model.transformer /.*/torn.gguf is not a whole GGUF file: fetch it"):
+            begin(folders / "flux", f"model.transformer={files}/torn.gguf")
+    for name, words in (("text", "is not a safetensors file"), ("short", "has .* bytes where its header says")):
+        with pytest.raises(BadInput, match=f"^model.loras: /.*/{name}.safetensors {words}"):
+            begin(folders / "flux", f"model.loras=[{{path: {files}/{name}.safetensors}}]")
+
+
+def test_a_file_of_other_weights_is_refused_in_a_sentence(folders: Path, files: Path) -> None:
+    with pytest.raises(BadInput, match=r"model.vae=/.*/a.safetensors does not fit AutoencoderKL .*: give one made for"):
+        picture(begin(folders / "flux", f"model.vae={files}/a.safetensors"))
+
+
 def test_options_that_contradict_a_part_are_refused(
     folders: Path, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """What a command says before it does anything: the dry run, and warnings."""
 
+import shutil
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -82,6 +83,17 @@ def test_a_dry_run_writes_and_loads_nothing(
         "python -m jobs.download model.path=black-forest-labs/FLUX.1-dev\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["p.txt"]
+
+
+def test_a_checkpoint_that_the_run_would_refuse_is_told_of(tmp_path: Path):
+    (tmp_path / "p.txt").write_text("a cat\n")
+    shutil.copytree(demo.path("image"), tmp_path / "model")
+    words = (f"model.path={tmp_path}/model", "model.variant=fp16", f"prompt_file={tmp_path}/p.txt", "dry_run=true")
+    said = describe(open_run(config(*words))).splitlines()[-1]
+    assert said == (
+        f"  checkpoint: not usable as it is: model.path {tmp_path}/model lacks weights of the variant fp16: give a "
+        "whole pipeline's directory, or use model.variant=null, which is there"
+    )
 
 
 def test_what_single_prompts_set_otherwise_is_said(tmp_path: Path):
