@@ -29,7 +29,7 @@ from jobs.export.stored import fetch_tars, opened_runs
 from jobs.export.surroundings import METADATA, write_surroundings
 from jobs.export.table import in_groups, write_metadata
 from jobs.export.trouble import explained
-from jobs.export.upload import Place, finished
+from jobs.export.upload import Place, files_of, finished
 from jobs.export.view import View
 from jobs.export.work import Work, check_destination
 from jobs.options.export import CHOICE, ELSEWHERE, ExportOptions
@@ -37,6 +37,7 @@ from jobs.store.atomic import replace as move
 from jobs.store.atomic import sync
 from jobs.store.rundir import RunDir
 
+_MOUNTED = "file://"
 _AT_ONCE = 2  # shards or files; what takes time is hashing, which needs a core each
 Say = Callable[[str], None]
 
@@ -62,6 +63,7 @@ def export(places: Sequence[str], dest: str, options: ExportOptions, say: Say) -
     paths = [Path(place) for place in places if "://" not in place]
     with explained(paths, Path(dest)):
         _check_paths(paths, Path(dest))
+        _check_copy(options.dest, paths, Path(dest))
         check_filters(options)
         copies = _copies(options)
         with opened_runs(places) as directories:
@@ -77,6 +79,7 @@ def _export(directories: list[RunDir], work: Work, options: ExportOptions, copie
     for copy in copies:
         copy.check(described)
     if check_destination(work.dest, described):
+        files_of(work.dest)
         work.clear()
         say(f"{work.dest} is this export already, whole: nothing was left to do")
     else:
@@ -124,6 +127,15 @@ def _check_paths(paths: list[Path], dest: Path) -> None:
     for path in paths:
         if dest.resolve().is_relative_to(path.resolve()):
             raise BadInput(f"{dest} lies within the run {path}: choose a destination elsewhere")
+
+
+def _check_copy(url: str | None, runs: list[Path], dest: Path) -> None:
+    """Refuse a copy within what it is a copy of, or within a run."""
+    if url and url.startswith(_MOUNTED):
+        copy = Path(url.removeprefix(_MOUNTED)).resolve()
+        for path in (*runs, dest, Work(dest).path):
+            if copy.is_relative_to(path.resolve()) and copy != dest.resolve():
+                raise BadInput(f"dest={url} lies within {path}: choose another place for the copy")
 
 
 def _pinned(runs: list[SourceRun], pins: dict[str, list[str]]) -> list[SourceRun]:

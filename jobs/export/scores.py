@@ -92,7 +92,7 @@ class Scores:
             BadInput: says which run to score.
         """
         for name, (scorer, _) in self.origins.items():
-            if re.search(rf"\b{name}\b", text):
+            if re.search(rf"\b{name}\b", text, re.IGNORECASE):
                 for run in self._runs:
                     if scorer not in {one.scorer for one in self._directories[run.directory.path]}:
                         raise BadInput(

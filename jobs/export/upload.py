@@ -65,17 +65,31 @@ def finished(folder: Path) -> Sent:
     Raises:
         BadInput: there is something else in its folder.
     """
-    sums: dict[str, str] = {}
-    for line in (folder / SUMS).read_text().splitlines():
-        digest, _, name = line.partition("  ")
-        sums[name] = digest
-    sums[SUMS] = hash_file(folder / SUMS)
+    sums = {**files_of(folder), SUMS: hash_file(folder / SUMS)}
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    for wrong, what in ((there - sums.keys(), "is no file of the export"), (sums.keys() - there, "is missing")):
-        if wrong:
-            raise BadInput(f"{folder / min(wrong)} {what}: put it right, or delete {folder} and export again")
+    if more := there - sums.keys():
+        raise BadInput(_wrong(folder, min(more), "is no file of the export"))
     ordered = [STATS, *(name for name in sums if name not in (STATS, *LAST)), *LAST]
     return Sent(folder, {name: sums[name] for name in ordered}, (folder / STATS).read_bytes())
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Return path -> sha256 of the files of a finished export, all of which are there.
+
+    Raises:
+        BadInput: one is not.
+    """
+    if not (folder / SUMS).is_file():
+        raise BadInput(_wrong(folder, SUMS, "is missing"))
+    lines = (line.partition("  ") for line in (folder / SUMS).read_text().splitlines())
+    sums = {name: digest for digest, _, name in lines}
+    if lost := [name for name in sums if not (folder / name).is_file()]:
+        raise BadInput(_wrong(folder, min(lost), "is missing"))
+    return sums
+
+
+def _wrong(folder: Path, name: str, what: str) -> str:
+    return f"{folder / name} {what}: put it right, or delete {folder} and export again"
 
 
 def check_same(there: dict[str, Any] | None, described: dict[str, Any], where: str) -> None:

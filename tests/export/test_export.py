@@ -229,6 +229,15 @@ def test_a_finished_export_is_left_alone(run, tmp_path, capsys) -> None:
     assert "nothing was left to do" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["SHA256SUMS", "train/train-00000.tar"])
+def test_an_export_that_has_lost_a_file_is_not_called_whole(run, tmp_path, capsys, name) -> None:
+    export(run, tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    for more in ([], [f"dest=file://{tmp_path}/copy"]):
+        said = refusal(capsys, run, tmp_path / "out", *more)
+        assert f"{name} is missing: put it right, or delete {tmp_path}/out and export again" in said
+
+
 def test_another_export_in_its_place_is_refused(run, rich, tmp_path, capsys) -> None:
     export(run, tmp_path / "out")
     before = files(tmp_path)

@@ -257,9 +257,8 @@ def test_scores_of_a_part_are_refused_unless_that_is_asked_for(copy, tmp_path, c
 def test_runs_of_which_one_is_not_scored_are_not_chosen_from_by_its_scores(scored, tmp_path, capsys) -> None:
     other = finished_run(tmp_path / "other", lines(3), "exp_name=other").directory.path
     export(scored, other, tmp_path / "both")
-    assert f"{other} has no level, which is asked for" in refusal(
-        capsys, scored, other, tmp_path / "out", "where=level>1"
-    )
+    for where in ("where=level>1", "where=LEVEL>1"):
+        assert f"{other} has no level, which is asked for" in refusal(capsys, scored, other, tmp_path / "out", where)
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,13 @@ def test_a_mounted_file_system_is_a_store_too(run, tmp_path, capsys) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mounted", "out"]
 
 
+def test_a_copy_does_not_lie_within_what_it_is_a_copy_of(run, tmp_path, capsys) -> None:
+    for place in (tmp_path / "out/copy", tmp_path / "out.partial", run, run / "data/copy"):
+        said = refusal(capsys, run, tmp_path / "out", f"dest=file://{place}")
+        assert "lies within" in said and "choose another place for the copy" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_made(run, tmp_path, capsys) -> None:
     (tmp_path / "file").touch()
     assert "cannot be written" in refusal(capsys, run, tmp_path / "out", f"dest=file://{tmp_path}/file/set")
