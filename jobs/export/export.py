@@ -32,7 +32,7 @@ from jobs.export.trouble import explained
 from jobs.export.upload import Place, files_of, finished
 from jobs.export.view import View
 from jobs.export.work import Work, check_destination
-from jobs.options.export import CHOICE, ELSEWHERE, ExportOptions
+from jobs.options.export import CHOICE, ELSEWHERE, SPLITS, ExportOptions
 from jobs.store.atomic import replace as move
 from jobs.store.atomic import sync
 from jobs.store.rundir import RunDir
@@ -112,6 +112,9 @@ def _make(
     for reason, count in rows.left_out.items():
         say(f"left out {count}, {reason}")
     view = View(work, runs, rows, form)
+    for place, (split, share) in enumerate(zip(SPLITS, options.shares, strict=False)):
+        if share and all(piece.split != place for piece in view.pieces):
+            say(f"there is no {split}: no prompt falls into its share, {share:g} of {rows.count_prompts():,}")
     with ThreadPoolExecutor(1) as beside:  # files wait for the disk much of their time
         table = beside.submit(_table, work, view, Stats(rows.count_prompts(), scores.types, rows.left_out))
         records = _write_pieces(work, view, form)

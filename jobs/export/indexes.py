@@ -15,7 +15,7 @@ from jobs.store.tar import hash_file
 
 SUMS = "SHA256SUMS"
 _ENERGON = "megatron.energon"
-_ENERGON_SPLITS = {"train": "train", "validation": "val", "test": "test"}
+ENERGON_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 _PREPARE = "from megatron.energon.tools.prepare import command; command()"
 _UUID = ".nv-meta/index.uuid"
 
@@ -93,7 +93,7 @@ def prepare_energon(folder: Path, splits: list[str], extension: str, identity: s
     if extension != "mp4":
         fields = json.dumps({"image": extension, "caption": "txt"})
         kind = ["--sample-type", "CaptioningSample", "--field-map", fields]
-    parts = [word for split in splits for word in ("--split-parts", f"{_ENERGON_SPLITS[split]}:{split}/.*")]
+    parts = [word for split in splits for word in ("--split-parts", f"{ENERGON_SPLITS[split]}:{split}/.*")]
     words = ["--non-interactive", "--force-overwrite", "--no-progress", "--num-workers", "1", *parts, *kind]
     done = subprocess.run(  # a process of its own, which takes torch's memory with it when it ends
         [sys.executable, "-c", _PREPARE, *words, str(folder)], capture_output=True, text=True, check=False

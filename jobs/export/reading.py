@@ -2,6 +2,8 @@
 
 import re
 
+from jobs.export.indexes import ENERGON_SPLITS
+
 _ENERGON = """from megatron.energon import WorkerConfig, get_loader, get_train_dataset
 
 config = WorkerConfig(rank=0, world_size=1, num_workers=0)
@@ -9,6 +11,11 @@ train = get_train_dataset(
     DATASET, worker_config=config, batch_size=1, shuffle_buffer_size=None, max_samples_per_sequence=None
 )
 dataset = get_loader(train)"""
+_ENERGON_LATER = """from megatron.energon import WorkerConfig, get_loader, get_val_dataset
+
+config = WorkerConfig(rank=0, world_size=1, num_workers=0)
+part = get_val_dataset(DATASET, split_part="{part}", worker_config=config, batch_size=1)
+dataset = get_loader(part)"""
 _WIDS = """import wids
 
 dataset = wids.ShardListDataset(f"{{DATASET}}/{split}-index.json")"""
@@ -41,7 +48,7 @@ def reading(form: str, extension: str, paths: dict[str, list[str]], *, energon: 
         parts.append(f"{note}\n\n```\npython -m open_clip_train.main {train}\n```")
         parts.append(_code(_WIDS.format(split=split)))
     if energon and images:
-        parts.append(_code(_ENERGON))
+        parts.append(_code(_ENERGON if split == "train" else _ENERGON_LATER.format(part=ENERGON_SPLITS[split])))
     return [*parts, duckdb]
 
 

@@ -238,6 +238,15 @@ def test_an_export_that_has_lost_a_file_is_not_called_whole(run, tmp_path, capsy
         assert f"{name} is missing: put it right, or delete {tmp_path}/out and export again" in said
 
 
+def test_a_split_into_which_no_prompt_falls_is_told(run, tmp_path, capsys) -> None:
+    export(run, tmp_path / "out", "split=0.998,0.001,0.001")
+    told = capsys.readouterr().out
+    for split in ("validation", "test"):
+        assert f"there is no {split}: no prompt falls into its share, 0.001 of " in told
+        assert not (tmp_path / "out" / split).exists()
+    assert "there is no train" not in told
+
+
 def test_another_export_in_its_place_is_refused(run, rich, tmp_path, capsys) -> None:
     export(run, tmp_path / "out")
     before = files(tmp_path)

@@ -105,6 +105,17 @@ def picture(folder: Path, row: dict) -> str:
         return hashlib.sha256(Image.open(io.BytesIO(file.read())).convert("RGB").tobytes()).hexdigest()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("shares", ["0,1", "0,0,1"])
+def test_what_the_card_says_of_reading_is_true_without_a_split_to_train_on(run, tmp_path, shares) -> None:
+    folder = tmp_path / "out"
+    assert main([str(run), str(folder), f"split={shares}", "energon=true"]) == 0
+    found = read_by(folder, "card")
+    assert {name: one["count"] for name, one in found.items() if name != "duckdb"} == dict.fromkeys(
+        ("webdataset", "datasets", "wids", "megatron"), 11
+    )
+
+
 def test_datasets_reads_the_folder_as_a_repository_of_the_hub(exported) -> None:
     rows = table(exported)
     found = datasets.load_dataset(str(exported))
