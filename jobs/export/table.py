@@ -17,6 +17,7 @@ _FIRST = (
     *("bytes", "sha256", "status", "reason", "flagged", "seed", "run", "run_id"),
 )
 _METADATA = "metadata_"
+_ORIGINAL = "near_duplicate_of"  # the score that is a key
 _WHOLE = 2**63
 
 
@@ -99,13 +100,16 @@ def public_rows(
         table: of ``jobs.export.index``.
         schema: of ``public_schema``.
         metadata: the types of the prompt file's columns.
-        prefix: what is put before the keys.
+        prefix: what is put before the keys, and before the key that a sample is a near duplicate of.
         files: the file of each row; null for given-up samples.
         splits: the split of each.
     """
     own = {name: table[name] for name in table.column_names}
     if prefix:
         own["key"] = pc.binary_join_element_wise(prefix, own["key"], "")
+        if _ORIGINAL in own:
+            other = pc.match_substring(own[_ORIGINAL], ":")  # a key of another run, after its name
+            own[_ORIGINAL] = pc.if_else(other, own[_ORIGINAL], pc.binary_join_element_wise(prefix, own[_ORIGINAL], ""))
     own |= {"file": files, "split": splits}
     own |= metadata.columns(own["metadata"].to_pylist()) if metadata.fields and "metadata" in own else {}
     count = table.num_rows

@@ -9,6 +9,8 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.options.score import parse_score
+from jobs.score.command import score
 from jobs.score.reading import Media
 from tests.export.runs import finished_run, lines, make_shards
 from tests.export.test_export import WEB, export, files, refusal, samples
@@ -244,6 +246,21 @@ def test_large_whole_numbers_and_others_make_a_column_of_numbers(copy, tmp_path,
     work(scorings(copy, "scorers=[mine_too:kinds]", "batch_size=5")[0])
     export(copy, tmp_path / "out")
     assert {row["kinds"] for row in table(tmp_path / "out")} == {float(2**62), 0.5, None}
+
+
+def test_of_several_runs_the_key_that_a_sample_is_a_duplicate_of_is_that_of_the_export(tmp_path) -> None:
+    paths = []
+    for name in ("one", "two"):
+        text = "\n".join(json.dumps({"prompt": f"{n}", "seed": n % 2}) for n in range(4))
+        path = finished_run(tmp_path / name, text, f"exp_name={name}").directory.path
+        work(scorings(path, "scorers=basic")[0])
+        against = f"against={paths[0]}" if paths else "duplicate_bits=4"
+        assert score(path, parse_score(["scorers=near_duplicates", against])[1], ["device=cpu"], launch=False) == 0
+        paths.append(path)
+    export(*paths, tmp_path / "out")
+    found = {row["key"]: row["near_duplicate_of"] for row in table(tmp_path / "out")}
+    assert [found[f"one-0000000{n}_0000"] for n in range(4)] == [None, None, "one-00000000_0000", "one-00000001_0000"]
+    assert {found[f"two-0000000{n}_0000"] for n in range(4)} == {"one:00000000_0000", "one:00000001_0000"}
 
 
 def test_scores_of_a_part_are_refused_unless_that_is_asked_for(copy, tmp_path, capsys) -> None:
