@@ -71,6 +71,7 @@ def test_what_is_chosen_is_what_samples_prefer():
         (["prompt_file=/none.txt"], "/none.txt"),
         (["height=33"], "height=33 does not fit"),
         (["--steps", "9", "7", "--evaluations", "8"], "--evaluations 8 is not from 1 to 7"),
+        (["dry_run=true"], "dry_run=true is for jobs.generate: leave it out"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(arguments, message, tmp_path, capsys):
@@ -79,3 +80,23 @@ def test_bad_options_are_refused_in_one_line(arguments, message, tmp_path, capsy
     error = capsys.readouterr().err.strip()
     assert message in error and len(error.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (".", "is a folder: name a file in it, like"),
+        ("no folder/calibration.json", "is in no folder that is there: make"),
+        ("closed/calibration.json", "closed belongs to somebody else"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_before_a_model_is_loaded(
+    place: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "closed")  # root may write anywhere
+    monkeypatch.setattr("jobs.calibrate.__main__.calibrate", lambda *_: pytest.fail("a model was loaded"))
+    with pytest.raises(SystemExit, match="2"):
+        main(["--out", str(tmp_path / place)])
+    error = capsys.readouterr().err.strip()
+    assert message in error and len(error.splitlines()) == 1

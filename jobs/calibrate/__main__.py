@@ -8,6 +8,7 @@ not the very same as those that quality is then measured on.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -32,15 +33,35 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     try:
         run = resolve(compose_options([f"total_prompt_num={PROMPTS}", *given.options, "algo=nocache"]))
+        if run.options.dry_run:
+            raise BadInput("dry_run=true is for jobs.generate: leave it out")
+        out = given.out or Path(f"calibration-{run.options.model.name}.json")
+        check_place(out)
         calibration = calibrate(run, given.steps or [run.options.num_inference_steps], given.evaluations)
     except (BadInput, SpectrumError) as error:
         refuse(str(error))
-    out = given.out or Path(f"calibration-{run.options.model.name}.json")
-    write_bytes(out, calibration.to_json().encode())
+    try:
+        write_bytes(out, calibration.to_json().encode())
+    except OSError as error:
+        refuse(f"{out} cannot be written: {error.strerror}")
     for line in report(calibration):
         print(line)
     print(out)
     return 0
+
+
+def check_place(out: Path) -> None:
+    """Make sure, before hours go into a file, that one can be written there.
+
+    Raises:
+        BadInput: it is a folder, or there is none that can be written to.
+    """
+    if out.is_dir():
+        raise BadInput(f"--out {out} is a folder: name a file in it, like {out / 'calibration.json'}")
+    if not out.parent.is_dir():
+        raise BadInput(f"--out {out} is in no folder that is there: make {out.parent} first")
+    if not os.access(out.parent, os.W_OK):
+        raise BadInput(f"--out {out} cannot be written: {out.parent} belongs to somebody else")
 
 
 def report(calibration: Calibration) -> list[str]:
