@@ -138,7 +138,7 @@ def rows_of(columns: Any, count: int, taken: Collection[str] = KEYS) -> list[dic
         ValueError: it is not one value of each column for each sample.
     """
     if not isinstance(columns, dict) or not columns:
-        found = "none" if columns == {} else type(columns).__name__
+        found = "none" if isinstance(columns, dict) else type(columns).__name__
         raise ValueError(f"it must return columns, like {{'name': [values]}}, not {found}")
     folded = {name.casefold() for name in taken}
     for name, values in columns.items():
@@ -146,10 +146,13 @@ def rows_of(columns: Any, count: int, taken: Collection[str] = KEYS) -> list[dic
             raise ValueError(f"a column is called {name!r}: use letters, digits and _")
         if name.casefold() in folded:
             raise ValueError(f"a column is called {name}, which every sample has by itself: call it otherwise")
+        if isinstance(values, (str, bytes, dict, set)):
+            raise ValueError(f"column {name} is a {type(values).__name__}: give a list, or an array")
         if not hasattr(values, "__len__") or len(values) != count:
             many = len(values) if hasattr(values, "__len__") else "no"
             raise ValueError(f"column {name} has {many} values for {count} samples")
-    return [{name: _plain(name, values[place]) for name, values in columns.items()} for place in range(count)]
+    plain = {name: [_plain(name, value) for value in values] for name, values in columns.items()}  # in their order
+    return [{name: values[place] for name, values in plain.items()} for place in range(count)]
 
 
 def _plain(name: str, value: Any) -> Any:

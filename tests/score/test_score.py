@@ -41,6 +41,18 @@ def large(media, rows):
 def half(media, rows):
     return {"half": ["\\ud800"] * len(rows)}
 
+def frame(media, rows):
+    import pandas
+    return pandas.DataFrame({"frame": [1] * len(rows)})
+
+def series(media, rows):
+    import pandas
+    ids = [row["sample_index"] for row in rows]
+    return {"index": pandas.Series(ids, index=range(len(ids))[::-1])}
+
+def word(media, rows):
+    return {"word": "abcdefgh"[:len(rows)]}
+
 def wide(media, rows):
     return {"wide": media.mean((1, 2))}
 
@@ -74,6 +86,12 @@ def test_a_function_of_the_user_gets_pixels_and_rows(run, own) -> None:
     assert [row["nan"] for row in table] == [None] * 11
 
 
+def test_values_are_taken_in_their_order_whatever_index_they_have(run, own) -> None:
+    (own / "mine.py").write_text(OWN)
+    work(scorings(run, "scorers=[mine:series]")[0])
+    assert all(row["index"] == row["sample_index"] for row in rows(run, "mine:series"))
+
+
 def test_a_sample_that_a_function_fails_at_is_named_and_nothing_else_is_lost(run, own) -> None:
     (own / "mine.py").write_text(OWN)
     for command_number in range(2):
@@ -96,6 +114,8 @@ def test_a_sample_that_a_function_fails_at_is_named_and_nothing_else_is_lost(run
         ("large", "column large has 18446744073709551615, which does not fit 64 bits: give it as a text"),
         ("half", "column half has '\\ud800', which is no text"),
         ("wide", "column wide has values of shape (3,): give one number for each sample"),
+        ("frame", "it must return columns, like {'name': [values]}, not DataFrame"),
+        ("word", "column word is a str: give a list, or an array"),
         ("none", "it must return columns, like {'name': [values]}, not none"),
         ("key", "a column is called key, which every sample has by itself: call it otherwise"),
         ("status", "a column is called status, which every sample has by itself: call it otherwise"),
