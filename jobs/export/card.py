@@ -131,8 +131,13 @@ def _counts(stats: dict[str, Any]) -> str:
     rows = ([name, *(split[column] for column in columns)] for name, split in stats["splits"].items())
     parts = [grid(("split", "samples", "files", "bytes", "given up", "flagged"), rows)]
     if stats["reasons"]:
-        parts.append(grid(("given up because", "samples"), stats["reasons"].items()))
+        parts.append(grid(("given up because", "samples"), _frequent(stats["reasons"])))
     return "\n\n".join(parts)
+
+
+def _frequent(counts: dict[str, int]) -> list[tuple[str, int]]:
+    """Return what is counted, the most frequent first."""
+    return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
 
 
 def _contents(facts: CardFacts) -> str:

@@ -104,3 +104,21 @@ def test_a_real_run_says_all_that_the_card_tells(tmp_path) -> None:
         flat |= {f"{name}_{one}" for one in {**COMMON, **HOW}[name]}
     assert flat <= {*table.column_names}
     assert {one for one in table.column_names if one.startswith(("environment_", "versions_", "algo_"))} <= flat
+
+
+def test_of_a_very_long_prompt_the_beginning_is_shown(tmp_path) -> None:
+    path = finished_run(tmp_path, "a red circle " * 20_000).directory.path
+    export(path, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| a red circle a red" in card and len(card) < 10_000
+
+
+def test_of_very_many_reasons_the_most_frequent_are_shown(tmp_path) -> None:
+    fails = {number: f"ValueError: {max(number, 3)}" for number in range(100)}
+    path = finished_run(tmp_path, lines(105), "shard_size=105", fails=fails).directory.path
+    export(path, tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text()
+    table = text.partition("| given up because | samples |")[2].partition("\n\n")[0].splitlines()
+    assert table[2] == "| ValueError: 3 | 4 |" and len(table) == 2 + 50 + 1
+    assert table[-1] == "| ... and 47 more, in `stats.json` |  |"
+    assert len(json.loads((tmp_path / "out/stats.json").read_text())["reasons"]) == 97
