@@ -160,6 +160,20 @@ def leave_scipy_unread() -> None:
             _leave_unread(name, kind)
 
 
+# What cuts tensors up for several processes. peft, which adds LoRAs, asks whether weights are cut up, and counts on
+# transformers to have imported it.
+SHARDING = "torch.distributed.tensor"
+
+
+def leave_sharding_unread() -> None:
+    """Likewise what cuts tensors up, which ours never are; where torch has it."""
+    import torch.distributed
+
+    if torch.distributed.is_available():
+        _leave_unread(SHARDING, Unread)
+        torch.distributed.tensor = sys.modules[SHARDING]  # as an import would have
+
+
 def _leave_unread(name: str, kind: type[Unread]) -> None:
     if name in sys.modules:
         return

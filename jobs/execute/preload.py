@@ -8,7 +8,7 @@ what libraries import of scipy, until it is asked for.
 import importlib
 
 from jobs.base.uncollected import uncollected
-from jobs.base.unread import leave_compiler_unread, leave_scipy_unread
+from jobs.base.unread import leave_compiler_unread, leave_scipy_unread, leave_sharding_unread
 
 LIBRARIES = (
     *("diffusers.loaders.single_file_utils", "diffusers.pipelines.pipeline_utils", "transformers.modeling_utils"),
@@ -32,6 +32,7 @@ def _rule_out_sharding() -> None:
 with uncollected():
     leave_compiler_unread()
     leave_scipy_unread()
+    leave_sharding_unread()
     _rule_out_sharding()
     for name in (*LIBRARIES, "jobs.execute.worker"):
         importlib.import_module(name)

@@ -5,10 +5,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from jobs.store.scores import ScoreDir
 from tests.export.runs import finished_run, lines
+from tests.model import original_layout
 from tests.support import SMALL, command, generate, tar_hashes
+from tests.tiny_pipelines import WIDTH, save
 
 
 def imported_by(words: list[str], logs: Path) -> list[str]:
@@ -45,3 +49,26 @@ def test_to_measure_pixels_takes_no_library_of_models(tmp_path: Path) -> None:
     imported = imported_by(words, ScoreDir(run, "basic").logs)
     assert imported.count("torch") == 1
     assert not {"diffusers", "transformers", "torch._dynamo"} & {*imported}
+
+
+@pytest.mark.slow
+def test_a_lora_on_a_gguf_file_loads_in_what_is_forked(tmp_path: Path) -> None:
+    """Where libraries find less imported than in a process of their own, such as that of the other tests of these."""
+    save("flux", tmp_path / "flux")
+    weights = load_file(tmp_path / "flux/transformer/diffusion_pytorch_model.safetensors")
+    original_layout.write_gguf(weights, tmp_path / "flux.gguf")
+    layer = "transformer.transformer_blocks.0.attn.to_q"
+    pair = {f"{layer}.lora_A.weight": torch.ones(2, WIDTH), f"{layer}.lora_B.weight": torch.ones(WIDTH, 2)}
+    save_file(pair, tmp_path / "style.safetensors")
+    model = (
+        "model=flux",
+        f"model.path={tmp_path}/flux",
+        "model.dtype=float32",
+        f"model.transformer={tmp_path}/flux.gguf",
+    )
+    sizes = ("height=32", "width=32", "num_inference_steps=2", "total_prompt_num=1", "batch_size=1", "device=cpu")
+    lora = f"model.loras=[{{path: {tmp_path}/style.safetensors}}]"
+    words = command(*model, lora, *sizes, f"output_base_path={tmp_path}/runs", "exp_name=run", "report=false")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert len(tar_hashes(tmp_path / "runs" / "run")) == 1
