@@ -119,6 +119,8 @@ def _summary(facts: CardFacts, stats: dict[str, Any]) -> str:
         more.append(f"{_number(stats['given_up'])} more were given up and have no file")
     if stats["flagged"]:
         more.append(f"{_number(stats['flagged'])} were flagged by a safety checker and kept")
+    if "unmade" in stats:
+        more.append(f"{_number(stats['unmade'])} more had not been made when this part was exported")
     return (
         f"{_number(stats['samples'])} {what} of {_number(stats['prompts'])} prompts"
         + (f"; {'; '.join(more)}" if more else "")

@@ -116,7 +116,8 @@ def _make(
         if share and all(piece.split != place for piece in view.pieces):
             say(f"there is no {split}: no prompt falls into its share, {share:g} of {rows.count_prompts():,}")
     with ThreadPoolExecutor(1) as beside:  # files wait for the disk much of their time
-        table = beside.submit(_table, work, view, Stats(rows.count_prompts(), scores.types, rows.left_out))
+        stats = Stats(rows.count_prompts(), scores.types, rows.left_out, sum(run.unmade() for run in runs))
+        table = beside.submit(_table, work, view, stats)
         records = _write_pieces(work, view, form)
         stats = table.result()
     write_surroundings(work, view, runs, options, described, records, stats)

@@ -84,6 +84,11 @@ class SourceRun:
         """The kind of its images or clips."""
         return str(self.record["identity"].get("image_format", VIDEO))
 
+    def unmade(self) -> int:
+        """Return how many of its samples are in no shard that is exported: none, unless it is exported in part."""
+        here = {shard.number for shard in self.shards if not shard.of_later_pass}
+        return sum(self.directory.shard_samples(one) for one in range(self.record["shards"]) if one not in here)
+
     def described(self) -> dict[str, Any]:
         """Return what decides the bytes that come of it, in json types."""
         text = "".join(f"{shard.name}:{shard.sha256}\n" for shard in self.shards)

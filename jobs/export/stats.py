@@ -33,15 +33,18 @@ SHOWN = 5  # prompts in the card
 class Stats:
     """Counts over the rows of ``jobs.export.table``."""
 
-    def __init__(self, prompts: int, scores: Mapping[str, pa.DataType], left_out: dict[str, int]) -> None:
+    def __init__(
+        self, prompts: int, scores: Mapping[str, pa.DataType], left_out: dict[str, int], unmade: int = 0
+    ) -> None:
         """Begin with no rows.
 
         Args:
             prompts: how many different prompts there are.
             scores: columns of scores, and their types.
             left_out: why samples that were made are not among the rows -> how many.
+            unmade: samples that the runs had still to make, where they are exported in part.
         """
-        self.left_out = left_out
+        self.left_out, self.unmade = left_out, unmade
         kinds = (pa.int64(), pa.float64(), pa.bool_())
         numbers = [name for name, kind in scores.items() if kind in kinds]
         self.scores: dict[str, list[np.ndarray]] = {name: [] for name in numbers}
@@ -117,6 +120,7 @@ class Stats:
             "audits": self._audited(),
             **({"scores": self._scored()} if self.scores else {}),
             **({"left_out": self.left_out} if self.left_out else {}),
+            **({"unmade": self.unmade} if self.unmade else {}),
         }
 
     def _scored(self) -> dict[str, Any]:

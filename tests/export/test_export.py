@@ -275,10 +275,13 @@ def test_unfinished_runs_are_refused_or_exported_in_part(tmp_path, capsys) -> No
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
     export(path, tmp_path / "out", "partial=true")
     assert len(samples(tmp_path / "out")) == 10
+    said = "10 images of 10 prompts; 2 more had not been made when this part was exported."
+    assert said in (tmp_path / "out/README.md").read_text()
     make_shards(made, {}, range(2, 3))
     assert "shards was 2, is 3" in refusal(capsys, path, tmp_path / "out", "partial=true")
     export(path, tmp_path / "whole")
     assert len(samples(tmp_path / "whole")) == 12
+    assert "had not been made" not in (tmp_path / "whole/README.md").read_text()
 
 
 def test_a_run_without_a_shard_is_refused(tmp_path, capsys) -> None:
