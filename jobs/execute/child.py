@@ -12,6 +12,8 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from tqdm import tqdm
+
 from jobs.base.disk import disk_trouble
 from jobs.base.errors import BadInput, first_line
 from jobs.execute.halt import Halt
@@ -85,6 +87,7 @@ def _begin(log_path: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
     redirect_output(log_path)
     faulthandler.enable()
+    tqdm.set_lock(threading.RLock())  # of the pipeline's bars; as in the pool
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

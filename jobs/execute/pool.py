@@ -8,6 +8,7 @@ died, starts others, and tells them when to stop.
 import logging
 import os
 import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -55,6 +56,7 @@ class Pool:
         self._devices = devices[: len(self._queue)]
         total = sum(len(run.layout.shard_range(shard)) for shard in self._queue)
         name = run.directory.path.name
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore of several processes, which Ctrl-C would leave behind
         self._bar = tqdm(total=total, unit="sample", desc=name, dynamic_ncols=True, disable=bool(task))
 
     def work(self) -> None:

@@ -1,6 +1,7 @@
 """What a command and its workers import before the first sample, each process as users start it."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -72,3 +73,17 @@ def test_a_lora_on_a_gguf_file_loads_in_what_is_forked(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert len(tar_hashes(tmp_path / "runs" / "run")) == 1
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_says_that_and_no_more(tmp_path: Path) -> None:
+    """Not of semaphores either, as tqdm makes one for its bars, in the command and in each worker."""
+    words = command(*SMALL, "samples_per_prompt=999", "shard_size=999", f"output_base_path={tmp_path}", "exp_name=run")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if list((tmp_path / "run" / "work").glob("*.jsonl")) and "1/" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert "interrupted: run the same command again" in said and "resource_tracker" not in said
