@@ -87,7 +87,7 @@ def test_bad_options_are_refused_in_one_line(arguments, message, tmp_path, capsy
     [
         (".", "is a folder: name a file in it, like"),
         ("no folder/calibration.json", "is in no folder that is there: make"),
-        ("closed/calibration.json", "closed belongs to somebody else"),
+        ("closed/calibration.json", "name a file in a folder that you may write to"),
     ],
 )
 def test_a_place_that_cannot_be_written_is_refused_before_a_model_is_loaded(

@@ -61,7 +61,7 @@ def check_place(out: Path) -> None:
     if not out.parent.is_dir():
         raise BadInput(f"--out {out} is in no folder that is there: make {out.parent} first")
     if not os.access(out.parent, os.W_OK):
-        raise BadInput(f"--out {out} cannot be written: {out.parent} belongs to somebody else")
+        raise BadInput(f"--out {out} cannot be written: name a file in a folder that you may write to")
 
 
 def report(calibration: Calibration) -> list[str]:

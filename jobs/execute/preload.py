@@ -1,8 +1,8 @@
 """Imports what workers need, when it is imported itself: by the process that workers are forked from.
 
-Three things are left out that took a third of its time: torch's compiler, since what is forked compiles no model
-(``local.worker_context``); what transformers cuts its models up with for several processes, which ours never do; and
-what libraries import of scipy, until it is asked for.
+Three things are left out that took a third of its time where scipy is installed, and a fifth elsewhere: torch's
+compiler, since what is forked compiles no model (``local.worker_context``); what transformers cuts its models up with
+for several processes, which ours never do; and what libraries import of scipy, until it is asked for.
 """
 
 import importlib

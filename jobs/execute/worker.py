@@ -185,9 +185,10 @@ def load(run: Run, device: str, group: Any) -> BatchPipeline:
     options = run.options
     if run.forecast and run.forecast.pending:
         raise BadInput(f"{run.directory.calibration} is missing: restore it")
-    leave_scipy_unread()
     if device == "cpu" and options.model.compile == "none":
         importlib.import_module("jobs.execute.preload")  # what is forked has it; ranks that a launcher started have not
+    else:
+        leave_scipy_unread()
     with uncollected():
         import torch
 
