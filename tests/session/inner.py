@@ -16,14 +16,19 @@ from tests.isolation import MEMORY, PROJECT
 from tools.slurm.processes import Process, Seen, end, matching, wait_for
 
 LIMIT = 180  # seconds after which what was waited for is taken not to come, on a machine that is busy as well
-READY = "ready.json"
 
 
 def ready(told: dict[str, Any]) -> None:
-    """Tell the outer test, from within a case, that everything is up."""
-    beside = Path(os.environ["TMPDIR"], "ready.new")
-    beside.write_text(json.dumps(told))
-    beside.rename(beside.with_name(READY))
+    """Tell the outer test, from within a case, that everything is up; it may hear of it when the session has ended."""
+    session = Path(os.environ["TMPDIR"])
+    new = session / "ready.json"
+    new.write_text(json.dumps({"session": session.name, **told}))
+    new.rename(told_file(session.parent))
+
+
+def told_file(folder: Path) -> Path:
+    """Return the file that holds what a case told, beside the folder that has to be empty in the end."""
+    return folder.with_suffix(".told")
 
 
 def witness_file(folder: Path) -> Path:
@@ -47,10 +52,12 @@ class Inner:
 
     def wait_until_ready(self) -> dict[str, Any]:
         """Return what the case told, as soon as everything that it brings up is there."""
-        wait_for(lambda: self.process.poll() is not None or bool(self._told()), LIMIT)
-        assert self._told(), self.process.communicate()[0]
-        self.homes.append(MEMORY / self._told()[0].parent.name)
-        return json.loads(self._told()[0].read_text())
+        told = told_file(self.folder)
+        wait_for(lambda: self.process.poll() is not None or told.exists(), LIMIT)
+        assert told.exists(), self.finish()[1]
+        found: dict[str, Any] = json.loads(told.read_text())
+        self.homes.append(MEMORY / found["session"])
+        return found
 
     def end(self, number: int) -> int:
         """Send a signal to pytest alone, as ``timeout`` and the kernel do, and return its exit code."""
@@ -80,9 +87,6 @@ class Inner:
     def _files(self) -> list[Path]:
         return [path for home in self.homes if home.exists() for path in home.iterdir()]
 
-    def _told(self) -> list[Path]:
-        return list(self.folder.glob(f"jobs-*/{READY}"))
-
 
 @contextlib.contextmanager
 def inner_pytest(*arguments: str, cwd: Path | None = None, **environment: str) -> Iterator[Inner]:
@@ -105,5 +109,6 @@ def inner_pytest(*arguments: str, cwd: Path | None = None, **environment: str) -
         process.kill()
         process.communicate()
         end(inner.processes(), grace=1.0)
-        witness_file(folder).unlink(missing_ok=True)
+        for beside in (told_file(folder), witness_file(folder)):
+            beside.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)

@@ -37,7 +37,8 @@ def seen_by_a_test(*arguments: str, cwd: Path, **environment: str) -> dict[str, 
     told: dict[str, Any] = {}
 
     with inner_pytest(f"{CASES}::test_tells_its_environment", *arguments, cwd=cwd, **environment) as inner:
-        found = inner.wait_until_ready()
+        assert inner.finish()[0] == 0
+        found = inner.wait_until_ready()  # what it told outlives it
         folder = found["environment"]["TMPDIR"]
         # Tokens are random; pytest itself says which test runs, and xdist in which worker.
         varying = ("PYTEST_", "JOBS_TEST_SESSION")
@@ -46,7 +47,6 @@ def seen_by_a_test(*arguments: str, cwd: Path, **environment: str) -> dict[str, 
             for name, value in found["environment"].items()
             if not name.startswith(varying)
         }
-        assert inner.finish()[0] == 0
         inner.assert_nothing_is_left()
     return {"environment": told, "below": found["cwd"].startswith(f"{folder}/cwd/"), "files": found["files"]}
 
