@@ -1,23 +1,21 @@
 """Where a model's checkpoint is, whether all of it is there, and what pins it."""
 
 import os
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.base.checkpoint_json import read_index, read_json, read_shards
+from jobs.base.checkpoint_json import read_index, read_json
 from jobs.base.errors import BadInput
-from jobs.model.files import digest_of, names_file
+from jobs.model.files import FETCH_AGAIN, digest_of, names_file
 from jobs.model.hub_cache import COMMIT, HUB_ID, cached_snapshot
 from jobs.model.loras import Lora
 from jobs.model.parts import Part
 from jobs.model.single_file import SingleFile, find_single_file
+from jobs.model.stored import check_stored, missing_weights, variants_in
 
 EMBEDDED = "embedded:"
-WEIGHT_FILES = ("model", "pytorch_model", "diffusion_pytorch_model")  # as loaded where no variant is asked for
 NO_PATH = "model.path {} is neither a directory nor a hub id: a hub id looks like black-forest-labs/FLUX.1-dev"
-_VARIANT = re.compile(r"^(?:model|pytorch_model|diffusion_pytorch_model)(?:\.([a-z]\w*))(?:-\d+-of-\d+)?\.\w+$")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Checkpoint:
         """Make sure that everything is on the disk.
 
         Raises:
-            BadInput: the model, or a part of it, is missing.
+            BadInput: the model, or a part of it, is missing or torn.
         """
         if self.single and self.folder is None:
             raise BadInput(
@@ -103,14 +101,21 @@ class Checkpoint:
             if whole:
                 mend += f", or use model.variant={' or '.join(whole)}, which is there"
             raise BadInput(f"model.path {self.path} lacks {missing}: {mend}")
+        # A download that finds the file in the hub's cache takes it for whole.
+        again = FETCH_AGAIN if self.local else f"delete it with what it links to, and run {self.download_command} again"
+        for name in _parts_of(self.folder):
+            if name not in elsewhere:
+                check_stored("model.path", self.folder / name, self.variant, again)
 
     def _check_single(self, single: SingleFile, folder: Path, elsewhere: list[str]) -> None:
         for name in single.lacks:
-            if name not in elsewhere and _missing_weights(folder / name, None):
+            if name not in elsewhere and missing_weights(folder / name, None):
                 raise BadInput(
                     f"model.path {self.path} holds no {name}, and {single.config} has no weights of it here: give "
                     "model.config=DIRECTORY of a whole pipeline"
                 )
+            if name not in elsewhere:
+                check_stored("model.config", folder / name, None)
 
 
 def find_checkpoint(
@@ -173,11 +178,9 @@ def missing_part(folder: Path, variant: str | None = None, elsewhere: Collection
             but some part must have it.
         elsewhere: parts that come from elsewhere; of these only the configuration is needed.
     """
-    index = read_index(folder)
-    if not index:
+    if not read_index(folder):
         return "a readable model_index.json"
-    parts = [name for name, value in index.items() if not name.startswith("_") and isinstance(value, list) and value[0]]
-    for name in parts:
+    for name in _parts_of(folder):
         if not (folder / name).is_dir():
             return f"the folder {name}"
         if name in elsewhere:
@@ -187,9 +190,9 @@ def missing_part(folder: Path, variant: str | None = None, elsewhere: Collection
         for config in ("config.json", "scheduler_config.json"):
             if (folder / name / config).is_file() and not read_json(folder / name / config):
                 return f"a readable {name}/{config}"
-        missing = _missing_weights(folder / name, variant)
+        missing = missing_weights(folder / name, variant)
         if missing and variant:
-            missing = _missing_weights(folder / name, None) and missing
+            missing = missing_weights(folder / name, None) and missing
         if missing:
             return missing
     if variant and variant not in variants_in(folder):
@@ -197,34 +200,9 @@ def missing_part(folder: Path, variant: str | None = None, elsewhere: Collection
     return None
 
 
-def variants_in(folder: Path) -> set[str]:
-    """Return the variants of which a pipeline's directory holds weights, such as "fp16"."""
-    found = (_VARIANT.search(file.name) for file in folder.glob("*/*") if file.suffix in (".safetensors", ".bin"))
-    return {match[1] for match in found if match}
-
-
-def _missing_weights(part: Path, variant: str | None) -> str | None:
-    """Name what is missing of one variant of a part's weights; None when they are there, or it needs none."""
-    shards = list(part.glob(f"*.index.{variant}.json" if variant else "*.index.json"))
-    # A repository may list shards in several formats; one complete set of weights is enough.
-    if shards:
-        absent = [_absent(shard) for shard in shards]
-        return absent[0] if all(absent) else None
-    # Networks have a config.json; tokenizers, schedulers and processors have files of other names.
-    if not (part / "config.json").is_file():
-        return None
-    endings = [f".{variant}{suffix}" if variant else suffix for suffix in (".safetensors", ".bin")]
-    if any((part / f"{stem}{ending}").is_file() for stem in WEIGHT_FILES for ending in endings):
-        return None
-    return f"the weights in {part.name}"
-
-
-def _absent(index: Path) -> str | None:
-    """Name a file that is listed among weights in several, and is not there; None when all are."""
-    part, files = index.parent, read_shards(index)
-    if not files:
-        return f"a readable {part.name}/{index.name}"
-    return next((f"{part.name}/{file}" for file in files if not (part / file).is_file()), None)
+def _parts_of(folder: Path) -> list[str]:
+    index = read_index(folder)
+    return [name for name, value in index.items() if not name.startswith("_") and isinstance(value, list) and value[0]]
 
 
 def _digest(folder: Path) -> str:

@@ -12,9 +12,12 @@ from jobs.base.errors import BadInput, first_line
 GGUF = ".gguf"
 SAFETENSORS = ".safetensors"
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+FETCH_AGAIN = "fetch it again"
 HASHED_WHOLE = 64 << 20  # bytes of weights up to which they are identified by all that is in them
 
 _HEADER = 8  # bytes at the beginning of a safetensors file that say how long its header is
+_POINTER = b"version https://git-lfs"
+_FETCH_POINTER = "is a pointer of Git LFS, not the weights: run git lfs pull where it lies"
 _LONGEST = 100 << 20  # bytes of a header; the format allows no more
 
 
@@ -40,6 +43,8 @@ def check_file(option: str, path: str) -> Path:
         )
     if not file.is_file():
         raise BadInput(f"{option} {path} is not a file that is there: correct the path")
+    if is_pointer(file):
+        raise BadInput(f"{option} {path} {_FETCH_POINTER}")
     if file.suffix == GGUF:
         with file.open("rb") as stream:
             if stream.read(4) != b"GGUF":
@@ -67,17 +72,24 @@ def check_gguf(option: str, file: Path) -> None:
         raise BadInput(f"{option} {file} is not a whole GGUF file: fetch it again") from None
 
 
-def read_header(option: str, file: Path) -> dict[str, tuple[int, ...]]:
+def read_header(option: str, file: Path, mend: str = FETCH_AGAIN) -> dict[str, tuple[int, ...]]:
     """Return the names of a safetensors file's tensors, each with its shape.
 
     Args:
         option: that names the file, for the error.
         file: the file; its weights are not read.
+        mend: what to do about one that is torn, for the error.
 
     Raises:
         BadInput: it is not such a file, or not all of it is there.
     """
-    return {name: shape for name, (_, shape, _) in _tensors(option, file).items()}
+    return {name: shape for name, (_, shape, _) in _tensors(option, file, mend).items()}
+
+
+def is_pointer(file: Path) -> bool:
+    """Return whether a file is what Git leaves in the place of one that Git LFS has not fetched."""
+    with file.open("rb") as stream:
+        return stream.read(len(_POINTER)) == _POINTER
 
 
 def bytes_by_dtype(file: Path) -> dict[str, int]:
@@ -87,23 +99,25 @@ def bytes_by_dtype(file: Path) -> dict[str, int]:
         BadInput: as ``read_header``.
     """
     found: dict[str, int] = {}
-    for dtype, _, (start, end) in _tensors("model.path", file).values():
+    for dtype, _, (start, end) in _tensors("model.path", file, FETCH_AGAIN).values():
         found[dtype] = found.get(dtype, 0) + end - start
     return found
 
 
-def _tensors(option: str, file: Path) -> dict[str, tuple[str, tuple[int, ...], tuple[int, int]]]:
+def _tensors(option: str, file: Path, mend: str) -> dict[str, tuple[str, tuple[int, ...], tuple[int, int]]]:
     """Return of each tensor the dtype, the shape, and where it begins and ends."""
+    if is_pointer(file):
+        raise BadInput(f"{option} {file} {_FETCH_POINTER}")
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(_HEADER), "little")
         try:
             header = json.loads(stream.read(length) if length <= _LONGEST else "")
             tensors = {name: _tensor(one) for name, one in header.items() if name != "__metadata__"}
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise BadInput(f"{option} {file} is not a safetensors file: fetch it again") from None
+            raise BadInput(f"{option} {file} is not a safetensors file: {mend}") from None
     end = _HEADER + length + max((end for _, _, (_, end) in tensors.values()), default=0)
     if file.stat().st_size != end:
-        raise BadInput(f"{option} {file} has {file.stat().st_size} bytes where its header says {end}: fetch it again")
+        raise BadInput(f"{option} {file} has {file.stat().st_size} bytes where its header says {end}: {mend}")
     return tensors
 
 
@@ -146,7 +160,13 @@ def digest_of(files: Mapping[str, Path]) -> str:
 
     Args:
         files: what each is called here -> where it lies.
+
+    Raises:
+        BadInput: one is a link that leads nowhere.
     """
+    for file in files.values():
+        if not file.exists():  # as of a hub's snapshot that was copied without what its links lead to
+            raise BadInput(f"{file} is a link to a file that is not there: copy the folder again, with cp -rL")
     whole = sum(file.stat().st_size for file in files.values()) <= HASHED_WHOLE
     digest = hashlib.sha256()
     for name, file in files.items():

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from jobs.base.errors import BadInput
-from jobs.model.files import GGUF, check_file, check_gguf, check_whole, digest_of, fitting, names_file
+from jobs.model.files import FETCH_AGAIN, GGUF, check_file, check_gguf, check_whole, digest_of, fitting, names_file
 from jobs.model.hub_cache import HUB_ID, cached_snapshot
 from jobs.model.sources import inherits
+from jobs.model.stored import check_stored, missing_weights
 from jobs.options.model import ModelOptions
 
 NAMES = ("vae", "transformer", "transformer_2")  # options of a model, and what pipelines call the part
@@ -37,6 +38,11 @@ class Part:
         return names_file(self.asked)
 
     @property
+    def in_folder(self) -> bool:
+        """Whether the user gave a directory."""
+        return Path(self.asked).expanduser().is_dir()
+
+    @property
     def quantised(self) -> bool:
         """Whether its weights are kept in the few bits that they have in a GGUF file."""
         return self.is_file and self.asked.endswith(GGUF)
@@ -47,13 +53,23 @@ class Part:
         return f"model.{self.name}={self.asked}"
 
     def check(self, download_command: str) -> None:
-        """Make sure that it is on the disk.
+        """Make sure that it is on the disk, and whole.
 
         Raises:
             BadInput: it, or its weights, are not.
         """
-        if self.place is None or not (self.is_file or any(self.place.glob("diffusion_pytorch_model*.safetensors"))):
+        if self.place is None:
             raise BadInput(f"{self.option} is not downloaded: run {download_command} first")
+        if self.is_file:
+            return
+        missing = missing_weights(self.place, None)
+        if missing is None and not any(self.place.glob("diffusion_pytorch_model*.safetensors")):
+            missing = f"safetensors in {self.place.name}"
+        if missing:
+            mend = "give a whole folder of it" if self.in_folder else f"run {download_command} first"
+            raise BadInput(f"{self.option} lacks {missing}: {mend}")
+        again = FETCH_AGAIN if self.in_folder else f"delete it with what it links to, and run {download_command} again"
+        check_stored(f"model.{self.name}", self.place, None, again)
 
 
 def read_parts(model: ModelOptions) -> tuple[Part, ...]:
@@ -76,7 +92,7 @@ def _read(name: str, asked: str) -> Part:
         place = next((folder / one for one in configs if (folder / one).is_file()), None)
         if place is None:
             raise BadInput(f"{option} {asked} has no config.json: give the folder that diffusers saved the part in")
-        files = sorted(one for one in place.parent.iterdir() if one.is_file())
+        files = sorted(one for one in place.parent.iterdir() if not one.is_dir())
         return Part(name, asked, place.parent.absolute(), digest_of({one.name: one for one in files}))
     path, _, revision = asked.partition("@")
     otherwise = f"{option} {asked} is neither a file, a directory nor a hub id: correct it"

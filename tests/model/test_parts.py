@@ -147,6 +147,7 @@ def files(tmp_path: Path) -> Iterator[Path]:
         header = json.dumps({"a": entry}).encode()
         (tmp_path / f"{name}-entry.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     (tmp_path / "text.gguf").write_text("version https://git-lfs.github.com/spec/v1")
+    (tmp_path / "other.gguf").write_text("something else")
     (tmp_path / "real.gguf").write_bytes(b"GGUF")
     (tmp_path / "empty").mkdir()
     yield tmp_path
@@ -157,7 +158,7 @@ def files(tmp_path: Path) -> Iterator[Path]:
     [
         ("model.vae=DIR/no.safetensors", "is not a file that is there"),
         ("model.vae=DIR/vae.ckpt", "is a pickle, which can run any code"),
-        ("model.vae=DIR/text.safetensors", "is not a safetensors file: fetch it again"),
+        ("model.vae=DIR/text.safetensors", "is a pointer of Git LFS, not the weights: run git lfs pull"),
         ("model.vae=DIR/number-entry.safetensors", "is not a safetensors file: fetch it again"),
         ("model.vae=DIR/sizeless-entry.safetensors", "is not a safetensors file: fetch it again"),
         ("model.vae=DIR/text-entry.safetensors", "is not a safetensors file: fetch it again"),
@@ -167,7 +168,8 @@ def files(tmp_path: Path) -> Iterator[Path]:
         ("model.vae=lab/none", "is not downloaded: run python -m jobs.download .* model.vae=lab/none first"),
         ("model.vae=MODELS/other", "is a FluxTransformer2DModel, and the model's is a AutoencoderKL"),
         ("model.vae=DIR/real.gguf", "GGUF files are for denoisers"),
-        ("model.transformer=DIR/text.gguf", "is not a GGUF file"),
+        ("model.transformer=DIR/text.gguf", "is a pointer of Git LFS, not the weights: run git lfs pull"),
+        ("model.transformer=DIR/other.gguf", "is not a GGUF file: fetch it again"),
         ("model.transformer_2=DIR/real.gguf", "the model has no transformer_2; it has vae and transformer"),
         ("model.transformer=DIR/real.gguf", "needs gguf, which is not installed: pip install 'gguf"),
     ],
@@ -189,7 +191,7 @@ def test_a_torn_file_is_refused_before_anything_starts(folders: Path, files: Pat
         (files / "torn.gguf").write_bytes(whole[:length])
         with pytest.raises(BadInput, match=r"^model.transformer /.*/torn.gguf is not a whole GGUF file: fetch it"):
             begin(folders / "flux", f"model.transformer={files}/torn.gguf")
-    for name, words in (("text", "is not a safetensors file"), ("short", "has .* bytes where its header says")):
+    for name, words in (("text", "is a pointer of Git LFS"), ("short", "has .* bytes where its header says")):
         with pytest.raises(BadInput, match=f"^model.loras: /.*/{name}.safetensors {words}"):
             begin(folders / "flux", f"model.loras=[{{path: {files}/{name}.safetensors}}]")
 
