@@ -44,12 +44,17 @@ def check_stored(option: str, part: Path, variant: str | None, mend: str = FETCH
     Raises:
         BadInput: names the file.
     """
-    files = _files(part, variant) or _files(part, None)
-    for file in [file for file in files if file.suffix == SAFETENSORS] or files:
+    for file in stored_files(part, variant):
         if file.suffix == SAFETENSORS:
             read_header(option, file, mend)
         elif is_pointer(file) or not file.stat().st_size:
             raise BadInput(f"{option} {file} holds no weights: {mend}")
+
+
+def stored_files(part: Path, variant: str | None) -> list[Path]:
+    """Return the files that a part is loaded from, of one format; none where they are not all there."""
+    files = _files(part, variant) or _files(part, None)
+    return [file for file in files if file.suffix == SAFETENSORS] or files
 
 
 def _files(part: Path, variant: str | None) -> list[Path]:

@@ -17,6 +17,7 @@ from jobs.media.video import VideoFormat
 from jobs.model.checkpoint import Checkpoint, find_checkpoint
 from jobs.model.choose_forecast import resolve_forecast
 from jobs.model.environment import check_attention_backend
+from jobs.model.fit import check_sizes
 from jobs.model.loras import read_loras
 from jobs.model.parts import check_fit, read_parts
 from jobs.model.preflight import check_pipeline
@@ -78,6 +79,7 @@ def resolve(cfg: DictConfig, *, pin: bool = False, choose: Choose | None = None)
     check_pipeline(options, checkpoint.folder)
     index = read_index(checkpoint.folder) if checkpoint.folder else {}
     check_fit(checkpoint.parts, index, model)
+    check_sizes(checkpoint)
     if checkpoint.single and index:
         check_single_file(checkpoint.single, index, model)
     forecast = resolve_forecast(options, checkpoint)

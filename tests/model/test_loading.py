@@ -195,7 +195,11 @@ def test_the_denoiser_of_a_lora_is_asked_for(wan22: Path) -> None:
 
 def test_a_lora_of_another_model_is_refused(flux: Path, style: Path, tmp_path: Path) -> None:
     save("sdxl", tmp_path / "sdxl")
-    run = begin(tmp_path / "sdxl", "model=sdxl", f"model.loras=[{{path: {style}}}]")
+    with pytest.raises(BadInput, match="is for a transformer, and the model has a unet: use one made for it"):
+        begin(tmp_path / "sdxl", "model=sdxl", f"model.loras=[{{path: {style}}}]")
+    weights = {key.replace("transformer.", "unet.", 1): weight for key, weight in load_file(style).items()}
+    save_file(weights, tmp_path / "unet.safetensors")  # of layers that it does not have
+    run = begin(tmp_path / "sdxl", "model=sdxl", f"model.loras=[{{path: {tmp_path}/unet.safetensors}}]")
     with pytest.raises(BadInput, match="does not fit the model"):
         picture(run)
 

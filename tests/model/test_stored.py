@@ -96,7 +96,7 @@ def test_a_part_in_several_files_is_whole_or_refused(flux: Path, tmp_path: Path)
     ("name", "words"),
     [
         ("diffusion_pytorch_model.fp16.safetensors", "the weights in vae"),
-        ("diffusion_pytorch_model.bin", "safetensors"),
+        ("diffusion_pytorch_model.bin", "safetensors in vae"),
     ],
 )
 def test_a_part_without_plain_safetensors_is_not_told_to_be_downloaded(flux: Path, name: str, words: str) -> None:
