@@ -17,7 +17,7 @@ raised beyond them.
 from typing import TYPE_CHECKING, Any
 
 from spectrum.calibrated_rule import CalibratedRule
-from spectrum.calibration import Calibration
+from spectrum.calibration import Calibration, Fit
 from spectrum.candidates import candidates
 from spectrum.coefficients import ChebyshevRule, ForecastRule, forecast_coefficients
 from spectrum.denoisers import DENOISERS, DenoiserSpec
@@ -37,6 +37,7 @@ __all__ = [
     "Calibration",
     "ChebyshevRule",
     "DenoiserSpec",
+    "Fit",
     "ForecastRule",
     "Handle",
     "History",

@@ -9,6 +9,10 @@ lines:
 
     a(i) = (S_ee + mu I)^-1 (S_ei + mu a_0(i)),  S_ij = G_ij + 1 + t_i t_j,  t from -1 to 1,  mean_i G_ii = 1
 
+Where features are smooth, many evaluations are near each other, and an a_0 that extrapolates parabolas (a Taylor
+forecast of order 2) is the better one to shrink towards. Which mu and which a_0 are best for a number of evaluations
+is chosen by real samples, with the schedule.
+
 No torch here: a plan is made on the host.
 """
 
@@ -18,8 +22,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from spectrum.calibration import Calibration
-from spectrum.checks import positive_number
+from spectrum.calibration import Calibration, Fit
+from spectrum.checks import positive_number, whole_number
 from spectrum.coefficients import ChebyshevRule
 from spectrum.errors import SpectrumError
 from spectrum.search import ScheduleSearch
@@ -36,17 +40,21 @@ class CalibratedRule:
         shrinkage: mu above, more than 0. Of those measured, 1e-3 is the best for all evaluation counts together.
         target: What is forecast: "features" or "output". Schedules are those that suit the features in either case,
             if they were recorded: those that suit the outputs' matrix lead to worse samples.
+        order: Degree of the polynomials that a_0 extrapolates, 1 or 2.
 
     Raises:
-        SpectrumError: `shrinkage` is out of range, or nothing was recorded of the target.
+        SpectrumError: `shrinkage` or `order` is out of range, or nothing was recorded of the target.
     """
 
     calibration: Calibration
-    shrinkage: float = 1e-3
+    shrinkage: float = Fit().shrinkage
     target: str = "features"
+    order: int = Fit().order
 
     def __post_init__(self) -> None:
         positive_number("shrinkage", self.shrinkage)  # features that hardly differ have no one solution
+        if whole_number("order", self.order, least=1) > 2:
+            raise SpectrumError(f"must be 1 or 2, not {self.order}", option="order")
         if not self.calibration.of(self.target):
             raise SpectrumError(f"the calibration has nothing of the target {self.target}: record it too")
 
@@ -64,12 +72,23 @@ class CalibratedRule:
         expected = (
             self.calibration.gram(num_steps, self.target)[before] + 1 + np.outer(time[before], time)
         )  # S_e, (K, n)
-        line = _LINE.coefficients_of_steps(evaluated_before, after, num_steps)
+        if self.order == 1:
+            towards = _LINE.coefficients_of_steps(evaluated_before, after, num_steps)
+        else:
+            towards = _parabola(before, after)
         penalty = self.shrinkage * np.eye(len(before))
         a: NDArray[np.float64] = np.linalg.solve(
-            expected[:, before] + penalty, expected[:, after] + self.shrinkage * line.T
+            expected[:, before] + penalty, expected[:, after] + self.shrinkage * towards.T
         ).T
         return a
+
+    def suited_to(self, num_steps: int, evaluated: Sequence[int]) -> "CalibratedRule":
+        """Return the rule that is fitted as was chosen for that schedule; itself where nothing was."""
+        count = len(evaluated)
+        if self.calibration.schedules.get(num_steps, {}).get(count) != tuple(evaluated):
+            return self
+        fit = self.calibration.fits.get(self.target, {}).get(num_steps, {}).get(count)
+        return replace(self, shrinkage=fit.shrinkage, order=fit.order) if fit else self
 
     def schedule(self, num_steps: int, evaluations: int) -> tuple[int, ...]:
         """Return the schedule chosen for a number of evaluations, else the best one found: `spectrum.search`.
@@ -101,9 +120,23 @@ class CalibratedRule:
     def describe(self) -> str:
         """Name the rule, its numbers and the calibration."""
         of = "" if self.target == "features" else f" of the {self.target}"
-        return f"calibrated {self.calibration.digest} shrinkage={float(self.shrinkage)!r} lines{of}"
+        kinds = "lines" if self.order == 1 else "lines, parabolas"
+        return f"calibrated {self.calibration.digest} shrinkage={float(self.shrinkage)!r} {kinds}{of}"
 
     def _search(self, num_steps: int) -> ScheduleSearch:
         target = "features" if self.calibration.grams else self.target
         rule, gram = replace(self, target=target), self.calibration.gram(num_steps, target)
         return ScheduleSearch(gram, lambda evaluated, steps: rule.coefficients_of_steps(evaluated, steps, num_steps))
+
+
+def _parabola(before: NDArray[np.int_], after: NDArray[np.int_]) -> NDArray[np.float64]:
+    """Return what extrapolates a parabola through the last three features, a line or a constant through fewer, (S, K).
+
+    Lagrange's polynomials.
+    """
+    last = before[-3:]
+    a = np.zeros((len(after), len(before)))
+    for place, one in enumerate(last, start=len(before) - len(last)):
+        others = last[last != one]
+        a[:, place] = np.prod((after[:, None] - others) / (one - others), axis=1)
+    return a

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,18 @@ from numpy.typing import NDArray
 from spectrum.errors import SpectrumError
 
 _FORMAT = 2  # files of format 1 give other coefficients
+
+
+class Fit(NamedTuple):
+    """How coefficients are fitted to what was recorded (`spectrum.calibrated_rule`).
+
+    Attributes:
+        shrinkage: How much they are shrunk, more than 0.
+        order: Towards what: 1 extrapolates a line through the last two features, 2 a parabola through three.
+    """
+
+    shrinkage: float = 1e-3
+    order: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +47,15 @@ class Calibration:
         output_grams: The same of the tensors that the denoiser returns.
         schedules: Number of steps -> number of evaluations -> the evaluated steps, where they were chosen by real
             samples (`spectrum.candidates`); all other schedules are searched.
+        fits: Target -> number of steps -> number of evaluations -> how its coefficients are fitted on that schedule,
+            where that was chosen by real samples too; all others are fitted as `Fit` does where nothing is said.
     """
 
     grams: Mapping[int, NDArray[np.float64]]
     source: Mapping[str, Any]
     output_grams: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
     schedules: Mapping[int, Mapping[int, tuple[int, ...]]] = field(default_factory=dict)
+    fits: Mapping[str, Mapping[int, Mapping[int, Fit]]] = field(default_factory=dict)
 
     @classmethod
     def mean(cls, parts: Sequence["Calibration"], source: Mapping[str, Any]) -> "Calibration":
@@ -113,7 +128,13 @@ class Calibration:
                 int(n): {int(count): tuple(steps) for count, steps in each.items()}
                 for n, each in content.get("schedules", {}).items()
             }
-            calibration = cls(grams, content["source"], outputs, chosen)
+            fits = {
+                target: {
+                    int(n): {int(count): Fit(*fit) for count, fit in each.items()} for n, each in of_target.items()
+                }
+                for target, of_target in content.get("fits", {}).items()
+            }
+            calibration = cls(grams, content["source"], outputs, chosen, fits)
             whole = calibration.digest == content["sha256"]
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, SpectrumError):
@@ -140,6 +161,11 @@ class Calibration:
         if self.schedules:
             content["schedules"] = {
                 str(n): {str(count): [*steps] for count, steps in each.items()} for n, each in self.schedules.items()
+            }
+        if self.fits:
+            content["fits"] = {
+                target: {str(n): {str(count): [*fit] for count, fit in each.items()} for n, each in of_target.items()}
+                for target, of_target in self.fits.items()
             }
         return content
 

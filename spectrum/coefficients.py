@@ -8,7 +8,7 @@ data say, is one more class with the two methods of `ForecastRule`, and nothing 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.polynomial.chebyshev import chebvander
@@ -27,6 +27,15 @@ class ForecastRule(Protocol):
 
     def describe(self) -> str:
         """Name the rule with every number that its coefficients depend on; part of a plan's digest."""
+        ...
+
+
+@runtime_checkable
+class SuitableRule(ForecastRule, Protocol):
+    """A rule whose numbers depend on the schedule."""
+
+    def suited_to(self, num_steps: int, evaluated: Sequence[int]) -> ForecastRule:
+        """Return the rule with the numbers for that schedule, of which `coefficients` sees beginnings only."""
         ...
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from spectrum.coefficients import ChebyshevRule, ForecastRule
+from spectrum.coefficients import ChebyshevRule, ForecastRule, SuitableRule
 from spectrum.errors import SpectrumError
 from spectrum.schedule import evaluated_steps
 
@@ -117,6 +117,8 @@ class StepPlan:
         evaluated = config.evaluated_steps(num_steps) if evaluated is None else tuple(evaluated)
         if evaluated[:1] != (0,) or sorted({*evaluated}) != [*evaluated] or evaluated[-1] >= num_steps:
             raise SpectrumError(f"the evaluated steps must ascend from 0 to below {num_steps}, not be {evaluated}")
+        if isinstance(rule, SuitableRule):
+            rule = rule.suited_to(num_steps, evaluated)
         coefficients: dict[int, tuple[float, ...]] = {}
         before: list[int] = []
         for step in range(num_steps):

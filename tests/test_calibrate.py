@@ -7,8 +7,8 @@ import pytest
 
 from jobs.calibrate.__main__ import main
 from jobs.calibrate.recording import counts_of
-from jobs.execute.calibration_choice import choose
-from spectrum import CalibratedRule, Calibration, candidates
+from jobs.execute.calibration_choice import FITS, choose
+from spectrum import CalibratedRule, Calibration, Fit, candidates
 from tests.support import write_prompts
 
 
@@ -29,12 +29,14 @@ def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.Ca
     assert "(of the published window" in lines[0] and "window" not in lines[1] and lines[-1] == str(out)
     for number, (steps, count) in enumerate([(7, 6), (9, 6)]):
         best, *others = calibration.source["choice"][str(steps)][str(count)]
+        assert calibration.fits["features"][steps][count] == (best["shrinkage"], best["order"])
         assert CalibratedRule(calibration).schedule(steps, count) == tuple(best["evaluated"])
         assert 0 <= best["halves"] <= best["of"] == 6  # three samples have three splits
         assert f"which {best['halves']} of 6 halves of the samples find" in lines[number]
+        assert len(others) >= len(FITS) and "ways" in lines[number]
         for other in others:
             assert other["compared"] == 3 and best["score"] >= other["score"]
-    assert any(len(each) > 1 for each in calibration.source["choice"]["9"].values())
+    assert any(len({*map(str, each)}) > 4 for each in calibration.source["choice"]["9"].values())
 
 
 def test_schedules_are_chosen_for_as_many_evaluations_as_the_window_makes():
@@ -50,14 +52,28 @@ def test_what_is_chosen_is_what_samples_prefer():
     assert len(near) > 1
     first = next(iter(near))
 
-    def compare(tried: CalibratedRule, number: int, every: int) -> list[float]:
-        assert number < every
-        return [30.0, 40.0, 90.0] if tried.schedule(6, 3) == first else [35.0, 36.0, 37.0]
+    tries: list[tuple[str, int, int, Fit]] = []
+
+    def compare(tried: CalibratedRule, kind: str, number: int, every: int) -> list[float]:
+        schedule = tried.schedule(6, 3)
+        fitted = tried.suited_to(6, schedule)
+        tries.append((kind, number, every, Fit(fitted.shrinkage, fitted.order)))
+        if kind == "fit":
+            assert schedule != first
+            return [34.0, 34.5, 90.0] if fitted.order == 2 else [36.0, 36.0 + fitted.shrinkage, 37.0]
+        return [30.0, 40.0, 90.0] if schedule == first else [35.0, 36.0, 37.0]
 
     best, *others = choose(rule, [rule.calibration] * 2, 6, 3, compare)
-    assert tuple(best["evaluated"]) != first and best["score"] == 35.5
-    assert tuple(others[-1]["evaluated"]) == first and others[-1]["score"] == 35.0
-    assert others[-1]["psnr"] == {
+    assert tries == [
+        *(("schedule", number, len(near), Fit()) for number in range(len(near))),
+        *(("fit", number, len(FITS), fit) for number, fit in enumerate(FITS)),
+    ]
+    assert tuple(best["evaluated"]) != first and best["score"] == 36.05
+    assert Fit(best["shrinkage"], best["order"]) == Fit(0.1)
+    assert others[-1]["order"] == 2 and others[-1]["score"] == 34.25
+    (usual,) = [one for one in others if tuple(one["evaluated"]) == first]
+    assert usual["score"] == 35.0 and Fit(usual["shrinkage"], usual["order"]) == Fit()
+    assert usual["psnr"] == {
         "mean": pytest.approx(160 / 3),
         "worst": 30.0,
         "standard_error": pytest.approx(18.5592, abs=1e-3),

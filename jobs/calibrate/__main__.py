@@ -2,9 +2,9 @@
 
 Options are those of jobs.generate. Every step of the first prompts is evaluated, and what forecasts need to know of the
 features and of the outputs, some numbers for each pair of steps, goes into one small file for
-``spectrum.CalibratedRule``. For the numbers of evaluations that will be used, schedules that are near in expected error
-are tried on the same prompts, and the best of them goes into the file too. The prompts should be such as will be used,
-not the very same as those that quality is then measured on.
+``spectrum.CalibratedRule``. For the numbers of evaluations that will be used, schedules that are near in expected
+error, and ways to fit the coefficients, are tried on the same prompts, and the best go into the file too. The prompts
+should be such as will be used, not the very same as those that quality is then measured on.
 """
 
 import argparse
@@ -70,7 +70,8 @@ def report(calibration: Calibration) -> list[str]:
     lines = []
     for steps, counts in sorted(calibration.source["choice"].items(), key=lambda item: int(item[0])):
         window = default.evaluated_steps(int(steps))
-        for count, ((best, *others)) in sorted(counts.items(), key=lambda item: int(item[0])):
+        for count, choice in sorted(counts.items(), key=lambda item: int(item[0])):
+            best, schedules = choice[0], {tuple(one["evaluated"]) for one in choice}
             error = rule.expected_error(int(steps), best["evaluated"])
             line = f"{steps} steps, {count} evaluated: expected squared error {error:.3g}"
             if len(window) == int(count):
@@ -78,9 +79,10 @@ def report(calibration: Calibration) -> list[str]:
             line += (
                 f" with {tuple(best['evaluated'])}, which {best['halves']} of {best['of']} halves of the samples find"
             )
-            if others:
-                every, samples = 1 + len(others), best["compared"]
-                line += f"; {best['psnr']['mean']:.1f} dB, the best of {every} schedules on {samples} samples"
+            if best.get("compared"):
+                of = f"the best of {len(schedules)} schedules, fitted" if len(schedules) > 1 else "fitted"
+                line += f"; {best['psnr']['mean']:.1f} dB on {best['compared']} samples, {of} in the best of "
+                line += f"{len(choice) - len(schedules) + 1} ways"
             lines.append(line)
     return lines
 

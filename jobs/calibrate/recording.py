@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Layout, Sample
-from jobs.execute.calibration_choice import choose
+from jobs.execute.calibration_choice import choose, chosen
 from jobs.media.fidelity import psnr
 from jobs.model.load import load_pipeline
 from jobs.model.pipeline import BatchPipeline, Failure
@@ -20,7 +20,7 @@ from spectrum import CalibratedRule, Calibration, Recorder, SpectrumConfig, atta
 
 
 def calibrate(run: Run, steps: Sequence[int], evaluations: Sequence[int] | None = None) -> Calibration:
-    """Make every prompt's sample once for each number of steps, recording, and again with each schedule to compare.
+    """Make every prompt's sample once for each number of steps, recording, and again with all that is compared.
 
     Args:
         run: the samples.
@@ -47,9 +47,9 @@ def calibrate(run: Run, steps: Sequence[int], evaluations: Sequence[int] | None 
         for n, each in counts.items()
         if "parts" not in calibration.source  # which two denoisers have that share the steps
     }
-    schedules = {n: {count: tuple(one[0]["evaluated"]) for count, one in each.items()} for n, each in choices.items()}
-    said = {str(n): {str(count): one for count, one in each.items()} for n, each in choices.items()}
-    return replace(calibration, source={**calibration.source, "choice": said}, schedules=schedules)
+    best = {(n, count): choice[0] for n, each in choices.items() for count, choice in each.items()}
+    said = {str(n): {str(count): choice for count, choice in each.items()} for n, each in choices.items()}
+    return chosen(replace(calibration, source={**calibration.source, "choice": said}), "features", best)
 
 
 def counts_of(steps: Sequence[int], evaluations: Sequence[int] | None) -> dict[int, Sequence[int]]:
@@ -74,8 +74,8 @@ def _choose(
     count: int,
     references: list[np.ndarray],
 ) -> list[dict[str, Any]]:
-    def compare(tried: CalibratedRule, number: int, every: int) -> list[float]:
-        print(f"{steps} steps, {count} evaluated: schedule {number + 1} of {every}", file=sys.stderr)
+    def compare(tried: CalibratedRule, kind: str, number: int, every: int) -> list[float]:
+        print(f"{steps} steps, {count} evaluated: {kind} {number + 1} of {every}", file=sys.stderr)
         with attach(pipeline.pipeline, rule=tried, schedule=lambda n: tried.schedule(n, count)):
             made = _media(pipeline, layout, steps)
             return [psnr(one, whole) for one, whole in zip(made, references, strict=True)]

@@ -9,7 +9,7 @@ import spectrum
 from jobs.base.errors import BadInput
 from jobs.dataset.layout import Sample
 from jobs.execute.calibration_bench import Bench
-from jobs.execute.calibration_choice import choose, summary, with_schedule
+from jobs.execute.calibration_choice import choose, chosen, summary, with_choice
 from jobs.execute.calibration_parts import Parts
 from jobs.model.forecast import Forecast
 from jobs.run.calibration import Chosen
@@ -53,14 +53,11 @@ class Measuring:
                 found[steps] = self._least(calibration, steps, self._automatic.quality)
             else:
                 found[steps] = self._quality(calibration, steps, self._forecast.evaluations)
-        chosen = {
-            steps: {measured["count"]: tuple(measured["choice"][0]["evaluated"])}
-            for steps, measured in found.items()
-            if measured["choice"]
-        }
+        best = {(steps, each["count"]): each["choice"][0] for steps, each in found.items() if each["choice"]}
         quality = {str(steps): measured for steps, measured in found.items()}
-        schedules = {**calibration.schedules, **chosen}
-        return replace(calibration, source={**calibration.source, "quality": quality}, schedules=schedules)
+        return chosen(
+            replace(calibration, source={**calibration.source, "quality": quality}), self._forecast.target, best
+        )
 
     def _least(self, calibration: spectrum.Calibration, steps: int, quality: float) -> dict[str, Any]:
         """Return what the fewest evaluations bring that reach a quality; more are taken to bring no less."""
@@ -102,7 +99,7 @@ class Measuring:
         rule = spectrum.CalibratedRule(calibration, target=self._forecast.target)
         choice = self._choose(rule, steps, asked)
         if choice:
-            rule = with_schedule(rule, steps, tuple(choice[0]["evaluated"]))
+            rule = with_choice(rule, steps, choice[0])
         held = self._chosen[steps].held
         each = self._forecasts(
             rule, steps, held, count, "measured", f"forecast with {asked} of {steps} steps evaluated"
@@ -118,7 +115,7 @@ class Measuring:
         return said | {name: summary([one[name] for one in each]) for name in ("psnr", "ssim")}
 
     def _choose(self, rule: spectrum.CalibratedRule, steps: int, count: int) -> list[dict[str, Any]]:
-        """Compare the schedules that the calibration cannot tell apart on samples that it was made from.
+        """Compare schedules that the calibration cannot tell apart, and fits, on samples that it was made from.
 
         Returns:
             As ``choose``; nothing where there is nothing to go by: in a calibration of another run, or where two
@@ -128,9 +125,9 @@ class Measuring:
             return []
         samples = self._chosen[steps].recorded[:COMPARED]
 
-        def compare(tried: spectrum.CalibratedRule, number: int, every: int) -> list[float]:
-            said = f"forecast with schedule {number + 1} of {every}, to choose one"
-            each = self._forecasts(tried, steps, samples, count, f"compared-{number}", said)
+        def compare(tried: spectrum.CalibratedRule, kind: str, number: int, every: int) -> list[float]:
+            said = f"forecast with {kind} {number + 1} of {every}, to choose one"
+            each = self._forecasts(tried, steps, samples, count, f"{kind}-{number}", said)
             return [made["psnr"] for made in each]
 
         return choose(rule, self._trajectories, steps, count, compare)

@@ -1,7 +1,7 @@
 """How a run forecasts: what ``spectrum.attach`` takes, and what identity and json say of it. No torch here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,10 @@ class CalibratedOrPublished:
         """Return float64 (K,): see ``spectrum.ForecastRule``."""
         rule = self.calibrated if self.fits(num_steps) else self.published
         return rule.coefficients(evaluated_before, step, num_steps)
+
+    def suited_to(self, num_steps: int, evaluated: Sequence[int]) -> "CalibratedOrPublished":
+        """Return it with the calibrated coefficients fitted for that schedule: see ``spectrum.CalibratedRule``."""
+        return replace(self, calibrated=self.calibrated.suited_to(num_steps, evaluated))
 
     def describe(self) -> str:
         """Name both rules, their numbers and the calibration."""

@@ -203,7 +203,8 @@ def _quality(steps: str, measured: dict[str, Any]) -> str:
     found = ""
     if choice:
         halves = f"{choice[0]['halves']} of {choice[0]['of']} halves of the calibration's samples"
-        best = f", the best of {len(choice)} on {choice[0]['compared']} of them" if len(choice) > 1 else ""
+        every = len({tuple(one["evaluated"]) for one in choice})
+        best = f", the best of {every} on {choice[0]['compared']} of them" if every > 1 else ""
         found = f"\n  schedule  found by {halves}{best}"
     return (
         f"  quality  PSNR {psnr['mean']:.1f}{spread} dB (worst {psnr['worst']:.1f}), SSIM "

@@ -83,8 +83,8 @@ def test_killed_and_resumed_or_two_at_once_it_ends_in_the_same_bytes(tmp_path: P
     best, *others = measured["choice"]
     assert calibration.schedules == {9: {7: tuple(best["evaluated"])}} and len(best["evaluated"]) == 7
     assert best["of"] == 6 and best["halves"] <= 6  # three samples have three splits
-    if others:  # which depends on the machine's last bits
-        assert best["compared"] == PROMPTS and best["score"] >= others[0]["score"]
+    assert best["compared"] == PROMPTS and best["score"] >= others[0]["score"]
+    assert calibration.fits == {"features": {9: {7: (best["shrinkage"], best["order"])}}}
     said = f"PSNR {measured['psnr']['mean']:.1f} dB (worst {measured['psnr']['worst']:.1f}), SSIM "
     assert said in render("", read_status(alone.directory))
     (first, *_) = jsons(alone)
@@ -147,11 +147,13 @@ def test_schedules_that_a_calibration_cannot_tell_apart_are_compared_on_samples(
     run = new(tmp_path, prompts, "algo.evaluations=4")
     run = calibrated(run, "cpu", lambda *event: heard.append(event[2]))
     assert run.forecast and run.forecast.plan(9).evaluated == early
-    best, other = run.forecast.measured(9)["choice"]
-    assert (best["evaluated"], other["evaluated"]) == ([*early], [*late])
+    choice = run.forecast.measured(9)["choice"]
+    best, other = choice[0], choice[-1]
+    assert ([one["evaluated"] for one in choice]) == [[*early]] * 5 + [[*late]]
     assert best["score"] > other["score"] + 1 and best["psnr"]["worst"] <= best["score"] <= best["psnr"]["mean"]
     assert best["compared"] == other["compared"] == PROMPTS and "standard_error" in best["psnr"]
     assert "3 of 3 samples forecast with schedule 2 of 2, to choose one" in heard
+    assert "3 of 3 samples forecast with fit 4 of 4, to choose one" in heard
     said = "schedule  found by 0 of 6 halves of the calibration's samples, the best of 2 on 3 of them"
     assert said in render("", read_status(run.directory))
 
