@@ -83,8 +83,10 @@ class CalibratedRule:
         return a
 
     def suited_to(self, num_steps: int, evaluated: Sequence[int]) -> "CalibratedRule":
-        """Return the rule that is fitted as was chosen for that schedule; itself where nothing was."""
+        """Return the rule fitted as was chosen for that schedule; itself if nothing was, or its own numbers are given."""
         count = len(evaluated)
+        if Fit(self.shrinkage, self.order) != Fit():
+            return self
         if self.calibration.schedules.get(num_steps, {}).get(count) != tuple(evaluated):
             return self
         fit = self.calibration.fits.get(self.target, {}).get(num_steps, {}).get(count)

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spectrum import CalibratedRule, Calibration, ChebyshevRule, SpectrumConfig, SpectrumError, StepPlan, candidates
+from spectrum import (
+    CalibratedRule,
+    Calibration,
+    ChebyshevRule,
+    Fit,
+    SpectrumConfig,
+    SpectrumError,
+    StepPlan,
+    candidates,
+)
 from spectrum.search import ScheduleSearch
 
 N = 12
@@ -53,6 +62,14 @@ def test_with_much_shrinkage_they_extrapolate_the_last_two():
     np.testing.assert_allclose(coefficients, [0, 0, -1, 2], atol=1e-6)
 
 
+@pytest.mark.parametrize("before", [(0, 1, 3, 6), (0, 3), (0,)], ids=len)
+def test_with_much_shrinkage_towards_parabolas_they_extrapolate_the_last_three(before):
+    coefficients = CalibratedRule(CALIBRATION, shrinkage=1e9, order=2).coefficients(before, 9, N)
+    for degree in range(min(len(before), 3)):
+        assert coefficients @ np.power(before, degree) == pytest.approx(9**degree, abs=1e-4)
+    assert np.count_nonzero(np.abs(coefficients) > 1e-6) == min(len(before), 3)
+
+
 def test_they_hardly_change_a_line():
     before = (0, 1, 3, 6, 8)
     coefficients = CalibratedRule(CALIBRATION).coefficients(before, 10, N)
@@ -60,19 +77,21 @@ def test_they_hardly_change_a_line():
     assert coefficients @ before == pytest.approx(10, abs=0.1)
 
 
+@pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("shrinkage", [1e-6, 1e-3, 1.0])
-def test_they_minimise_the_penalised_error(shrinkage):
+def test_they_minimise_the_penalised_error(shrinkage, order):
     before, step = [0, 2, 5], 7
     time = np.linspace(-1, 1, N)
     expected = CALIBRATION.gram(N) + 1 + np.outer(time, time)
-    prior = LINE.coefficients(before, step, N)
+    # The parabola through 0, 2 and 5 at 7.
+    prior = LINE.coefficients(before, step, N) if order == 1 else np.array([1.0, -7 / 3, 7 / 3])
 
     def objective(coefficients):
         row = np.zeros(N)
         row[step], row[before] = 1, -coefficients
         return row @ expected @ row + shrinkage * np.sum((coefficients - prior) ** 2)
 
-    best = CalibratedRule(CALIBRATION, shrinkage).coefficients(before, step, N)
+    best = CalibratedRule(CALIBRATION, shrinkage, order=order).coefficients(before, step, N)
     generator = np.random.default_rng(1)
     assert all(objective(best) < objective(best + 1e-3 * generator.standard_normal(3)) for _ in range(50))
 
@@ -206,6 +225,49 @@ def test_a_chosen_schedule_is_the_one_of_its_number_of_evaluations():
 
 
 # The file
+
+
+CHOSEN, FIT = (0, 2, 5, 9), Fit(1e-2, order=2)
+
+
+def fitted(target: str = "features", fit: Fit = FIT) -> Calibration:
+    grams = {"features": {"grams": CALIBRATION.grams}, "output": {"grams": {}, "output_grams": CALIBRATION.grams}}
+    return replace(CALIBRATION, **grams[target], schedules={N: {4: CHOSEN}}, fits={target: {N: {4: fit}}})
+
+
+def test_the_fits_of_a_file_read_back_the_same():
+    chosen = fitted()
+    again = Calibration.from_json(chosen.to_json())
+    assert again.fits == chosen.fits and isinstance(again.fits["features"][N][4], Fit)
+    assert again.digest == chosen.digest != fitted(fit=Fit(1e-2)).digest
+
+
+@pytest.mark.parametrize("target", ["features", "output"])
+def test_a_chosen_fit_is_that_of_its_schedule_in_plans(target: str):
+    rule = CalibratedRule(fitted(target), target=target)
+    config = SpectrumConfig()
+    plan = StepPlan.build(N, config, rule, rule.schedule(N, 4))
+    plain = CalibratedRule(fitted(target), 1e-2, target, 2)
+    assert plan.coefficients[7] == tuple(plain.coefficients((0, 2, 5), 7, N))
+    assert plan.rule_description == plain.describe() and "shrinkage=0.01 lines, parabolas" in plain.describe()
+    assert plan.coefficients[7] != tuple(rule.coefficients((0, 2, 5), 7, N))
+
+
+def test_numbers_that_were_asked_for_are_kept():
+    rule = CalibratedRule(fitted(), shrinkage=0.5)
+    assert rule.suited_to(N, CHOSEN) == rule
+
+
+@pytest.mark.parametrize(
+    ("target", "chosen_for", "evaluated"),
+    [("features", "features", (0, 2, 5, 8)), ("features", "features", (0, 2, 5)), ("output", "features", CHOSEN)],
+    ids=["another schedule", "another number", "another target"],
+)
+def test_elsewhere_the_usual_fit_is_used(target: str, chosen_for: str, evaluated: tuple[int, ...]):
+    chosen = replace(fitted(chosen_for), output_grams=CALIBRATION.grams)
+    rule = CalibratedRule(chosen, target=target)
+    assert rule.suited_to(N, evaluated) == rule
+    assert StepPlan.build(N, SpectrumConfig(), rule, evaluated).rule_description == rule.describe()
 
 
 def test_a_file_reads_back_the_same(tmp_path: Path):

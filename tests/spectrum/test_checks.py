@@ -82,6 +82,8 @@ AT_FAULT: list[tuple[Callable[[], object], str, str]] = [
     (lambda: ChebyshevRule(w=-1, lam=0.1, m=4), "w", "must be a number from 0 to 1, not -1"),
     (lambda: schedule(num_steps=0), "num_steps", "must be a whole number of at least 1, not 0"),
     (lambda: CalibratedRule(CALIBRATION, shrinkage=0), "shrinkage", "must be a number above 0, not 0"),
+    (lambda: CalibratedRule(CALIBRATION, order=0), "order", "must be a whole number of at least 1, not 0"),
+    (lambda: CalibratedRule(CALIBRATION, order=3), "order", "must be 1 or 2, not 3"),
     (lambda: SEARCH(2, 0), "evaluations", "must be a whole number of at least 1, not 0"),
     (lambda: SEARCH(2, 3), "evaluations", "must be at most the number of steps, 2, not 3"),
 ]
