@@ -83,7 +83,7 @@ class CalibratedRule:
         return a
 
     def suited_to(self, num_steps: int, evaluated: Sequence[int]) -> "CalibratedRule":
-        """Return the rule fitted as was chosen for that schedule; itself if nothing was, or its own numbers are given."""
+        """Return the rule fitted as was chosen for that schedule; itself if nothing was, or its numbers are unusual."""
         count = len(evaluated)
         if Fit(self.shrinkage, self.order) != Fit():
             return self
