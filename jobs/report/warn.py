@@ -8,6 +8,7 @@ from itertools import chain
 from jobs.model.checkpoint import EMBEDDED
 from jobs.model.licences import checkpoint_licence, output_terms
 from jobs.report.foreign_syntax import foreign_syntax
+from jobs.report.idle_options import idle_options
 from jobs.report.long_prompts import long_prompts
 from jobs.run.calibration import calibration_samples
 from jobs.run.run import Run
@@ -30,7 +31,8 @@ def warn(run: Run, count: Callable[[Run], str | None] = long_prompts) -> None:
         if note:
             print(f"note: {note}", file=sys.stderr)
     about_prompts = (*table.doubts, count(run), foreign_syntax(table), idle_negatives(run), unknown_words(run))
-    for warning in (*about_prompts, licence_of_outputs(run), unused_calibration(run), foreign_calibration(run)):
+    about_options = (*idle_options(run), unused_calibration(run), foreign_calibration(run))
+    for warning in (*about_prompts, licence_of_outputs(run), *about_options):
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 
