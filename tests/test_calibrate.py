@@ -1,13 +1,15 @@
 """The calibration tool on the embedded model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jobs.calibrate.__main__ import main
+from jobs.calibrate.__main__ import main, report
 from jobs.calibrate.recording import counts_of
 from jobs.execute.calibration_choice import FITS, choose
+from jobs.report import status
 from spectrum import CalibratedRule, Calibration, Fit, candidates
 from tests.support import write_prompts
 
@@ -37,6 +39,16 @@ def test_writes_a_calibration_that_can_be_used(tmp_path: Path, capsys: pytest.Ca
         for other in others:
             assert other["compared"] == 3 and best["score"] >= other["score"]
     assert any(len({*map(str, each)}) > 4 for each in calibration.source["choice"]["9"].values())
+
+
+def test_of_a_single_sample_no_halves_are_told():
+    grams = np.eye(6) + 0.99 * (np.ones((6, 6)) - np.eye(6))
+    rule = CalibratedRule(Calibration({6: grams[None]}, {}))
+    choice = choose(rule, [rule.calibration], 6, 3, lambda *_: [30.0])
+    said = {"count": 3, "psnr": choice[0]["psnr"], "ssim": {"mean": 0.9}, "evaluated": 3, "samples": 1}
+    assert "halves" not in status._quality("6", said | {"choice": choice})
+    (line,) = report(replace(rule.calibration, source={"choice": {"6": {"3": choice}}}))
+    assert "halves" not in line and "; 30.0 dB on 1 sample, " in line
 
 
 def test_schedules_are_chosen_for_as_many_evaluations_as_the_window_makes():

@@ -76,13 +76,14 @@ def report(calibration: Calibration) -> list[str]:
             line = f"{steps} steps, {count} evaluated: expected squared error {error:.3g}"
             if len(window) == int(count):
                 line += f" (of the published window {rule.expected_error(int(steps), window):.3g})"
-            line += (
-                f" with {tuple(best['evaluated'])}, which {best['halves']} of {best['of']} halves of the samples find"
-            )
+            line += f" with {tuple(best['evaluated'])}"
+            if best["of"]:  # a single sample has no halves
+                line += f", which {best['halves']} of {best['of']} halves of the samples find"
             if best.get("compared"):
                 of = f"the best of {len(schedules)} schedules, fitted" if len(schedules) > 1 else "fitted"
-                line += f"; {best['psnr']['mean']:.1f} dB on {best['compared']} samples, {of} in the best of "
-                line += f"{len(choice) - len(schedules) + 1} ways"
+                samples = f"{best['compared']} sample" + "s" * (best["compared"] > 1)
+                fits = len(choice) - len(schedules) + 1
+                line += f"; {best['psnr']['mean']:.1f} dB on {samples}, {of} in the best of {fits} ways"
             lines.append(line)
     return lines
 

@@ -202,10 +202,13 @@ def _quality(steps: str, measured: dict[str, Any]) -> str:
     spread = f" ± {2 * psnr['standard_error']:.1f}" if "standard_error" in psnr else ""
     found = ""
     if choice:
-        halves = f"{choice[0]['halves']} of {choice[0]['of']} halves of the calibration's samples"
-        every = len({tuple(one["evaluated"]) for one in choice})
-        best = f", the best of {every} on {choice[0]['compared']} of them" if every > 1 else ""
-        found = f"\n  schedule  found by {halves}{best}"
+        first, every = choice[0], len({tuple(one["evaluated"]) for one in choice})
+        ways = (
+            [f"found by {first['halves']} of {first['of']} halves of the calibration's samples"] if first["of"] else []
+        )
+        if every > 1:
+            ways.append(f"the best of {every} on {first['compared']} of {'them' if ways else 'its samples'}")
+        found = f"\n  schedule  {', '.join(ways)}" if ways else ""
     return (
         f"  quality  PSNR {psnr['mean']:.1f}{spread} dB (worst {psnr['worst']:.1f}), SSIM "
         f"{measured['ssim']['mean']:.3f} to all {steps} steps with {measured['evaluated']} evaluated, measured on "

@@ -1,10 +1,12 @@
 """A user's own scorer: ``module:function``, found where Python finds modules, the working directory among them."""
 
+import contextlib
 import hashlib
 import importlib
 import inspect
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,11 +76,32 @@ class OwnScorer:
             import torch
 
             torch.cuda.set_device(device)
-        measure: Measure = _import(self.name)
+        function = _import(self.name)
+
+        def measure(*arguments: Any) -> Any:
+            with _back():
+                return function(*arguments)
+
         return measure
 
 
+@contextlib.contextmanager
+def _back() -> Iterator[None]:
+    """Come back to the working directory, which is the whole process's: a run's paths may be relative to it."""
+    before = os.open(".", os.O_RDONLY)
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
 def _import(name: str) -> Any:
+    with _back():
+        return _found(name)
+
+
+def _found(name: str) -> Any:
     module, _, function = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())

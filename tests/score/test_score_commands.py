@@ -58,6 +58,26 @@ def test_a_sample_that_processes_die_of_is_given_up_and_the_others_are_scored(ru
     assert "its process died" in table[6]["reason"]
 
 
+WANDERING = """
+import os, tempfile
+
+os.chdir(tempfile.gettempdir())
+
+def wandering(media, rows):
+    os.chdir("/")
+    return {"here": [1] * len(rows)}
+"""
+
+
+def test_a_function_that_changes_the_working_directory_leads_nobody_astray(run, own) -> None:
+    (own / "mine.py").write_text(WANDERING)
+    place = os.path.relpath(run, own)
+    words = command(place, "scorers=[mine:wandering]", "device=cpu", "batch_size=2", module="jobs.score")
+    ended = warm.run(words, env=dict(os.environ), timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    assert {row["here"] for row in rows(run, "mine:wandering")} == {1}
+
+
 SLOW = """
 import pathlib, time
 
