@@ -13,6 +13,7 @@ from jobs.store.journal import STOPPED, Journal, journals
 from jobs.store.rundir import RunDir
 
 WINDOW = 600.0  # seconds over which the present speed is measured
+LONGEST = 400  # characters of a reason in a summary
 
 
 @dataclass
@@ -190,7 +191,7 @@ def render(name: str, status: Status, most: int = 20) -> str:
         lines.append(f"  stopped  {len(status.stopped):,} of those left go on where they are: {_counted(reasons)}")
     for failure in status.failures[:most]:
         what = f"shard {shard_name(failure['shard'])}" + (f" sample {failure['sample']}" if failure["sample"] else "")
-        lines.append(f"  failed   {what}: {failure['reason']} [{failure['log']}]")
+        lines.append(f"  failed   {what}: {_on_one_line(failure['reason'])} [{failure['log']}]")
     if len(status.failures) > most:
         lines.append(f"  failed   and {len(status.failures) - most:,} more (--json lists all)")
     return "\n".join(lines)
@@ -220,7 +221,13 @@ def _counted(reasons: Mapping[str, int], most: int = 5) -> str:
     """Return reasons with their counts, the commonest first."""
     ordered = sorted(reasons.items(), key=lambda item: -item[1])
     more = [f"{len(ordered) - most} other reasons"] if len(ordered) > most else []
-    return "; ".join([*(f"{count:,} {reason}" for reason, count in ordered[:most]), *more])
+    return "; ".join([*(f"{count:,} {_on_one_line(reason)}" for reason, count in ordered[:most]), *more])
+
+
+def _on_one_line(reason: str) -> str:
+    """Return the beginning of what an exception says: some say pages, all of which are in the log and --json."""
+    line = " ".join(reason.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ..."
 
 
 def duration(seconds: float) -> str:

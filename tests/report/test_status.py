@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,6 +60,18 @@ def test_a_run_in_the_making_has_speed_and_eta(run) -> None:
     assert status.eta_seconds == pytest.approx(12 / 0.08, rel=0.05)
     text = render("run", status)
     assert "shard 00002: 2 samples failed [logs/2.log]" in text and "to go" in text
+
+
+def test_a_reason_of_many_lines_takes_one_and_json_has_all_of_it(run) -> None:
+    reason = "RuntimeError: shapes differ:\n  a (1, 2)\n\n  b (2, 1)\n" + "at a layer\n" * 500
+    begin(run, 1, 2).end("error", reason)
+    status = replace(read_status(run.directory), samples_failed=1, reasons={reason: 1})
+    text = render("", status)
+    given_up, failed = [line for line in text.splitlines() if "RuntimeError" in line]
+    beginning = "RuntimeError: shapes differ: a (1, 2) b (2, 1) at a layer at"
+    assert beginning in given_up and beginning in failed and len(given_up) < 450
+    assert "layer" not in text.replace(given_up, "").replace(failed, "")
+    assert status.failures[0]["reason"] == reason
 
 
 def test_two_processes_at_a_shard_are_told_from_two_attempts_of_one(run) -> None:
