@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ def subject(name: str, count: int) -> Subject:
     return Subject(name, pipeline, scenes, run.layout.defaults)
 
 
+@cache
 def plain_run(name: str) -> Run:
     """Return a run of the model with its defaults and without acceleration; nothing is on the disk."""
     return resolve(compose_options([*MODELS[name].options, "algo=nocache", "device=cpu"]))
