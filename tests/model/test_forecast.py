@@ -263,14 +263,11 @@ def test_coefficients_are_the_outputs_and_the_schedule_that_of_the_features(tmp_
     assert plan.coefficients[last] == tuple(expected.tolist())
 
 
-def test_the_embedded_calibrations_are_of_features():
-    said = resolved(OUTPUT).identity["algo"]
-    assert (said["target"], said["weights"], said["calibration"], said["schedule"]) == (
-        "output",
-        "chebyshev",
-        None,
-        "window",
-    )
+@pytest.mark.parametrize("model", ["demo", "demo-unet", "demo-video"])
+def test_the_embedded_calibrations_are_of_features_and_outputs(model: str):
+    said = resolved(f"model={model}", OUTPUT).identity["algo"]
+    assert (said["target"], said["weights"], said["schedule"]) == ("output", "calibrated", "searched")
+    assert said["calibration"] == resolved(f"model={model}").identity["algo"]["calibration"]
 
 
 def test_a_calibration_of_features_is_refused_for_the_output(tmp_path: Path):
