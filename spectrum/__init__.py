@@ -9,9 +9,9 @@ After Han et al., "Adaptive Spectral Feature Forecasting for Diffusion Sampling 
 `targets` says what can be forecast: `hooks` makes forecasts enter the head of a model that `denoisers` lists,
 `stacks` finds what a step of it spares, `controlnets` spares theirs the work; `outputs` answers calls, which
 `interception` catches; `follower` is what both do alike. `schedulers` says which samplers can be followed,
-`clock` follows one, `handle` joins all on a pipeline. `recorder` records what a `calibration` of the
-coefficients needs, and `search` finds a schedule by it. `checks` has the limits of options, `errors` what is
-raised beyond them.
+`clock` follows one, `loop` tells where a pipeline's ends, `handle` joins all on a pipeline. `recorder` records
+what a `calibration` of the coefficients needs, and `search` finds a schedule by it. `checks` has the limits of
+options, `errors` what is raised beyond them.
 """
 
 from typing import TYPE_CHECKING, Any

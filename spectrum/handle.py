@@ -12,6 +12,7 @@ from spectrum.coefficients import ForecastRule
 from spectrum.denoisers import BESIDE, denoisers_of, steps_by_denoiser
 from spectrum.errors import SpectrumError
 from spectrum.follower import Follower, check_cache, check_module
+from spectrum.loop import Loop
 from spectrum.schedulers import check_timesteps
 from spectrum.step_plan import SpectrumConfig, StepPlan
 from spectrum.targets import is_attached, target_named
@@ -85,6 +86,7 @@ class Handle:
             name: chosen.follower(denoiser, self._before_denoiser) for name, denoiser in denoisers.items()
         }
         self._spared = chosen.spare(pipe, self._spare_step)
+        self._loop = Loop(pipe, self._end)
 
     def plan_for(self, num_steps: int) -> StepPlan:
         """Return the plan of a denoiser that takes `num_steps` steps.
@@ -122,6 +124,7 @@ class Handle:
         for spared in self._spared:
             spared.remove()
         self._clock.stop()
+        self._loop.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -130,9 +133,8 @@ class Handle:
         self.detach()
 
     def _after_set_timesteps(self) -> None:
-        self._starting = False
+        self._end()  # of a trajectory that was interrupted, where the loop did not tell
         for follower in self._followers.values():
-            follower.end()  # of a trajectory that was interrupted
             check_cache(follower.denoiser)
             follower.check_still()
         denoisers = denoisers_of(self._pipe)
@@ -140,6 +142,12 @@ class Handle:
             raise SpectrumError("the pipeline's denoiser was replaced after attach: detach and attach again")
         check_timesteps(self._clock.scheduler)
         self._starting = True
+
+    def _end(self) -> None:
+        # A call that others make of the denoiser, with a scheduler of their own, would be taken for the next step.
+        self._starting = False
+        for follower in self._followers.values():
+            follower.end()
 
     def _before_denoiser(self) -> None:
         if self._pipe.scheduler is not self._clock.scheduler:

@@ -1,13 +1,15 @@
 """Attach and detach: odd trajectories, living with others, refusals."""
 
+import contextlib
 import copy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from diffusers import FirstBlockCacheConfig
 
-from spectrum import SpectrumError, Statistics, attach
+from spectrum import SpectrumConfig, SpectrumError, Statistics, attach
 from tests.spectrum.probe import (
     CONFIG,
     EVALUATED,
@@ -81,15 +83,65 @@ def test_features_are_freed_after_the_last_step_and_by_detach(flux):
     assert held == [2] * (STEPS - 1) + [0]
     with pytest.raises(RuntimeError, match="stop"):
         flux.run(pipe, callback_on_step_end=stop)
-    assert branches_held(handle) == 2
-    pipe.scheduler.set_timesteps(STEPS)
-    assert branches_held(handle) == 0
-    with pytest.raises(RuntimeError, match="stop"):
-        flux.run(pipe, callback_on_step_end=stop)
-    assert branches_held(handle) == 2
-    handle.detach()
     assert branches_held(handle) == 0
     assert handle.statistics.steps == 1
+    handle.detach()
+
+
+def test_they_are_freed_by_the_next_call_and_by_detach_where_a_pipeline_has_no_progress_bar(flux):
+    pipe = flux.make()
+    pipe.progress_bar = lambda total: contextlib.nullcontext(SimpleNamespace(update=lambda: None))
+
+    def stop(pipe, i, timestep, tensors):
+        raise RuntimeError("stop")
+
+    handle = attach(pipe, CONFIG)
+    for end in (lambda: pipe.scheduler.set_timesteps(STEPS), handle.detach):
+        with pytest.raises(RuntimeError, match="stop"):
+            flux.run(pipe, callback_on_step_end=stop)
+        assert branches_held(handle) == 2
+        end()
+        assert branches_held(handle) == 0
+    assert handle.statistics.steps == 1
+    assert "progress_bar" in vars(pipe)
+
+
+@pytest.mark.parametrize("target", ["features", "output"])
+@pytest.mark.parametrize("way", ["denoising_end", "interrupt", "error"])
+def test_after_a_call_cut_short_others_find_the_denoiser_plain(sdxl, target, way):
+    pipe, other = sdxl.make(), sdxl.make()
+    other.unet = pipe.unet  # with a scheduler of its own
+    expected = sdxl.run(other)
+
+    def stop(pipe, i, timestep, tensors):
+        if i == last and way == "error":
+            raise RuntimeError("stop")
+        pipe._interrupt = i == last
+        return tensors
+
+    cut = {"denoising_end": 0.7} if way == "denoising_end" else {"callback_on_step_end": stop}
+    with attach(pipe, SpectrumConfig(warmup_steps=2, window_size=2), target=target) as handle:
+        last = handle.plan_for(10).forecast[-1] - 1  # the next step is a forecast
+        with contextlib.suppress(RuntimeError):
+            sdxl.run(pipe, num_inference_steps=10, **cut)
+        done = handle.statistics
+        assert 0 < done.steps < 10
+        assert torch.equal(sdxl.run(other), expected)
+        assert handle.statistics == done
+
+
+def test_a_copy_of_the_pipeline_ends_nothing(flux):
+    pipe = flux.make()
+    with attach(pipe, CONFIG) as handle:
+        twin = copy.deepcopy(pipe)
+
+        def run_the_copy(pipe, i, timestep, tensors):
+            if i == 2:
+                flux.run(twin)
+            return tensors
+
+        flux.run(pipe, callback_on_step_end=run_the_copy)
+        assert handle.statistics.forecast_calls == 2 * len(FORECAST)
 
 
 def test_outside_of_a_trajectory_the_denoiser_runs_whole(flux):
